@@ -1,0 +1,34 @@
+//! objlib gets every document of a folder, exactly once, into a Gemini File Search store.
+//!
+//! The modules stand in the order in which a file meets them:
+//!
+//! ```text
+//! scan: walk ──► hash ──► writer ──► files
+//! upload: reader ──► workers ──► writer ──► SQLite
+//!                      │            │
+//!                 throttle       pollers ──► writer
+//!                      │            │
+//!                    client ──► the service
+//! ```
+
+pub mod cli;
+
+pub mod scan;
+
+pub mod state;
+
+pub mod pipeline;
+
+pub mod throttle;
+
+pub mod client;
+
+pub mod report;
+
+pub mod clock;
+pub mod error;
+pub mod identity;
+pub mod names;
+
+#[cfg(feature = "emulator")]
+pub mod emulator;

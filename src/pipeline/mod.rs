@@ -1,0 +1,3 @@
+//! One run of `upload`.
+
+pub mod shutdown;

@@ -1,0 +1,1 @@
+//! What happened, said once for every listener.
