@@ -1,8 +1,8 @@
 //! `Durable<T>`: proof that a value is on disk.
 //!
-//! Only this module's parents can make one: from the writer's acknowledgement of a synced commit, or
-//! from a row read back. A request that must not be sent before something is durable asks for one, so
-//! that breaking a write-ahead rule does not compile.
+//! Only `state` can make one: from the writer's acknowledgement of a synced commit, or from a row
+//! read back. A request that must not be sent before something is durable asks for one, so that
+//! breaking a write-ahead rule does not compile.
 
 use std::ops::Deref;
 
@@ -10,7 +10,6 @@ use std::ops::Deref;
 pub struct Durable<T>(T);
 
 impl<T> Durable<T> {
-    #[allow(dead_code)] // until the writer stands
     pub(in crate::state) fn committed(value: T) -> Durable<T> {
         Durable(value)
     }

@@ -1,5 +1,26 @@
 //! The database: what is known of every file, upload, run and lock.
+//!
+//! One thread writes (`writer`), everybody else reads over connections that cannot write
+//! (`reader`). What changes, and by which rules, is in `change` and `upload_state`.
+
+pub mod open;
+
+pub mod migrations;
+
+pub mod lock;
+
+pub mod upload_state;
+
+pub mod change;
+
+pub mod writer;
 
 pub mod durable;
 
-pub use durable::Durable;
+pub mod reader;
+
+pub use change::{Applied, BatchDone, Cause, Change, Charge, FileRow, RunTotals};
+pub use durable::{Durable, Intent, UploadId};
+pub use reader::{Job, Reader};
+pub use upload_state::UploadState;
+pub use writer::Writer;

@@ -1,0 +1,196 @@
+//! The single-writer lock: one row, taken with a conditional insert, kept alive by a heartbeat.
+//!
+//! Promises: two objlibs never work on one database at once; a lock whose holder is dead does not
+//! keep anyone out; only one's own row is ever released.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rustix::process::{Pid, test_kill_process};
+
+use super::open;
+use crate::clock::UnixMs;
+use crate::error::{Error, Kind};
+
+/// A holder that has not beaten for this long is taken for dead, whatever its host.
+pub const STALE_MS: i64 = 60_000;
+
+/// Who holds the lock or asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// Random, so that a recycled process id is not mistaken for its owner.
+    pub instance: String,
+    pub host: String,
+    pub pid: i64,
+}
+
+impl Holder {
+    pub fn this_process() -> Holder {
+        let name = rustix::system::uname();
+        Holder {
+            instance: format!("{:032x}", fastrand::u128(..)),
+            host: name.nodename().to_string_lossy().into_owned(),
+            pid: i64::from(std::process::id()),
+        }
+    }
+}
+
+/// Takes the lock. `Some(holder)` names a dead one that it was taken over from.
+///
+/// # Errors
+/// `Kind::Locked` when a living objlib holds it.
+pub fn take(
+    conn: &mut Connection,
+    path: &Path,
+    me: &Holder,
+    now: UnixMs,
+) -> Result<Option<Holder>, Error> {
+    let take = |conn: &mut Connection| -> rusqlite::Result<Result<Option<Holder>, Holder>> {
+        let tx = Transaction::new(conn, TransactionBehavior::Immediate)?;
+        let held = tx
+            .query_row(
+                "SELECT instance, host, pid, heartbeat_ms FROM upload_locks",
+                [],
+                |r| {
+                    let holder = Holder {
+                        instance: r.get(0)?,
+                        host: r.get(1)?,
+                        pid: r.get(2)?,
+                    };
+                    Ok((holder, r.get::<_, UnixMs>(3)?))
+                },
+            )
+            .optional()?;
+        if let Some((holder, heartbeat)) = &held {
+            if is_alive(holder, *heartbeat, me, now) {
+                return Ok(Err(holder.clone()));
+            }
+            tx.execute("DELETE FROM upload_locks", [])?;
+        }
+        tx.execute(
+            "INSERT INTO upload_locks VALUES (1, ?1, ?2, ?3, ?4, ?4)",
+            params![me.instance, me.host, me.pid, now],
+        )?;
+        tx.commit()?;
+        Ok(Ok(held.map(|(holder, _)| holder)))
+    };
+    match take(conn).map_err(|e| open::error(path, &e))? {
+        Ok(from) => Ok(from),
+        Err(holder) => Err(Error::new(
+            Kind::Locked,
+            path.display().to_string(),
+            format!(
+                "another objlib works on it (pid {} on {})",
+                holder.pid, holder.host
+            ),
+            "wait for it to end, or use another database with --db",
+        )),
+    }
+}
+
+/// The heartbeat and the proof of ownership in one: `false` if the row is no longer ours.
+pub fn beat(conn: &Connection, me: &Holder, now: UnixMs) -> rusqlite::Result<bool> {
+    let changed = conn
+        .prepare_cached("UPDATE upload_locks SET heartbeat_ms = ?2 WHERE instance = ?1")?
+        .execute(params![me.instance, now])?;
+    Ok(changed == 1)
+}
+
+/// Whether the row is still ours, without writing.
+pub fn is_mine(conn: &Connection, me: &Holder) -> rusqlite::Result<bool> {
+    conn.prepare_cached("SELECT 1 FROM upload_locks WHERE instance = ?1")?
+        .exists([&me.instance])
+}
+
+pub fn release(conn: &Connection, me: &Holder) -> rusqlite::Result<()> {
+    conn.execute(
+        "DELETE FROM upload_locks WHERE instance = ?1",
+        [&me.instance],
+    )?;
+    Ok(())
+}
+
+fn is_alive(holder: &Holder, heartbeat: UnixMs, me: &Holder, now: UnixMs) -> bool {
+    // A heartbeat from the future (the clock was set back) proves nothing about its age.
+    if now.saturating_sub(heartbeat) > STALE_MS {
+        return false;
+    }
+    // In a restarted container the dead holder has our own host name and process id.
+    if holder.host != me.host {
+        return true;
+    }
+    holder.pid != me.pid && pid_exists(holder.pid)
+}
+
+fn pid_exists(pid: i64) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return false;
+    };
+    // EPERM: it is there, but somebody else's.
+    !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::migrations;
+
+    fn database() -> Connection {
+        let mut conn = Connection::open_in_memory().unwrap();
+        migrations::apply(&mut conn).unwrap();
+        conn
+    }
+
+    fn holder(host: &str, pid: i64) -> Holder {
+        Holder {
+            instance: format!("{host}-{pid}"),
+            host: host.to_owned(),
+            pid,
+        }
+    }
+
+    fn taken(conn: &mut Connection, me: &Holder, now: UnixMs) -> Result<Option<Holder>, Error> {
+        take(conn, Path::new("library.db"), me, now)
+    }
+
+    #[test]
+    fn a_living_holder_on_another_host_keeps_the_lock_for_its_heartbeats_life() {
+        let mut conn = database();
+        let other = holder("far", 7);
+        let me = holder("here", 8);
+        taken(&mut conn, &other, 0).unwrap();
+        let refused = taken(&mut conn, &me, STALE_MS).unwrap_err();
+        assert_eq!(refused.kind, Kind::Locked);
+        assert_eq!(taken(&mut conn, &me, STALE_MS + 1).unwrap(), Some(other));
+    }
+
+    #[test]
+    fn a_dead_process_on_this_host_loses_the_lock_at_once() {
+        let mut conn = database();
+        let dead = holder("here", i64::from(i32::MAX));
+        taken(&mut conn, &dead, 0).unwrap();
+        assert_eq!(taken(&mut conn, &holder("here", 1), 1).unwrap(), Some(dead));
+    }
+
+    #[test]
+    fn a_restarted_container_is_not_kept_out_by_its_own_process_id() {
+        let mut conn = database();
+        let mut before = holder("nas", i64::from(std::process::id()));
+        taken(&mut conn, &before, 0).unwrap();
+        before.instance = "after the restart".to_owned();
+        assert!(taken(&mut conn, &before, 1).is_ok());
+    }
+
+    #[test]
+    fn release_and_heartbeat_touch_only_ones_own_row() {
+        let mut conn = database();
+        let mine = holder("here", 1);
+        taken(&mut conn, &mine, 0).unwrap();
+        let stranger = holder("far", 2);
+        release(&conn, &stranger).unwrap();
+        assert!(!beat(&conn, &stranger, 5).unwrap());
+        assert!(beat(&conn, &mine, 5).unwrap());
+        release(&conn, &mine).unwrap();
+        assert!(!is_mine(&conn, &mine).unwrap());
+    }
+}

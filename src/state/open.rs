@@ -1,0 +1,232 @@
+//! Opening the database: pragmas, file mode, and the refusal of what is not ours.
+//!
+//! Promises: a connection handed out is in WAL mode with `synchronous=FULL`, of a schema this program
+//! knows; a damaged, foreign or newer file is refused before a byte of it is changed.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::migrations;
+use crate::error::{Error, Kind};
+
+/// How long a statement waits for another program that holds the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Statements kept prepared; more than there are.
+const STATEMENTS_CACHED: usize = 64;
+
+/// The one connection that writes. Creates the file (mode 0600) and its folder (0700) if needed.
+pub fn writing(path: &Path) -> Result<Connection, Error> {
+    create(path)?;
+    let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let ready = |conn: &mut Connection| -> rusqlite::Result<bool> {
+        if conn.is_readonly("main")? {
+            return Ok(false);
+        }
+        conn.pragma_update(None, "journal_mode", "WAL")?;
+        conn.pragma_update(None, "synchronous", "FULL")?;
+        conn.pragma_update(None, "foreign_keys", "ON")?;
+        migrations::apply(conn)?;
+        Ok(true)
+    };
+    match ready(&mut conn) {
+        Ok(true) => Ok(conn),
+        Ok(false) => Err(read_only(path)),
+        Err(e) => Err(error(path, &e)),
+    }
+}
+
+/// A connection that cannot write. The file must exist.
+pub fn reading(path: &Path) -> Result<Connection, Error> {
+    if !path.exists() {
+        return Err(Error::new(
+            Kind::Database,
+            path.display().to_string(),
+            "there is no database yet",
+            "run `objlib scan DIR` first, or name another one with --db",
+        ));
+    }
+    // Not SQLITE_OPEN_READ_ONLY: a reader of a WAL database has to be able to make its -shm file.
+    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    conn.pragma_update(None, "query_only", "ON")
+        .map_err(|e| error(path, &e))?;
+    Ok(conn)
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
+    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(|e| error(path, &e))?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    let identify = || -> rusqlite::Result<(i32, i32, i64)> {
+        conn.busy_timeout(BUSY_TIMEOUT)?;
+        let id = conn.query_row("PRAGMA application_id", [], |r| r.get(0))?;
+        let version = conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;
+        let tables = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
+        Ok((id, version, tables))
+    };
+    let (id, version, tables) = identify().map_err(|e| error(path, &e))?;
+    if tables > 0 && id != migrations::APPLICATION_ID {
+        return Err(Error::new(
+            Kind::Database,
+            path.display().to_string(),
+            "this is a database of another program",
+            "name another file with --db",
+        ));
+    }
+    if version > migrations::newest() {
+        return Err(Error::new(
+            Kind::Database,
+            path.display().to_string(),
+            format!(
+                "written by a newer objlib (schema {version}, this one knows {})",
+                migrations::newest()
+            ),
+            "update objlib",
+        ));
+    }
+    Ok(conn)
+}
+
+fn create(path: &Path) -> Result<(), Error> {
+    let fail = |e: std::io::Error| {
+        Error::new(
+            Kind::Database,
+            path.display().to_string(),
+            format!("cannot be created: {e}"),
+            "check the folder and its permissions, or name another file with --db",
+        )
+    };
+    if path.exists() {
+        return Ok(());
+    }
+    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(fail)?;
+    }
+    fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(fail)?;
+    Ok(())
+}
+
+fn read_only(path: &Path) -> Error {
+    Error::new(
+        Kind::Database,
+        path.display().to_string(),
+        "the database is read-only",
+        "make the file and its folder writable, or name another one with --db",
+    )
+}
+
+/// SQLite's error as a person can act on it.
+pub fn error(path: &Path, e: &rusqlite::Error) -> Error {
+    let (why, remedy) = match e.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => (
+            "this is not an SQLite database".to_owned(),
+            "name another file with --db",
+        ),
+        Some(ErrorCode::DatabaseCorrupt) => (
+            format!("the database is damaged ({e})"),
+            "put a backup of it back, or move it away, `objlib scan` again and let the store be compared before anything is uploaded",
+        ),
+        Some(ErrorCode::ReadOnly) => return read_only(path),
+        Some(ErrorCode::DiskFull) => (
+            "the disk is full".to_owned(),
+            "free some space and run again; nothing is lost",
+        ),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
+            "another program holds the database".to_owned(),
+            "close it and run again",
+        ),
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => (
+            format!("cannot be opened ({e})"),
+            "check the path and its permissions, or name another file with --db",
+        ),
+        Some(ErrorCode::SystemIoFailure) => (
+            format!("the disk failed ({e})"),
+            "check the disk and run again; the database stands at its last commit",
+        ),
+        _ => (
+            format!("{e}"),
+            "please report this; nothing that was confirmed is lost",
+        ),
+    };
+    Error::new(Kind::Database, path.display().to_string(), why, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn refusal(path: &Path) -> String {
+        writing(path).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_new_database_is_private_synced_and_ours() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/library.db");
+        let conn = writing(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let sync: i32 = conn
+            .query_row("PRAGMA synchronous", [], |r| r.get(0))
+            .unwrap();
+        let journal: String = conn
+            .query_row("PRAGMA journal_mode", [], |r| r.get(0))
+            .unwrap();
+        assert_eq!((sync, journal.as_str()), (2, "wal"));
+    }
+
+    #[test]
+    fn what_is_not_a_database_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes.txt");
+        let text = "not a database at all, but long enough to have a header\n".repeat(20);
+        fs::write(&path, &text).unwrap();
+        assert!(refusal(&path).contains("not an SQLite database"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+
+    #[test]
+    fn a_foreign_database_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("other.db");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("CREATE TABLE t (x)")
+            .unwrap();
+        assert!(refusal(&path).contains("another program"));
+    }
+
+    #[test]
+    fn a_newer_database_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("library.db");
+        let conn = writing(&path).unwrap();
+        conn.pragma_update(None, "user_version", 999).unwrap();
+        drop(conn);
+        assert!(refusal(&path).contains("newer objlib (schema 999"));
+    }
+
+    #[test]
+    fn a_reader_cannot_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("library.db");
+        assert!(reading(&path).is_err());
+        drop(writing(&path).unwrap());
+        let conn = reading(&path).unwrap();
+        assert!(conn.execute("DELETE FROM files", []).is_err());
+    }
+}

@@ -1,0 +1,517 @@
+//! The reader: pages of rows over a connection that cannot write.
+//!
+//! Promises: never more than a page in memory, whatever the size of the library.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::durable::{Durable, UploadId};
+use super::open;
+use super::upload_state::UploadState;
+use crate::clock::UnixMs;
+use crate::error::{Error, Kind};
+use crate::identity::{Entry, Sha256};
+use crate::names::{DocumentName, OperationName, SessionUrl, StoreName};
+
+/// Rows read at once: enough to keep the workers fed between two reads, small in memory.
+pub const PAGE_ROWS: usize = 256;
+
+/// One upload with all that a worker needs of its file.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub upload: UploadId,
+    pub file: i64,
+    pub root: PathBuf,
+    /// Relative, as on disk.
+    pub path: String,
+    pub path_value: String,
+    pub mime: String,
+    pub metadata: Vec<Entry>,
+    pub size_bytes: u64,
+    pub sha256: Sha256,
+    /// The file is there and has this content, as far as the last scan knows.
+    pub current: bool,
+    pub state: UploadState,
+    pub attempts: u32,
+    pub queued: i64,
+    pub session: Option<Durable<SessionUrl>>,
+    pub operation: Option<Durable<OperationName>>,
+    pub document: Option<DocumentName>,
+    /// Last change of the row.
+    pub updated_ms: UnixMs,
+}
+
+impl Job {
+    pub fn absolute(&self) -> PathBuf {
+        self.root.join(&self.path)
+    }
+}
+
+/// What is known of a file, for the next scan.
+#[derive(Debug, Clone)]
+pub struct FileRecord {
+    pub id: i64,
+    pub size_bytes: u64,
+    pub mtime_ns: i64,
+    pub hashed_ms: UnixMs,
+    pub sha256: Sha256,
+    pub present: bool,
+}
+
+/// A store's pin.
+#[derive(Debug, Clone)]
+pub struct StoreRow {
+    pub id: i64,
+    pub endpoint: String,
+    pub display_name: String,
+    pub name: StoreName,
+}
+
+/// Uploads of present files' current content, by state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UploadCounts {
+    pub pending: u64,
+    pub uploading: u64,
+    pub processing: u64,
+    pub indexed: u64,
+    pub failed: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FileCounts {
+    pub present: u64,
+    pub missing: u64,
+    pub skipped: u64,
+    /// Of the present files.
+    pub bytes: u64,
+}
+
+/// The last run, for `status`.
+#[derive(Debug, Clone)]
+pub struct RunRow {
+    pub run: i64,
+    pub started_ms: UnixMs,
+    pub ended_ms: Option<UnixMs>,
+    pub outcome: Option<String>,
+    pub indexed: u64,
+    pub failed: u64,
+    pub pending: u64,
+    pub processing: u64,
+}
+
+/// Files that wait or failed for one reason.
+#[derive(Debug, Clone)]
+pub struct CauseRow {
+    pub kind: String,
+    pub words: String,
+    pub count: u64,
+    pub since_ms: UnixMs,
+}
+
+/// A failed file.
+#[derive(Debug, Clone)]
+pub struct FailedRow {
+    pub path: String,
+    pub kind: String,
+    pub error: String,
+    pub since_ms: UnixMs,
+    pub attempts: u32,
+}
+
+pub struct Reader {
+    conn: Connection,
+    path: PathBuf,
+}
+
+const JOB: &str = "SELECT u.id, u.file_id, l.root, f.path, f.path_value, coalesce(u.mime, f.mime),
+     f.metadata, u.size_bytes, u.sha256, u.current, u.status, u.attempts, u.queued,
+     u.session_url, u.operation, u.document, u.updated_ms
+     FROM uploads u JOIN files f ON f.id = u.file_id JOIN libraries l ON l.id = f.library_id";
+
+impl Reader {
+    pub fn open(path: &Path) -> Result<Reader, Error> {
+        Ok(Reader {
+            conn: open::reading(path)?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Pending rows with a place in the queue after `after` and up to `last`.
+    pub fn pending(&self, store: i64, after: i64, last: i64) -> Result<Vec<Job>, Error> {
+        self.jobs(
+            "WHERE u.store_id = ?1 AND u.status = 'pending' AND u.queued > ?2 AND u.queued <= ?3
+             ORDER BY u.queued",
+            params![store, after, last],
+        )
+    }
+
+    /// Rows that an earlier run left on the way, by id.
+    pub fn unfinished(&self, store: i64, after: UploadId) -> Result<Vec<Job>, Error> {
+        self.jobs(
+            "WHERE u.store_id = ?1 AND u.status IN ('uploading', 'processing') AND u.id > ?2
+             ORDER BY u.id",
+            params![store, after.0],
+        )
+    }
+
+    /// Rows with a document that newer, already indexed content of the same file replaces.
+    pub fn replaced(&self, store: i64, after: UploadId) -> Result<Vec<Job>, Error> {
+        self.jobs(
+            "WHERE u.store_id = ?1 AND u.current = 0 AND u.status = 'indexed' AND u.id > ?2
+             AND EXISTS (SELECT 1 FROM uploads n WHERE n.file_id = u.file_id
+                 AND n.store_id = u.store_id AND n.current = 1 AND n.status = 'indexed')
+             ORDER BY u.id",
+            params![store, after.0],
+        )
+    }
+
+    pub fn last_queued(&self, store: i64) -> Result<i64, Error> {
+        self.one(
+            "SELECT coalesce(max(queued), 0) FROM uploads WHERE store_id = ?1 AND status = 'pending'",
+            params![store],
+            |r| r.get(0),
+        )
+    }
+
+    /// Number and bytes of the uploads in one state.
+    pub fn in_state(&self, store: i64, state: UploadState) -> Result<(u64, u64), Error> {
+        self.one(
+            "SELECT count(*), coalesce(sum(size_bytes), 0) FROM uploads
+             WHERE store_id = ?1 AND status = ?2",
+            params![store, state.as_str()],
+            |r| Ok((count(r, 0)?, count(r, 1)?)),
+        )
+    }
+
+    /// Whether some upload claims this document.
+    pub fn claims(&self, document: &DocumentName) -> Result<bool, Error> {
+        self.conn
+            .prepare_cached("SELECT 1 FROM uploads WHERE document = ?1")
+            .and_then(|mut s| s.exists([document.as_str()]))
+            .map_err(|e| self.error(&e))
+    }
+
+    pub fn library(&self, root: &str) -> Result<Option<i64>, Error> {
+        self.maybe(
+            "SELECT id FROM libraries WHERE root = ?1",
+            params![root],
+            |r| r.get(0),
+        )
+    }
+
+    pub fn file(&self, library: i64, path: &str) -> Result<Option<FileRecord>, Error> {
+        self.maybe(
+            "SELECT id, size_bytes, mtime_ns, hashed_ms, sha256, state FROM files
+             WHERE library_id = ?1 AND path = ?2",
+            params![library, path],
+            |r| {
+                Ok(FileRecord {
+                    id: r.get(0)?,
+                    size_bytes: count(r, 1)?,
+                    mtime_ns: r.get(2)?,
+                    hashed_ms: r.get(3)?,
+                    sha256: sha256(r, 4)?,
+                    present: r.get::<_, String>(5)? == "present",
+                })
+            },
+        )
+    }
+
+    pub fn count_present(&self, library: i64) -> Result<u64, Error> {
+        self.one(
+            "SELECT count(*) FROM files WHERE library_id = ?1 AND state = 'present'",
+            params![library],
+            |r| count(r, 0),
+        )
+    }
+
+    /// Calls `each` for every present file of a library.
+    pub fn each_present(&self, library: i64, each: &mut dyn FnMut(i64, &str)) -> Result<(), Error> {
+        let mut read = || -> rusqlite::Result<()> {
+            let mut statement = self.conn.prepare_cached(
+                "SELECT id, path FROM files WHERE library_id = ?1 AND state = 'present'",
+            )?;
+            let mut rows = statement.query([library])?;
+            while let Some(row) = rows.next()? {
+                each(row.get(0)?, row.get_ref(1)?.as_str()?);
+            }
+            Ok(())
+        };
+        read().map_err(|e| self.error(&e))
+    }
+
+    pub fn store(&self, endpoint: &str, display_name: &str) -> Result<Option<StoreRow>, Error> {
+        self.maybe(
+            "SELECT id, endpoint, display_name, name FROM stores
+             WHERE endpoint = ?1 AND display_name = ?2",
+            params![endpoint, display_name],
+            store_row,
+        )
+    }
+
+    /// The store of that name that a run used last, wherever it is.
+    pub fn store_used_last(&self, display_name: &str) -> Result<Option<StoreRow>, Error> {
+        self.maybe(
+            "SELECT s.id, endpoint, display_name, name FROM stores s
+             LEFT JOIN runs r ON r.store_id = s.id WHERE display_name = ?1
+             ORDER BY r.id DESC LIMIT 1",
+            params![display_name],
+            store_row,
+        )
+    }
+
+    /// The rate that was found for a class of requests, and when.
+    pub fn rate(&self, endpoint: &str, class: &str) -> Result<Option<(f64, UnixMs)>, Error> {
+        self.maybe(
+            "SELECT per_minute, found_ms FROM rates WHERE endpoint = ?1 AND class = ?2",
+            params![endpoint, class],
+            |r| Ok((r.get(0)?, r.get(1)?)),
+        )
+    }
+
+    pub fn upload_counts(&self, store: i64) -> Result<UploadCounts, Error> {
+        let read = || -> rusqlite::Result<UploadCounts> {
+            let mut counts = UploadCounts::default();
+            let mut statement = self.conn.prepare_cached(
+                "SELECT status, count(*) FROM uploads
+                 WHERE store_id = ?1 AND current = 1 GROUP BY status",
+            )?;
+            let mut rows = statement.query([store])?;
+            while let Some(row) = rows.next()? {
+                let number = count(row, 1)?;
+                match UploadState::parse(row.get_ref(0)?.as_str()?) {
+                    Some(UploadState::Pending) => counts.pending = number,
+                    Some(UploadState::Uploading) => counts.uploading = number,
+                    Some(UploadState::Processing) => counts.processing = number,
+                    Some(UploadState::Indexed) => counts.indexed = number,
+                    Some(UploadState::Failed) => counts.failed = number,
+                    Some(UploadState::Superseded | UploadState::Retired) | None => {}
+                }
+            }
+            Ok(counts)
+        };
+        read().map_err(|e| self.error(&e))
+    }
+
+    pub fn file_counts(&self) -> Result<FileCounts, Error> {
+        let (present, bytes) = self.one(
+            "SELECT count(*), coalesce(sum(size_bytes), 0) FROM files WHERE state = 'present'",
+            [],
+            |r| Ok((count(r, 0)?, count(r, 1)?)),
+        )?;
+        let missing = self.one(
+            "SELECT count(*) FROM files WHERE state = 'missing'",
+            [],
+            |r| count(r, 0),
+        )?;
+        let skipped = self.one("SELECT count(*) FROM skipped_files", [], |r| count(r, 0))?;
+        Ok(FileCounts {
+            present,
+            missing,
+            skipped,
+            bytes,
+        })
+    }
+
+    pub fn last_run(&self) -> Result<Option<RunRow>, Error> {
+        self.maybe(
+            "SELECT id, started_ms, ended_ms, outcome, indexed, failed, pending, processing
+             FROM runs ORDER BY id DESC LIMIT 1",
+            [],
+            |r| {
+                Ok(RunRow {
+                    run: r.get(0)?,
+                    started_ms: r.get(1)?,
+                    ended_ms: r.get(2)?,
+                    outcome: r.get(3)?,
+                    indexed: count(r, 4)?,
+                    failed: count(r, 5)?,
+                    pending: count(r, 6)?,
+                    processing: count(r, 7)?,
+                })
+            },
+        )
+    }
+
+    /// Why uploads in this state are there, most frequent first; up to a page.
+    pub fn causes(&self, store: i64, state: UploadState) -> Result<Vec<CauseRow>, Error> {
+        self.many(
+            "SELECT coalesce(error_kind, ''), coalesce(error, ''), count(*) AS n, min(since_ms)
+             FROM uploads WHERE store_id = ?1 AND current = 1 AND status = ?2
+             AND error_kind IS NOT NULL GROUP BY 1, 2 ORDER BY n DESC LIMIT 20",
+            params![store, state.as_str()],
+            |r| {
+                Ok(CauseRow {
+                    kind: r.get(0)?,
+                    words: r.get(1)?,
+                    count: count(r, 2)?,
+                    since_ms: r.get(3)?,
+                })
+            },
+        )
+    }
+
+    /// Calls `each` for every failed file, by path.
+    pub fn each_failed(&self, store: i64, each: &mut dyn FnMut(FailedRow)) -> Result<(), Error> {
+        let mut read = || -> rusqlite::Result<()> {
+            let mut statement = self.conn.prepare_cached(
+                "SELECT f.path, coalesce(u.error_kind, ''), coalesce(u.error, ''), u.since_ms,
+                     u.attempts
+                 FROM uploads u JOIN files f ON f.id = u.file_id
+                 WHERE u.store_id = ?1 AND u.current = 1 AND u.status = 'failed' ORDER BY f.path",
+            )?;
+            let mut rows = statement.query([store])?;
+            while let Some(r) = rows.next()? {
+                each(FailedRow {
+                    path: r.get(0)?,
+                    kind: r.get(1)?,
+                    error: r.get(2)?,
+                    since_ms: r.get(3)?,
+                    attempts: r.get(4)?,
+                });
+            }
+            Ok(())
+        };
+        read().map_err(|e| self.error(&e))
+    }
+
+    /// Present files without a settled upload into this store: by type, and the largest.
+    pub fn plan(&self, store: Option<i64>) -> Result<PlanRows, Error> {
+        let todo = "FROM files f WHERE f.state = 'present' AND NOT EXISTS (
+             SELECT 1 FROM uploads u WHERE u.file_id = f.id AND u.store_id IS ?1
+             AND u.sha256 = f.sha256 AND u.status IN ('uploading', 'processing', 'indexed', 'failed'))";
+        let by_type = self.many(
+            &format!("SELECT mime, count(*), sum(size_bytes) {todo} GROUP BY mime ORDER BY 3 DESC"),
+            params![store],
+            |r| Ok((r.get(0)?, count(r, 1)?, count(r, 2)?)),
+        )?;
+        let largest = self.many(
+            &format!("SELECT path, size_bytes {todo} ORDER BY size_bytes DESC LIMIT 5"),
+            params![store],
+            |r| Ok((r.get(0)?, count(r, 1)?)),
+        )?;
+        Ok(PlanRows { by_type, largest })
+    }
+
+    fn jobs(&self, rest: &str, params: impl rusqlite::Params) -> Result<Vec<Job>, Error> {
+        self.many(&format!("{JOB} {rest} LIMIT {PAGE_ROWS}"), params, job)
+    }
+
+    fn many<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, Error> {
+        let rows = || -> rusqlite::Result<Vec<T>> {
+            self.conn
+                .prepare_cached(sql)?
+                .query_map(params, read)?
+                .collect()
+        };
+        rows().map_err(|e| self.error(&e))
+    }
+
+    fn one<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        self.conn
+            .prepare_cached(sql)
+            .and_then(|mut s| s.query_row(params, read))
+            .map_err(|e| self.error(&e))
+    }
+
+    fn maybe<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, Error> {
+        self.conn
+            .prepare_cached(sql)
+            .and_then(|mut s| s.query_row(params, read).optional())
+            .map_err(|e| self.error(&e))
+    }
+
+    fn error(&self, e: &rusqlite::Error) -> Error {
+        match e {
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..) => Error::new(
+                Kind::Database,
+                self.path.display().to_string(),
+                format!("a row makes no sense ({e})"),
+                "the database is damaged: put a backup of it back",
+            ),
+            _ => open::error(&self.path, e),
+        }
+    }
+}
+
+/// What an upload would send.
+#[derive(Debug, Clone)]
+pub struct PlanRows {
+    /// MIME type, files, bytes; most bytes first.
+    pub by_type: Vec<(String, u64, u64)>,
+    /// Path and bytes.
+    pub largest: Vec<(String, u64)>,
+}
+
+fn store_row(r: &Row<'_>) -> rusqlite::Result<StoreRow> {
+    Ok(StoreRow {
+        id: r.get(0)?,
+        endpoint: r.get(1)?,
+        display_name: r.get(2)?,
+        name: StoreName::new(r.get::<_, String>(3)?),
+    })
+}
+
+fn job(r: &Row<'_>) -> rusqlite::Result<Job> {
+    let text = |i| r.get::<_, Option<String>>(i);
+    let damaged = |i, e: Box<dyn std::error::Error + Send + Sync>| {
+        rusqlite::Error::FromSqlConversionFailure(i, rusqlite::types::Type::Text, e)
+    };
+    let metadata =
+        serde_json::from_str(r.get_ref(6)?.as_str()?).map_err(|e| damaged(6, Box::new(e)))?;
+    let state = UploadState::parse(r.get_ref(10)?.as_str()?)
+        .ok_or_else(|| damaged(10, "unknown status".into()))?;
+    Ok(Job {
+        upload: UploadId(r.get(0)?),
+        file: r.get(1)?,
+        root: PathBuf::from(r.get::<_, String>(2)?),
+        path: r.get(3)?,
+        path_value: r.get(4)?,
+        mime: r.get(5)?,
+        metadata,
+        size_bytes: count(r, 7)?,
+        sha256: sha256(r, 8)?,
+        current: r.get(9)?,
+        state,
+        attempts: r.get(11)?,
+        queued: r.get(12)?,
+        session: text(13)?.map(|url| Durable::committed(SessionUrl::new(url))),
+        operation: text(14)?.map(|name| Durable::committed(OperationName::new(name))),
+        document: text(15)?.map(DocumentName::new),
+        updated_ms: r.get(16)?,
+    })
+}
+
+/// A column that is never negative.
+fn count(r: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let value: i64 = r.get(column)?;
+    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
+}
+
+fn sha256(r: &Row<'_>, column: usize) -> rusqlite::Result<Sha256> {
+    Sha256::from_slice(r.get_ref(column)?.as_blob()?).ok_or_else(|| {
+        rusqlite::Error::FromSqlConversionFailure(
+            column,
+            rusqlite::types::Type::Blob,
+            "not a SHA-256".into(),
+        )
+    })
+}

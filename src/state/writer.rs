@@ -1,0 +1,269 @@
+//! The writer: the only thread that changes the database.
+//!
+//! Owns the writing connection and the lock row. Drains what is waiting, applies it in one
+//! transaction, commits, then acknowledges all of it. Promises: an acknowledgement means synced to
+//! disk; after a failed commit, or once the lock is somebody else's, nothing more is accepted.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::change::{Applied, Change, Refusal};
+use super::durable::{Durable, Intent, UploadId};
+use super::lock::{self, Holder};
+use super::open;
+use crate::clock;
+use crate::error::{Error, Kind};
+use crate::names::SessionUrl;
+use crate::pipeline::shutdown::{Shutdown, Stop};
+
+/// Changes in one transaction: bounds its memory and how long an acknowledgement waits.
+const GROUP_CHANGES_MAX: usize = 512;
+/// Changes that may wait; beyond it their senders do.
+const QUEUE_CHANGES_MAX: usize = 1024;
+/// How often the lock's heartbeat is written.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+type Ack = Box<dyn FnOnce(Result<Applied, Error>) + Send>;
+
+struct Request {
+    change: Change,
+    ack: Ack,
+}
+
+/// The way to the writer thread; cheap to clone.
+#[derive(Clone)]
+pub struct Writer {
+    queue: Sender<Request>,
+}
+
+/// The running thread. `close` ends it and releases the lock.
+pub struct WriterThread {
+    writer: Writer,
+    thread: JoinHandle<()>,
+    failure: Arc<Mutex<Option<Error>>>,
+}
+
+/// What `start` found in the lock row.
+pub struct Started {
+    pub thread: WriterThread,
+    /// The dead objlib whose lock was taken over.
+    pub taken_over: Option<Holder>,
+}
+
+/// Opens the database, takes the lock, starts the thread.
+///
+/// # Errors
+/// The database cannot be opened (`Kind::Database`), or a living objlib holds it (`Kind::Locked`).
+pub fn start(path: &Path, shutdown: Arc<Shutdown>) -> Result<Started, Error> {
+    let mut conn = open::writing(path)?;
+    let me = Holder::this_process();
+    let taken_over = lock::take(&mut conn, path, &me, clock::now_ms())?;
+    let (queue, requests) = bounded(QUEUE_CHANGES_MAX);
+    let failure = Arc::new(Mutex::new(None));
+    let state = State {
+        conn,
+        me,
+        path: path.to_owned(),
+        shutdown,
+        failure: Arc::clone(&failure),
+    };
+    let thread = thread::Builder::new()
+        .name("writer".to_owned())
+        .spawn(move || state.run(&requests))
+        .map_err(|e| Error::new(Kind::System, "writer", e.to_string(), "free some memory"))?;
+    Ok(Started {
+        thread: WriterThread {
+            writer: Writer { queue },
+            thread,
+            failure,
+        },
+        taken_over,
+    })
+}
+
+impl WriterThread {
+    pub fn writer(&self) -> Writer {
+        self.writer.clone()
+    }
+
+    /// The first failed commit, if there was one.
+    pub fn failure(&self) -> Option<Error> {
+        lock_of(&self.failure).clone()
+    }
+
+    /// Waits until everything that was sent is committed, then releases the lock. Every clone of the
+    /// `Writer` must be gone.
+    pub fn close(self) -> Result<(), Error> {
+        drop(self.writer);
+        if self.thread.join().is_err() {
+            return Err(panicked());
+        }
+        match lock_of(&self.failure).take() {
+            Some(e) => Err(e),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Writer {
+    /// Applies the change and waits until it is on disk.
+    pub fn commit(&self, change: Change) -> Result<Applied, Error> {
+        let (tell, told) = bounded(1);
+        self.send(change, move |done| {
+            let _ = tell.send(done);
+        });
+        told.recv().unwrap_or_else(|_| Err(panicked()))
+    }
+
+    /// Applies the change without waiting; `then` is called on the writer's thread once it is on
+    /// disk, or with the error. It must be quick.
+    pub fn send(&self, change: Change, then: impl FnOnce(Result<Applied, Error>) + Send + 'static) {
+        let request = Request {
+            change,
+            ack: Box::new(then),
+        };
+        if let Err(refused) = self.queue.send(request) {
+            (refused.into_inner().ack)(Err(panicked()));
+        }
+    }
+
+    /// Write-ahead rule 1: durable before the first request of an upload.
+    pub fn intent(&self, upload: UploadId, batch: i64) -> Result<Durable<Intent>, Error> {
+        self.commit(Change::Intent { upload, batch })?;
+        Ok(Durable::committed(Intent { upload }))
+    }
+
+    /// Write-ahead rule 2: durable before the request that finalizes the upload.
+    pub fn session_opened(
+        &self,
+        upload: UploadId,
+        url: SessionUrl,
+    ) -> Result<Durable<SessionUrl>, Error> {
+        self.commit(Change::SessionOpened {
+            upload,
+            url: url.clone(),
+        })?;
+        Ok(Durable::committed(url))
+    }
+}
+
+struct State {
+    conn: Connection,
+    me: Holder,
+    path: PathBuf,
+    shutdown: Arc<Shutdown>,
+    failure: Arc<Mutex<Option<Error>>>,
+}
+
+impl State {
+    fn run(mut self, requests: &Receiver<Request>) {
+        let mut beat_due = Instant::now() + HEARTBEAT;
+        let mut group = Vec::with_capacity(GROUP_CHANGES_MAX);
+        loop {
+            match requests.recv_deadline(beat_due) {
+                Ok(first) => group.push(first),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let room = GROUP_CHANGES_MAX - group.len();
+            group.extend(requests.try_iter().take(room));
+            let beat = Instant::now() >= beat_due;
+            if beat {
+                beat_due = Instant::now() + HEARTBEAT;
+            }
+            self.commit_group(&mut group, beat);
+        }
+        if lock_of(&self.failure).is_none() {
+            // Not released only if the disk fails now; then the next run takes it over.
+            let _ = lock::release(&self.conn, &self.me);
+        }
+    }
+
+    fn commit_group(&mut self, group: &mut Vec<Request>, beat: bool) {
+        let failed = lock_of(&self.failure).clone();
+        let done = match failed {
+            Some(e) => Err(e),
+            None => self.transact(group, beat),
+        };
+        match done {
+            Ok(results) => {
+                for (request, result) in group.drain(..).zip(results) {
+                    (request.ack)(result);
+                }
+            }
+            Err(e) => {
+                lock_of(&self.failure).get_or_insert_with(|| e.clone());
+                self.shutdown.stop(Stop::Error);
+                for request in group.drain(..) {
+                    (request.ack)(Err(e.clone()));
+                }
+            }
+        }
+    }
+
+    /// One transaction. A change that the state machine refuses fails alone; an error of the
+    /// database fails all.
+    fn transact(
+        &mut self,
+        group: &[Request],
+        beat: bool,
+    ) -> Result<Vec<Result<Applied, Error>>, Error> {
+        let path = self.path.clone();
+        let fail = |e: rusqlite::Error| open::error(&path, &e);
+        let tx = Transaction::new(&mut self.conn, TransactionBehavior::Immediate).map_err(fail)?;
+        let mine = match beat {
+            true => lock::beat(&tx, &self.me, clock::now_ms()),
+            false => lock::is_mine(&tx, &self.me),
+        };
+        if !mine.map_err(fail)? {
+            return Err(lost(&path));
+        }
+        let mut results = Vec::with_capacity(group.len());
+        for request in group {
+            results.push(match request.change.apply(&tx, &self.me) {
+                Ok(applied) => Ok(applied),
+                Err(Refusal::Sql(e)) => return Err(fail(e)),
+                Err(Refusal::Illegal(why)) => Err(bug(why)),
+            });
+        }
+        tx.commit().map_err(fail)?;
+        Ok(results)
+    }
+}
+
+fn lost(path: &Path) -> Error {
+    Error::new(
+        Kind::Locked,
+        path.display().to_string(),
+        "another objlib has taken the lock over (this one was suspended, or the clock jumped)",
+        "let the other one finish; nothing is lost",
+    )
+}
+
+fn bug(why: String) -> Error {
+    Error::new(
+        Kind::Bug,
+        "state machine",
+        why,
+        "please report this; nothing that was confirmed is lost",
+    )
+}
+
+fn panicked() -> Error {
+    Error::new(
+        Kind::Bug,
+        "writer",
+        "the thread that writes the database has ended",
+        "run again; nothing that was confirmed is lost",
+    )
+}
+
+/// The value is an `Option` that is whole at any instant, so a poisoned lock is as good as a clean one.
+fn lock_of<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
