@@ -1,1 +1,78 @@
-//! The command line.
+//! The command line: what was typed becomes parts, parts become a run, a run an exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use self::args::{Cli, Command};
+use crate::error::Error;
+
+pub mod args;
+pub mod settings;
+
+pub mod scan;
+
+pub mod upload;
+
+pub mod status;
+
+#[cfg(feature = "emulator")]
+pub mod emulator;
+
+pub mod signals;
+
+/// Parses, runs, and turns the result into the exit code of the contract.
+pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        eprintln!(
+            "objlib: internal error at {}: nothing that was confirmed is lost: please report this",
+            place.as_deref().unwrap_or("an unknown place")
+        );
+    }));
+    let exit = match Cli::try_parse() {
+        Ok(cli) => run(&cli),
+        Err(e) => usage(&e),
+    };
+    ExitCode::from(exit)
+}
+
+fn run(cli: &Cli) -> u8 {
+    let style = settings::style(&cli.global);
+    let done = settings::database(&cli.global).and_then(|database| match &cli.command {
+        Command::Scan(args) => scan::run(args, &database, style),
+        Command::Upload(args) => Ok(upload::run(args, &database, style)),
+        Command::Status(args) => status::run(args, &database, style),
+        #[cfg(feature = "emulator")]
+        Command::Emulator(args) => emulator::run(args).map(|()| 0),
+    });
+    done.unwrap_or_else(|e| complain(&e))
+}
+
+fn complain(e: &Error) -> u8 {
+    eprintln!("objlib: {e}");
+    e.kind.exit_code()
+}
+
+/// Help and version go out as they are; a mistake becomes one line.
+fn usage(e: &clap::Error) -> u8 {
+    match e.kind() {
+        ErrorKind::DisplayHelp
+        | ErrorKind::DisplayVersion
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // A closed stdout is no reason to complain.
+            let _ = e.print();
+            u8::try_from(e.exit_code()).unwrap_or(2)
+        }
+        _ => {
+            let text = e.to_string();
+            let cause = text.split("\n\n").next().unwrap_or(&text);
+            let cause: Vec<&str> = cause.lines().map(str::trim).collect();
+            let cause = cause.join(" ");
+            let cause = cause.strip_prefix("error: ").unwrap_or(&cause);
+            eprintln!("objlib: {cause}: see `objlib --help`");
+            2
+        }
+    }
+}

@@ -1,1 +1,32 @@
-//! The remote API.
+//! The remote API, as the fact sheet has it (`v1beta`).
+//!
+//! `send` is the one way out: through the gate, one request, one answer. Above it a file a resource.
+//! Promises: the key goes into one header of requests to the configured origin and nowhere else; every
+//! answer is bounded in size and time; a body is never sent again blindly.
+
+pub mod endpoint;
+
+pub mod agent;
+
+pub mod send;
+
+pub mod failure;
+
+pub mod session;
+
+pub mod body;
+
+pub mod stores;
+
+pub mod operations;
+
+pub mod documents;
+
+pub use agent::{Client, Counts, Settings};
+pub use body::{Body, Pace};
+pub use documents::{Document, DocumentState, DocumentsPage};
+pub use endpoint::Endpoint;
+pub use failure::{Failure, FailureKind};
+pub use operations::Operation;
+pub use session::{Finished, NewDocument, SessionState, Started, Submitted};
+pub use stores::Store;

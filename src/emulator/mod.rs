@@ -1,1 +1,131 @@
-//! A local File Search service.
+//! A local File Search service: stores, documents, operations, files, the resumable protocol.
+//!
+//! A program of its own: written from the API's published facts, it shares no wire type, no parser and
+//! no constant with the client of this crate, so that one misreading cannot hide in both. Persistent
+//! (SQLite) where it is given a file. Faults are data and can be changed while it runs; the ledger
+//! tells what really happened.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+
+use crate::error::{Error, Kind};
+
+mod answer;
+mod check;
+mod database;
+pub mod faults;
+mod files;
+mod filter;
+mod http;
+mod ledger;
+mod routes;
+mod search;
+mod sessions;
+mod stores;
+
+pub use faults::Faults;
+
+/// Connections served at once; one more is closed at once.
+const CONNECTIONS_MAX: usize = 512;
+
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// 0: any free one.
+    pub port: u16,
+    /// `None`: in memory.
+    pub data: Option<PathBuf>,
+    pub faults: Faults,
+    /// Unknown fields are ignored instead of refused.
+    pub loose: bool,
+    /// Keep the last requests for `/_emulator/requests`.
+    pub record: bool,
+    pub refuse_keys: Vec<String>,
+}
+
+/// A running service; stops when dropped.
+pub struct Emulator {
+    address: SocketAddr,
+    stopping: Arc<AtomicBool>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+impl Emulator {
+    pub fn start(options: Options) -> Result<Emulator, Error> {
+        let fail = |why: String| {
+            Error::new(
+                Kind::System,
+                format!("port {}", options.port),
+                why,
+                "choose another one with --port (0 takes any)",
+            )
+        };
+        let listener = TcpListener::bind(("127.0.0.1", options.port))
+            .map_err(|e| fail(format!("cannot be listened on: {e}")))?;
+        let address = listener.local_addr().map_err(|e| fail(e.to_string()))?;
+        let service = Arc::new(routes::Service::open(&options)?);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let acceptor = {
+            let stopping = Arc::clone(&stopping);
+            thread::Builder::new()
+                .name("emulator".to_owned())
+                .spawn(move || accept(&listener, &service, &stopping))
+                .map_err(|e| fail(e.to_string()))?
+        };
+        Ok(Emulator {
+            address,
+            stopping,
+            acceptor: Some(acceptor),
+        })
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// No new connection from here on. What was answered is on disk.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let Some(acceptor) = self.acceptor.take() else {
+            return;
+        };
+        self.stopping.store(true, Ordering::SeqCst);
+        // Wakes the acceptor.
+        let _ = TcpStream::connect(self.address);
+        let _ = acceptor.join();
+    }
+}
+
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn accept(listener: &TcpListener, service: &Arc<routes::Service>, stopping: &AtomicBool) {
+    let open = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        if stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(stream) = stream else { continue };
+        if open.load(Ordering::SeqCst) >= CONNECTIONS_MAX {
+            continue;
+        }
+        open.fetch_add(1, Ordering::SeqCst);
+        let (service, open) = (Arc::clone(service), Arc::clone(&open));
+        // A thread that cannot be started closes its connection, and no more.
+        let _ = thread::Builder::new()
+            .name("emulator-connection".to_owned())
+            .stack_size(512 * 1024)
+            .spawn(move || {
+                http::serve(stream, &service);
+                open.fetch_sub(1, Ordering::SeqCst);
+            });
+    }
+}

@@ -1,1 +1,143 @@
-//! A folder becomes rows.
+//! A folder becomes rows: walk, compare with what is known, hash what is new, record.
+//!
+//! Reaches the database only through `Known` and `Record`, both used by the calling thread alone.
+//! Promises: memory does not grow with the number of files (but for one bit each); what cannot be read
+//! is a skip with its reason, never a deletion; nothing is marked missing unless the whole walk went
+//! well.
+
+use crate::error::Error;
+use crate::identity::Sha256;
+
+pub mod walk;
+
+pub mod mime;
+
+pub mod hash;
+
+pub mod diff;
+
+pub use diff::run;
+pub use hash::rescan;
+
+/// More is refused by the service: "100 MB", whichever way it counts (fact sheet 17).
+pub const FILE_BYTES_MAX: u64 = 100_000_000;
+
+/// What the database knows of a library.
+pub trait Known {
+    /// By relative path as on disk.
+    fn file(&self, path: &str) -> Result<Option<KnownFile>, Error>;
+    /// Number of present files, and the highest id of any.
+    fn extent(&self) -> Result<(u64, i64), Error>;
+    /// Calls `each` with id and path of every present file.
+    fn each_present(&self, each: &mut dyn FnMut(i64, &str)) -> Result<(), Error>;
+}
+
+#[derive(Debug, Clone)]
+pub struct KnownFile {
+    pub id: i64,
+    pub size_bytes: u64,
+    pub mtime_ns: i64,
+    /// When its content was read, by the wall clock.
+    pub hashed_ms: i64,
+    pub sha256: Sha256,
+    pub present: bool,
+}
+
+/// Where the findings go. A call may block.
+pub trait Record {
+    fn file(&mut self, file: Seen) -> Result<(), Error>;
+    fn skip(&mut self, skip: Skip) -> Result<(), Error>;
+    fn missing(&mut self, id: i64) -> Result<(), Error>;
+}
+
+/// A file that is new, or is not as it was.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    pub path: String,
+    pub path_value: String,
+    pub size_bytes: u64,
+    pub mtime_ns: i64,
+    pub hashed_ms: i64,
+    pub sha256: Sha256,
+    pub mime: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Skip {
+    /// Lossy, where the name is not UTF-8.
+    pub path: String,
+    pub reason: SkipReason,
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SkipReason {
+    TooLarge,
+    Empty,
+    UnsupportedType,
+    Unreadable,
+    NotUtf8,
+    DanglingSymlink,
+    SymlinkLoop,
+    /// A socket, pipe or device.
+    NotAFile,
+    /// Another file has the same name in another Unicode normal form.
+    SameName,
+    ChangedWhileRead,
+}
+
+impl SkipReason {
+    pub fn label(self) -> &'static str {
+        match self {
+            SkipReason::TooLarge => "too large",
+            SkipReason::Empty => "empty",
+            SkipReason::UnsupportedType => "unsupported type",
+            SkipReason::Unreadable => "unreadable",
+            SkipReason::NotUtf8 => "name is not UTF-8",
+            SkipReason::DanglingSymlink => "dangling symlink",
+            SkipReason::SymlinkLoop => "symlink loop",
+            SkipReason::NotAFile => "not a file",
+            SkipReason::SameName => "same name as another file",
+            SkipReason::ChangedWhileRead => "changed while it was read",
+        }
+    }
+
+    /// The file is there; what it holds now could not be seen. What was known of it stays.
+    fn keeps_what_is_known(self) -> bool {
+        match self {
+            SkipReason::Unreadable | SkipReason::ChangedWhileRead => true,
+            SkipReason::TooLarge
+            | SkipReason::Empty
+            | SkipReason::UnsupportedType
+            | SkipReason::NotUtf8
+            | SkipReason::DanglingSymlink
+            | SkipReason::SymlinkLoop
+            | SkipReason::NotAFile
+            | SkipReason::SameName => false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub include: Vec<String>,
+    pub exclude: Vec<String>,
+    /// Only these relative paths.
+    pub files_from: Option<Vec<String>>,
+    /// Read every file, whatever size and time say.
+    pub rehash: bool,
+    pub accept_missing: bool,
+}
+
+/// `files` = `new` + `changed` + `unchanged`; a file that is back again is one of the last two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Found {
+    pub files: u64,
+    pub new: u64,
+    pub changed: u64,
+    pub missing: u64,
+    pub unchanged: u64,
+    pub skipped: u64,
+    pub bytes: u64,
+    pub interrupted: bool,
+}

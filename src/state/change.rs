@@ -136,6 +136,13 @@ pub enum Change {
         /// The type to send next time, if the file's own was refused.
         mime: Option<&'static str>,
     },
+    /// The attempt ended, but what became of it at the service is not known: the row stays as it is,
+    /// its session is asked later.
+    LeftInDoubt {
+        upload: UploadId,
+        charge: Charge,
+        cause: Cause,
+    },
     Rejected {
         upload: UploadId,
         cause: Cause,
@@ -167,6 +174,8 @@ pub enum Change {
         class: &'static str,
         per_minute: f64,
     },
+    /// Nothing; its acknowledgement says that all that was sent before is on disk.
+    Flush,
     RunEnded {
         run: i64,
         outcome: &'static str,
@@ -277,6 +286,21 @@ impl Change {
                 cause,
                 mime,
             } => at.handed_back(*upload, *charge, cause.as_ref(), *mime),
+            Change::LeftInDoubt {
+                upload,
+                charge,
+                cause,
+            } => at.run(
+                "UPDATE uploads SET attempts = attempts + ?2, error_kind = ?3, error = ?4,
+                     updated_ms = ?5 WHERE id = ?1",
+                params![
+                    upload.0,
+                    i64::from(*charge == Charge::Attempt),
+                    cause.kind,
+                    cause.words,
+                    at.now
+                ],
+            ),
             Change::Rejected {
                 upload,
                 cause,
@@ -319,6 +343,7 @@ impl Change {
                  DO UPDATE SET per_minute = excluded.per_minute, found_ms = excluded.found_ms",
                 params![endpoint, class, per_minute, at.now],
             ),
+            Change::Flush => Ok(Applied::default()),
             Change::RunEnded {
                 run,
                 outcome,

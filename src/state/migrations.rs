@@ -147,6 +147,9 @@ CREATE UNIQUE INDEX uploads_document ON uploads (document) WHERE document IS NOT
 CREATE INDEX uploads_queue ON uploads (store_id, status, queued);
 CREATE INDEX uploads_counts ON uploads (store_id, current, status);
 
+-- Documents found in a listing are matched against the few rows in doubt.
+CREATE INDEX uploads_in_doubt ON uploads (sha256) WHERE status IN ('uploading', 'processing');
+
 CREATE TABLE rates (
     endpoint TEXT NOT NULL,
     class TEXT NOT NULL CHECK (class IN ('write', 'read')),

@@ -19,6 +19,8 @@ pub mod durable;
 
 pub mod reader;
 
+pub mod catalog;
+
 pub use change::{Applied, BatchDone, Cause, Change, Charge, FileRow, RunTotals};
 pub use durable::{Durable, Intent, UploadId};
 pub use reader::{Job, Reader};

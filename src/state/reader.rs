@@ -155,6 +155,20 @@ impl Reader {
         )
     }
 
+    /// Rows on the way whose identity a document in the store carries.
+    pub fn unfinished_like(
+        &self,
+        store: i64,
+        path_value: &str,
+        sha256: &Sha256,
+    ) -> Result<Vec<Job>, Error> {
+        self.jobs(
+            "WHERE u.sha256 = ?3 AND u.status IN ('uploading', 'processing')
+             AND u.store_id = ?1 AND f.path_value = ?2 ORDER BY u.id",
+            params![store, path_value, sha256.as_bytes()],
+        )
+    }
+
     /// Rows with a document that newer, already indexed content of the same file replaces.
     pub fn replaced(&self, store: i64, after: UploadId) -> Result<Vec<Job>, Error> {
         self.jobs(
@@ -218,11 +232,13 @@ impl Reader {
         )
     }
 
-    pub fn count_present(&self, library: i64) -> Result<u64, Error> {
+    /// Present files of a library, and the highest id of any file.
+    pub fn extent(&self, library: i64) -> Result<(u64, i64), Error> {
         self.one(
-            "SELECT count(*) FROM files WHERE library_id = ?1 AND state = 'present'",
+            "SELECT count(*), (SELECT coalesce(max(id), 0) FROM files) FROM files
+             WHERE library_id = ?1 AND state = 'present'",
             params![library],
-            |r| count(r, 0),
+            |r| Ok((count(r, 0)?, r.get(1)?)),
         )
     }
 

@@ -18,7 +18,7 @@ use super::lock::{self, Holder};
 use super::open;
 use crate::clock;
 use crate::error::{Error, Kind};
-use crate::names::SessionUrl;
+use crate::names::{DocumentName, OperationName, SessionUrl};
 use crate::pipeline::shutdown::{Shutdown, Stop};
 
 /// Changes in one transaction: bounds its memory and how long an acknowledgement waits.
@@ -149,6 +149,29 @@ impl Writer {
             url: url.clone(),
         })?;
         Ok(Durable::committed(url))
+    }
+}
+
+/// What the poll queue gets once a submission is on disk.
+pub type OnDisk = (Option<Durable<OperationName>>, Option<DocumentName>);
+
+impl Writer {
+    /// Write-ahead rule 3: durable before the first poll. Does not wait; `then` gets the names.
+    pub fn submitted(
+        &self,
+        upload: UploadId,
+        operation: Option<OperationName>,
+        document: Option<DocumentName>,
+        then: impl FnOnce(Result<OnDisk, Error>) + Send + 'static,
+    ) {
+        let change = Change::Submitted {
+            upload,
+            operation: operation.clone(),
+            document: document.clone(),
+        };
+        self.send(change, move |done| {
+            then(done.map(|_| (operation.map(Durable::committed), document)));
+        });
     }
 }
 

@@ -1,15 +1,28 @@
 //! The one door of every request: breaker, token, wait, verdict.
+//!
+//! Owns limiter, breaker and ramp behind one mutex that is never held across a wait or a request.
+//! Promises: whoever waits here is woken by the end of the run; every verdict reaches all three.
 
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::Class;
+use super::breaker::{Admission, Breaker, Cause, Outcome, State};
+use super::limiter::Limiter;
+use super::ramp::Ramp;
+use super::{Class, Peaks, Settings};
+use crate::pipeline::shutdown::Shutdown;
+
+/// How often a waiting worker looks whether the run is stopping.
+const STOP_CHECK: Duration = Duration::from_millis(100);
 
 /// Leave to send one request; must be reported back.
 #[must_use]
 #[derive(Debug)]
 pub struct Pass {
-    pub class: Class,
-    pub sent_at: Instant,
+    class: Class,
+    sent_at: Instant,
+    probe: bool,
 }
 
 /// Why a request may not be sent now.
@@ -17,14 +30,14 @@ pub struct Pass {
 pub enum Refused {
     /// The breaker is open; asking again makes sense from then on.
     Open { until: Instant },
-    /// The run is stopping.
+    /// The run is over.
     Stopping,
 }
 
 /// How a request ended, as far as the throttle cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The service answered and is well (2xx, and 4xx other than 429/408).
+    /// The service answered and is well (2xx, and 4xx other than 429 and 408).
     Answered,
     /// A rate 429, with the delay the service asked for.
     RateLimited { delay: Option<Duration> },
@@ -32,28 +45,321 @@ pub enum Verdict {
     Fault { delay: Option<Duration> },
 }
 
-#[derive(Debug)]
-pub struct Gate {}
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerState {
+    Closed,
+    Open,
+    HalfOpen,
+}
 
-impl Gate {
-    /// Breaker, then a token of the class; waits for the token.
-    pub fn enter(&self, class: Class) -> Result<Pass, Refused> {
-        Ok(Pass {
-            class,
-            sent_at: Instant::now(),
+/// Why nothing is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PauseReason {
+    /// The service said 429 and how long to wait.
+    Limit,
+    /// Too many 429s.
+    Limits,
+    /// The service fails.
+    Outage,
+}
+
+impl fmt::Display for PauseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PauseReason::Limit => "the service asked to wait",
+            PauseReason::Limits => "the service refuses too many requests",
+            PauseReason::Outage => "the service fails",
         })
     }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Snapshot {
+    pub state: BreakerState,
+    pub paused: Option<(PauseReason, Instant)>,
+    /// Of writes; `None`: no limit.
+    pub rate_per_min: Option<f64>,
+    /// Workers that may be busy now.
+    pub concurrency: usize,
+    /// For tokens, all threads together.
+    pub waited: Duration,
+    /// Rate 429s so far.
+    pub throttled: u64,
+}
+
+#[derive(Debug)]
+struct Inner {
+    limiter: Limiter,
+    breaker: Breaker,
+    ramp: Ramp,
+    busy: usize,
+    waited: Duration,
+    throttled: u64,
+}
+
+#[derive(Debug)]
+pub struct Gate {
+    inner: Mutex<Inner>,
+    freed: Condvar,
+    shutdown: Arc<Shutdown>,
+}
+
+/// A busy worker's place; dropped when its file has had its turn.
+#[derive(Debug)]
+pub struct Slot<'g>(&'g Gate);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.0.lock();
+        inner.busy = inner.busy.saturating_sub(1);
+        drop(inner);
+        self.0.freed.notify_one();
+    }
+}
+
+impl Gate {
+    pub fn new(settings: Settings, shutdown: Arc<Shutdown>) -> Gate {
+        let limiter = Limiter::new(settings.rpm, settings.peaks, Instant::now());
+        Gate {
+            inner: Mutex::new(Inner {
+                limiter,
+                breaker: Breaker::default(),
+                ramp: Ramp::new(settings.concurrency),
+                busy: 0,
+                waited: Duration::ZERO,
+                throttled: 0,
+            }),
+            freed: Condvar::new(),
+            shutdown,
+        }
+    }
+
+    /// Breaker, then a token of the class; waits for the token.
+    pub fn enter(&self, class: Class) -> Result<Pass, Refused> {
+        let mut inner = self.lock();
+        let now = Instant::now();
+        if let Some(until) = inner.breaker.refuses(class, now) {
+            return Err(Refused::Open { until });
+        }
+        let mut start = inner.limiter.reserve(class, now);
+        loop {
+            let now = Instant::now();
+            if start <= now {
+                // The token is ours; a pause may have begun meanwhile.
+                match inner.limiter.paused_until(class) {
+                    Some(until) if until > now => start = until,
+                    _ => break,
+                }
+                continue;
+            }
+            let wait = start - now;
+            inner.waited += wait;
+            drop(inner);
+            if !self.shutdown.sleep_in_grace(wait) {
+                return Err(Refused::Stopping);
+            }
+            inner = self.lock();
+        }
+        if self.shutdown.is_over() {
+            return Err(Refused::Stopping);
+        }
+        Self::admitted(&mut inner, class)
+    }
+
     /// The same without a token: the body of an upload, whose session has paid already.
     pub fn enter_body(&self) -> Result<Pass, Refused> {
-        self.enter(Class::Write)
+        if self.shutdown.is_over() {
+            return Err(Refused::Stopping);
+        }
+        let mut inner = self.lock();
+        let now = Instant::now();
+        // Limits are about starting uploads; one that has begun goes on.
+        let outage = matches!(
+            inner.breaker.state(),
+            State::Open { cause: Cause::Faults, .. } | State::HalfOpen { cause: Cause::Faults, .. }
+        );
+        if !outage {
+            return Ok(Pass {
+                class: Class::Write,
+                sent_at: now,
+                probe: false,
+            });
+        }
+        Self::admitted(&mut inner, Class::Write)
     }
+
+    fn admitted(inner: &mut Inner, class: Class) -> Result<Pass, Refused> {
+        let now = Instant::now();
+        let probe = match inner.breaker.admit(class, now) {
+            Admission::Free => false,
+            Admission::Probe => true,
+            Admission::Refused { until } => return Err(Refused::Open { until }),
+        };
+        Ok(Pass {
+            class,
+            sent_at: now,
+            probe,
+        })
+    }
+
     /// Every pass comes back with how its request ended.
     pub fn report(&self, pass: Pass, verdict: Verdict) {
-        let _ = (pass, verdict);
+        let mut inner = self.lock();
+        let now = Instant::now();
+        let mut grown = false;
+        let outcome = match verdict {
+            Verdict::Answered => {
+                inner.limiter.accepted(pass.class, now);
+                grown = inner.ramp.succeeded();
+                Outcome::Good
+            }
+            Verdict::RateLimited { delay } => {
+                inner.throttled += 1;
+                let new = inner
+                    .limiter
+                    .limited(pass.class, pass.sent_at, delay, now);
+                if !new && !pass.probe {
+                    return;
+                }
+                Outcome::Limit(delay)
+            }
+            Verdict::Fault { delay } => Outcome::Fault(delay),
+        };
+        let opened = match pass.probe {
+            true => inner.breaker.probed(outcome, now),
+            false => inner.breaker.record(outcome, now),
+        };
+        if opened {
+            inner.ramp.breaker_opened();
+        }
+        drop(inner);
+        if grown {
+            self.freed.notify_all();
+        }
     }
+
     /// The wait between two tries; `false` if the run is stopping.
     pub fn sleep(&self, how_long: Duration) -> bool {
-        let _ = how_long;
-        true
+        self.shutdown.sleep(how_long)
+    }
+
+    /// Blocks until one more worker may be busy; `None` once the run stops.
+    pub fn job_slot(&self) -> Option<Slot<'_>> {
+        let mut inner = self.lock();
+        loop {
+            if self.shutdown.is_stopping() {
+                return None;
+            }
+            if inner.busy < inner.ramp.allowed() {
+                inner.busy += 1;
+                return Some(Slot(self));
+            }
+            inner = match self.freed.wait_timeout(inner, STOP_CHECK) {
+                Ok((inner, _)) => inner,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+
+    /// Until when the breaker refuses writes; `None` if it does not.
+    pub fn skip_until(&self) -> Option<Instant> {
+        self.lock().breaker.refuses(Class::Write, Instant::now())
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let inner = self.lock();
+        let now = Instant::now();
+        let (state, breaker_pause) = match inner.breaker.state() {
+            State::Closed => (BreakerState::Closed, None),
+            State::Open { cause, until } => (BreakerState::Open, Some((why(cause), until))),
+            State::HalfOpen { .. } => (BreakerState::HalfOpen, None),
+        };
+        let limiter_pause = inner.limiter.paused_until(Class::Write);
+        let limiter_pause = limiter_pause.map(|until| (PauseReason::Limit, until));
+        Snapshot {
+            state,
+            paused: breaker_pause
+                .or(limiter_pause)
+                .filter(|(_, until)| *until > now),
+            rate_per_min: inner.limiter.per_minute(Class::Write),
+            concurrency: inner.ramp.allowed(),
+            waited: inner.waited,
+            throttled: inner.throttled,
+        }
+    }
+
+    /// What a later run may start from.
+    pub fn peaks(&self) -> Peaks {
+        self.lock().limiter.peaks()
+    }
+
+    /// Every change under the lock is whole, so a poisoned lock is as good as a clean one.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+fn why(cause: Cause) -> PauseReason {
+    match cause {
+        Cause::Limits => PauseReason::Limits,
+        Cause::Faults => PauseReason::Outage,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Rpm;
+    use super::*;
+    use crate::pipeline::shutdown::Stop;
+
+    fn gate(concurrency: usize) -> (Gate, Arc<Shutdown>) {
+        let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
+        let settings = Settings {
+            rpm: Rpm::Unlimited,
+            concurrency,
+            peaks: Peaks::default(),
+        };
+        (Gate::new(settings, Arc::clone(&shutdown)), shutdown)
+    }
+
+    fn fault(gate: &Gate) {
+        let pass = gate.enter(Class::Write).unwrap();
+        gate.report(pass, Verdict::Fault { delay: None });
+    }
+
+    #[test]
+    fn an_outage_refuses_everything_and_is_said() {
+        let (gate, _) = gate(4);
+        for _ in 0..5 {
+            fault(&gate);
+        }
+        assert!(matches!(gate.enter(Class::Read), Err(Refused::Open { .. })));
+        assert!(matches!(gate.enter_body(), Err(Refused::Open { .. })));
+        assert!(gate.skip_until().is_some());
+        let snapshot = gate.snapshot();
+        assert_eq!(snapshot.state, BreakerState::Open);
+        assert_eq!(snapshot.paused.unwrap().0, PauseReason::Outage);
+    }
+
+    #[test]
+    fn no_more_workers_are_busy_than_the_ramp_allows() {
+        let (gate, shutdown) = gate(2);
+        let first = gate.job_slot().unwrap();
+        let _second = gate.job_slot().unwrap();
+        std::thread::scope(|scope| {
+            let third = scope.spawn(|| gate.job_slot().is_some());
+            drop(first);
+            assert!(third.join().unwrap());
+        });
+        shutdown.stop(Stop::Error);
+        assert!(gate.job_slot().is_none());
+    }
+
+    #[test]
+    fn after_the_end_nothing_is_sent() {
+        let (gate, shutdown) = gate(2);
+        shutdown.stop(Stop::Interrupt);
+        assert_eq!(gate.enter(Class::Write).unwrap_err(), Refused::Stopping);
+        assert_eq!(gate.enter_body().unwrap_err(), Refused::Stopping);
     }
 }

@@ -1,10 +1,131 @@
 //! How fast, how many at once, and when to leave the service alone.
+//!
+//! `gate` is the one door of every request. Behind it, pure and told the time: `limiter` (tokens),
+//! `breaker` (outage or noise), `ramp` (how many workers may be busy). Beside it: `backoff` and
+//! `bandwidth`.
+
+use std::num::NonZeroU32;
+use std::str::FromStr;
 
 pub mod gate;
+
+pub mod limiter;
+
+pub mod breaker;
+
+pub mod ramp;
+
+pub mod backoff;
+pub mod bandwidth;
+
+#[cfg(test)]
+mod sim;
 
 /// The service counts writes (start, import, delete) and reads (poll, get, list) apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     Write,
     Read,
+}
+
+/// Requests a minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rpm {
+    /// Found from what the service accepts.
+    Auto,
+    /// No limiter.
+    Unlimited,
+    /// At the most; less if the service says so.
+    Ceiling(NonZeroU32),
+}
+
+const RPM_MAX: u32 = 1_000_000;
+
+impl FromStr for Rpm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Rpm, String> {
+        if text == "auto" {
+            return Ok(Rpm::Auto);
+        }
+        match text.parse::<u32>() {
+            Ok(0) => Ok(Rpm::Unlimited),
+            Ok(n) if n <= RPM_MAX => Ok(NonZeroU32::new(n).map_or(Rpm::Unlimited, Rpm::Ceiling)),
+            _ => Err(format!(
+                "not `auto`, 0 (no limit) or a number up to {RPM_MAX}"
+            )),
+        }
+    }
+}
+
+/// The account's tier, with the figures of the original program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    Free,
+    Tier1,
+    Tier2,
+    Tier3,
+}
+
+impl Tier {
+    /// Requests a minute.
+    pub fn rpm(self) -> u32 {
+        match self {
+            Tier::Free => 5,
+            Tier::Tier1 => 20,
+            Tier::Tier2 => 200,
+            Tier::Tier3 => 2000,
+        }
+    }
+}
+
+impl FromStr for Tier {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Tier, String> {
+        match text {
+            "free" => Ok(Tier::Free),
+            "tier1" => Ok(Tier::Tier1),
+            "tier2" => Ok(Tier::Tier2),
+            "tier3" => Ok(Tier::Tier3),
+            _ => Err("not one of free, tier1, tier2, tier3".to_owned()),
+        }
+    }
+}
+
+/// Accepted requests a minute when the service last said no, by class.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Peaks {
+    pub write: Option<f64>,
+    pub read: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub rpm: Rpm,
+    /// Workers at the most.
+    pub concurrency: usize,
+    /// What an earlier run found.
+    pub peaks: Peaks,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_and_tiers_are_read_or_refused() {
+        assert_eq!("auto".parse(), Ok(Rpm::Auto));
+        assert_eq!("0".parse(), Ok(Rpm::Unlimited));
+        assert!(matches!("60".parse(), Ok(Rpm::Ceiling(n)) if n.get() == 60));
+        for text in ["-1", "", "fast", "1000001", "1.5"] {
+            assert!(text.parse::<Rpm>().is_err(), "{text}");
+        }
+        let rpms: Vec<u32> = ["free", "tier1", "tier2", "tier3"]
+            .iter()
+            .map(|t| t.parse::<Tier>().unwrap().rpm())
+            .collect();
+        assert_eq!(rpms, [5, 20, 200, 2000]);
+        assert!("tier4".parse::<Tier>().is_err());
+    }
 }

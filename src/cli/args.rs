@@ -1,0 +1,187 @@
+//! What can be typed. Help and usage errors come from here; nothing is looked up.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::throttle::{Rpm, Tier, bandwidth::BytesPerSecond};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "objlib",
+    version,
+    about = "Gets every document of a folder, exactly once, into a Gemini File Search store",
+    after_help = "Try it without a key:  objlib upload --emulator DIR\n\
+                  Exit codes: 0 done, 1 error, 2 usage, 3 some files failed, 4 run again, \
+                  5 locked, 6 key refused, 130/143 interrupted",
+    propagate_version = true
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Database of files and uploads [default: $XDG_DATA_HOME/objlib/library.db]
+    #[arg(long, global = true, value_name = "PATH", env = "OBJLIB_DB")]
+    pub db: Option<PathBuf>,
+    /// Machine-readable output: one JSON object a line on stdout
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say only what is wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say what happens to every file
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+    /// No progress bars
+    #[arg(long, global = true)]
+    pub no_progress: bool,
+    /// Colours on a terminal
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Record what is in one or more folders: new, changed and missing files
+    Scan(Scan),
+    /// Upload what is pending; with DIR, scan it first
+    Upload(Box<Upload>),
+    /// What is done, what waits and why, and what to do next
+    Status(Status),
+    /// Run a local File Search service for trying and testing
+    #[cfg(feature = "emulator")]
+    Emulator(super::emulator::EmulatorArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct Scan {
+    /// Folders to scan
+    #[arg(required = true, value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub options: ScanOptions,
+}
+
+#[derive(Debug, Args)]
+pub struct ScanOptions {
+    /// Only files whose relative path matches; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub include: Vec<String>,
+    /// Not the files whose relative path matches; wins over --include
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Only the files named in FILE, one relative path a line (- for stdin)
+    #[arg(long, value_name = "FILE|-")]
+    pub files_from: Option<PathBuf>,
+    /// Read every file again, even if size and time say that it is unchanged
+    #[arg(long)]
+    pub rehash: bool,
+    /// Go on although more than half of the known files are gone
+    #[arg(long)]
+    pub accept_missing: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Remote {
+    /// Store, by display name (or fileSearchStores/… by resource name)
+    #[arg(long, value_name = "NAME", env = "OBJLIB_STORE", default_value = "objlib")]
+    pub store: String,
+    /// Service to talk to [env: GOOGLE_GEMINI_BASE_URL] [default: Google's]
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// Use the embedded local service, kept beside the database; no key needed
+    #[cfg(feature = "emulator")]
+    #[arg(long, conflicts_with = "endpoint")]
+    pub emulator: bool,
+    /// API key; visible to other users of this machine, so prefer the other ways
+    #[arg(long, value_name = "KEY", conflicts_with = "api_key_file")]
+    pub api_key: Option<String>,
+    /// File that holds the API key (- for stdin) [env: GOOGLE_API_KEY, GEMINI_API_KEY hold the key]
+    #[arg(long, value_name = "PATH")]
+    pub api_key_file: Option<PathBuf>,
+    /// Certificates to trust in addition to the built-in ones (PEM)
+    #[arg(long, value_name = "PATH", env = "SSL_CERT_FILE")]
+    pub ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Upload {
+    /// Folders to scan first
+    #[arg(value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub remote: Remote,
+    #[command(flatten)]
+    pub scan: ScanOptions,
+    /// Files a batch; batches are for reporting, they hold nothing up
+    #[arg(long, value_name = "N", default_value_t = 150,
+          value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub batch_size: u64,
+    /// Files uploaded at once, at the most
+    #[arg(long, value_name = "N", default_value_t = 7,
+          value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: u16,
+    /// Send nothing; say what would be sent
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Requests a minute: auto finds the limit, N is a ceiling, 0 means none
+    #[arg(long, value_name = "auto|0|N", default_value = "auto", conflicts_with = "tier")]
+    pub rpm: Rpm,
+    /// Ceiling by account tier: free (5), tier1 (20), tier2 (200), tier3 (2000 a minute)
+    #[arg(long, value_name = "TIER")]
+    pub tier: Option<Tier>,
+    /// Bytes a second, all uploads together (500K, 2M, 1.5MiB)
+    #[arg(long, value_name = "RATE")]
+    pub bwlimit: Option<BytesPerSecond>,
+    /// Start at most N files
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Try files again that failed for good
+    #[arg(long)]
+    pub retry_failed: bool,
+    /// Give up after so many passes in a row without any progress
+    #[arg(long, value_name = "N", default_value_t = 3,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub passes: u32,
+    /// Tries of one file before it counts as failed
+    #[arg(long, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub max_attempts: u32,
+    /// Seconds that transfers in flight get after the first Ctrl-C
+    #[arg(long, value_name = "SECONDS", default_value_t = 30,
+          value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub grace: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Store, by display name
+    #[arg(long, value_name = "NAME", env = "OBJLIB_STORE", default_value = "objlib")]
+    pub store: String,
+    /// List the files that failed, with their causes
+    #[arg(long)]
+    pub failed: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,180 @@
+//! Typed → checked: flag over environment over default.
+//!
+//! Below here nobody sees clap or reads the environment.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use super::args::{Color, Global, Remote, ScanOptions};
+use crate::client::Endpoint;
+use crate::error::{Error, Kind};
+use crate::names::ApiKey;
+use crate::report::Style;
+use crate::scan;
+
+pub const DEFAULT_ENDPOINT: &str = "https://generativelanguage.googleapis.com";
+/// A key has some 40 characters; a file that is longer than this holds something else.
+const KEY_FILE_BYTES_MAX: u64 = 4096;
+/// A list of files is read whole; this is some million paths.
+const FILES_FROM_BYTES_MAX: u64 = 256 << 20;
+
+/// Where the uploads go.
+pub enum Service {
+    Remote { endpoint: Endpoint, key: ApiKey },
+    /// The embedded one; its data lies beside the database.
+    Emulator,
+}
+
+pub fn database(global: &Global) -> Result<PathBuf, Error> {
+    if let Some(path) = &global.db {
+        return Ok(path.clone());
+    }
+    let set = |name: &str| std::env::var_os(name).filter(|v: &OsString| !v.is_empty());
+    let data = match (set("XDG_DATA_HOME"), set("HOME")) {
+        (Some(data), _) => PathBuf::from(data),
+        (None, Some(home)) => PathBuf::from(home).join(".local/share"),
+        (None, None) => {
+            return Err(Error::new(
+                Kind::Usage,
+                "database",
+                "neither HOME nor XDG_DATA_HOME is set",
+                "name a file with --db PATH",
+            ));
+        }
+    };
+    Ok(data.join("objlib/library.db"))
+}
+
+pub fn style(global: &Global) -> Style {
+    let terminal = std::io::stderr().is_terminal();
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    Style {
+        json: global.json,
+        quiet: global.quiet,
+        verbose: global.verbose,
+        progress: terminal && !global.no_progress && !global.quiet,
+        color: match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && !plain,
+        },
+    }
+}
+
+pub fn service(remote: &Remote) -> Result<Service, Error> {
+    #[cfg(feature = "emulator")]
+    if remote.emulator {
+        return Ok(Service::Emulator);
+    }
+    Ok(Service::Remote {
+        endpoint: endpoint(remote)?,
+        key: key(remote)?,
+    })
+}
+
+/// What the database knows the service by: the emulator's port changes, its stores do not.
+pub fn endpoint_name(remote: &Remote) -> Result<String, Error> {
+    #[cfg(feature = "emulator")]
+    if remote.emulator {
+        return Ok("emulator".to_owned());
+    }
+    Ok(endpoint(remote)?.as_str().to_owned())
+}
+
+fn endpoint(remote: &Remote) -> Result<Endpoint, Error> {
+    let from_environment = || std::env::var("GOOGLE_GEMINI_BASE_URL").ok();
+    let url = remote
+        .endpoint
+        .clone()
+        .or_else(from_environment)
+        .filter(|url| !url.trim().is_empty());
+    Endpoint::parse(url.as_deref().unwrap_or(DEFAULT_ENDPOINT))
+}
+
+fn key(remote: &Remote) -> Result<ApiKey, Error> {
+    let (source, text) = match (&remote.api_key, &remote.api_key_file) {
+        (Some(key), _) => ("--api-key".to_owned(), key.clone()),
+        (None, Some(path)) => (path.display().to_string(), key_file(path)?),
+        (None, None) => {
+            let set = |name: &str| {
+                let value = std::env::var(name).ok()?;
+                (!value.trim().is_empty()).then(|| (name.to_owned(), value))
+            };
+            set("GOOGLE_API_KEY")
+                .or_else(|| set("GEMINI_API_KEY"))
+                .ok_or_else(no_key)?
+        }
+    };
+    ApiKey::new(&text).ok_or_else(|| {
+        Error::new(
+            Kind::Key,
+            source,
+            "this is not an API key (empty, or with characters no key has)",
+            "copy the key again from https://aistudio.google.com/apikey",
+        )
+    })
+}
+
+fn no_key() -> Error {
+    Error::new(
+        Kind::Key,
+        "API key",
+        "none given",
+        "set GEMINI_API_KEY or use --api-key-file (a key: https://aistudio.google.com/apikey), \
+         or try --emulator, which needs none",
+    )
+}
+
+fn key_file(path: &Path) -> Result<String, Error> {
+    read_bounded(path, KEY_FILE_BYTES_MAX).map_err(|why| {
+        Error::new(
+            Kind::Key,
+            path.display().to_string(),
+            why,
+            "name a file that holds just the key with --api-key-file",
+        )
+    })
+}
+
+pub fn scan_options(options: &ScanOptions) -> Result<scan::Options, Error> {
+    let files_from = match &options.files_from {
+        None => None,
+        Some(path) => {
+            let text = read_bounded(path, FILES_FROM_BYTES_MAX).map_err(|why| {
+                Error::new(
+                    Kind::Input,
+                    path.display().to_string(),
+                    why,
+                    "name a text file with one relative path a line with --files-from",
+                )
+            })?;
+            let lines = text.lines().filter(|line| !line.is_empty());
+            Some(lines.map(str::to_owned).collect())
+        }
+    };
+    Ok(scan::Options {
+        include: options.include.clone(),
+        exclude: options.exclude.clone(),
+        files_from,
+        rehash: options.rehash,
+        accept_missing: options.accept_missing,
+    })
+}
+
+/// A file, or stdin for `-`, as text.
+fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
+    let source: Box<dyn Read> = match path.as_os_str() == "-" {
+        true => Box::new(std::io::stdin()),
+        false => Box::new(std::fs::File::open(path).map_err(|e| format!("cannot be read: {e}"))?),
+    };
+    let mut text = String::new();
+    source
+        .take(bytes_max + 1)
+        .read_to_string(&mut text)
+        .map_err(|e| format!("cannot be read: {e}"))?;
+    match text.len() as u64 > bytes_max {
+        true => Err(format!("longer than {bytes_max} bytes")),
+        false => Ok(text),
+    }
+}

@@ -1,0 +1,432 @@
+//! `objlib upload`: scan, plan or run, report.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::args;
+use super::scan;
+use super::settings::{self, Service};
+use super::signals;
+use crate::client::{self, Client, Endpoint};
+use crate::clock;
+use crate::error::{Error, Kind};
+use crate::names::ApiKey;
+use crate::pipeline::bottleneck;
+use crate::pipeline::run::{self, Ended, Parts};
+use crate::pipeline::shutdown::{Shutdown, Stop};
+use crate::pipeline::store;
+use crate::report::{Event, LimitedBy, Plan, Progress, Reporter, Style, Summary};
+use crate::state::reader::UploadCounts;
+use crate::state::{Change, Reader, RunTotals, Writer, writer};
+use crate::throttle::bandwidth::Bandwidth;
+use crate::throttle::gate::Gate;
+use crate::throttle::{self, Peaks, Rpm};
+
+/// A rate found longer ago than this is not trusted any more.
+const PEAK_FRESH_MS: i64 = 24 * 3600 * 1000;
+/// Start, body and one poll.
+const REQUESTS_PER_FILE: u64 = 3;
+/// Of those, the body takes no token.
+const TOKENS_PER_FILE: u64 = 2;
+/// The service counts about three times the input (fact sheet 3).
+const STORAGE_FACTOR: u64 = 3;
+/// USD 0.15 per million tokens (fact sheet 13), some four bytes a token.
+const USD_PER_BYTE: f64 = 0.15 / 1e6 / 4.0;
+
+/// The exit code; whatever happens, the last line says how it ended.
+pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
+    let progress = Arc::new(Progress::new(usize::from(args.concurrency)));
+    let reporter = Reporter::start(style, Arc::clone(&progress));
+    let shutdown = Arc::new(Shutdown::new(Duration::from_secs(args.grace)));
+    let summary = upload(args, database, &reporter, &progress, &shutdown)
+        .unwrap_or_else(|error| Some(stopped(&error, &shutdown)));
+    let exit = summary.as_ref().map_or(0, |s| s.exit);
+    if let Some(summary) = summary {
+        reporter.send(Event::Summary(summary));
+    }
+    reporter.finish();
+    exit
+}
+
+/// `None` after a dry run, whose plan is all there is to say.
+fn upload(
+    args: &args::Upload,
+    database: &Path,
+    reporter: &Reporter,
+    progress: &Arc<Progress>,
+    shutdown: &Arc<Shutdown>,
+) -> Result<Option<Summary>, Error> {
+    let endpoint_name = settings::endpoint_name(&args.remote)?;
+    let scan_options = settings::scan_options(&args.scan)?;
+    let service = match args.dry_run {
+        true => None,
+        false => Some(settings::service(&args.remote)?),
+    };
+    signals::listen(shutdown)?;
+    let started = writer::start(database, Arc::clone(shutdown))?;
+    if let Some(dead) = &started.taken_over {
+        reporter.send(Event::Notice(format!(
+            "took the lock over from a dead objlib (pid {} on {})",
+            dead.pid, dead.host
+        )));
+    }
+    let writer = started.thread.writer();
+    let done = scan_then_run(&Session {
+        args,
+        database,
+        endpoint_name: &endpoint_name,
+        scan_options: &scan_options,
+        service,
+        reporter,
+        progress,
+        shutdown,
+        writer: &writer,
+    });
+    drop(writer);
+    let closed = started.thread.close();
+    let summary = done?;
+    closed?;
+    Ok(summary)
+}
+
+/// What one call of `upload` was given, looked up once.
+struct Session<'a> {
+    args: &'a args::Upload,
+    database: &'a Path,
+    endpoint_name: &'a str,
+    scan_options: &'a crate::scan::Options,
+    service: Option<Service>,
+    reporter: &'a Reporter,
+    progress: &'a Arc<Progress>,
+    shutdown: &'a Arc<Shutdown>,
+    writer: &'a Writer,
+}
+
+fn scan_then_run(session: &Session<'_>) -> Result<Option<Summary>, Error> {
+    if !session.args.dirs.is_empty() {
+        scan::folders(
+            &session.args.dirs,
+            session.scan_options,
+            session.database,
+            session.writer,
+            session.shutdown,
+            &session.reporter.sender(),
+        )?;
+    }
+    let reader = Reader::open(session.database)?;
+    let Some(service) = &session.service else {
+        let plan = plan(session, &reader)?;
+        session.reporter.send(Event::Plan(plan));
+        return Ok(None);
+    };
+    if session.shutdown.is_stopping() {
+        return Ok(Some(Summary {
+            exit: exit_of_stop(session.shutdown).unwrap_or(0),
+            ..nothing_done()
+        }));
+    }
+    match service {
+        Service::Remote { endpoint, key } => {
+            transfer(session, reader, endpoint.clone(), key.clone())
+        }
+        #[cfg(feature = "emulator")]
+        Service::Emulator => {
+            let emulator = super::emulator::beside(session.database)?;
+            let endpoint = Endpoint::parse(&emulator.url())?;
+            // Any key will do for the embedded service.
+            let key = ApiKey::new("emulator").ok_or_else(|| internal("the emulator's key"))?;
+            let summary = transfer(session, reader, endpoint, key);
+            emulator.stop();
+            summary
+        }
+        #[cfg(not(feature = "emulator"))]
+        Service::Emulator => Err(internal("built without the emulator")),
+    }
+    .map(Some)
+}
+
+fn transfer(
+    session: &Session<'_>,
+    reader: Reader,
+    endpoint: Endpoint,
+    key: ApiKey,
+) -> Result<Summary, Error> {
+    let args = session.args;
+    let concurrency = usize::from(args.concurrency);
+    let gate = Arc::new(Gate::new(
+        throttle::Settings {
+            rpm: rpm(args),
+            concurrency,
+            peaks: peaks(&reader, session.endpoint_name)?,
+        },
+        Arc::clone(session.shutdown),
+    ));
+    let client = Client::new(
+        client::Settings {
+            endpoint,
+            key,
+            ca_file: args.remote.ca_file.clone(),
+            concurrency,
+        },
+        Arc::clone(&gate),
+    )?;
+    let events = session.reporter.sender();
+    let store = store::resolve(
+        &args.remote.store,
+        session.endpoint_name,
+        &reader,
+        session.writer,
+        &client,
+        &events,
+        session.shutdown,
+    )?;
+    let settings = run::Settings {
+        store,
+        concurrency,
+        batch_size: args.batch_size,
+        limit: args.limit,
+        retry_failed: args.retry_failed,
+        passes: args.passes,
+        max_attempts: args.max_attempts,
+        bandwidth: args.bwlimit.map(|rate| Bandwidth::new(rate.get())),
+    };
+    let parts = Parts {
+        client,
+        gate,
+        shutdown: Arc::clone(session.shutdown),
+        writer: session.writer.clone(),
+        reader,
+        progress: Arc::clone(session.progress),
+        events,
+    };
+    let (ended, parts) = run::run(&settings, parts)?;
+    finish(&settings, &ended, &parts, session.endpoint_name)
+}
+
+/// Counts what the database says now, writes the run's row, and words the result.
+fn finish(
+    settings: &run::Settings,
+    ended: &Ended,
+    parts: &Parts,
+    endpoint_name: &str,
+) -> Result<Summary, Error> {
+    // After a failed commit nothing can be written; the numbers are those of the last one.
+    let writable = parts.writer.commit(Change::Flush);
+    let counts = parts.reader.upload_counts(settings.store.id)?;
+    let requests = parts.client.counts();
+    let throttle = parts.gate.snapshot();
+    let exit = exit(ended, &counts, &parts.shutdown);
+    let limited_by = bottleneck::find(
+        &ended.tally,
+        throttle.waited,
+        ended.elapsed,
+        settings.concurrency,
+    );
+    let pending = counts.pending + counts.uploading;
+    let tally = &ended.tally;
+    let summary = Summary {
+        total: tally.indexed.get()
+            + tally.failed.get()
+            + tally.skipped.get()
+            + pending
+            + counts.processing,
+        indexed: tally.indexed.get(),
+        failed: tally.failed.get(),
+        skipped: tally.skipped.get(),
+        pending,
+        processing: counts.processing,
+        bytes: tally.bytes.get(),
+        seconds: ended.elapsed.as_secs_f64(),
+        requests: requests.requests,
+        polls: requests.polls,
+        retries: requests.retries,
+        throttled: throttle.throttled,
+        resumed: tally.resumed.get(),
+        adopted: tally.adopted.get(),
+        limited_by,
+        exit,
+        error: ended.error.as_ref().map(Error::to_string),
+        indexed_in_all: counts.indexed,
+        failed_in_all: counts.failed,
+    };
+    if writable.is_ok() {
+        for (class, found) in [
+            ("write", parts.gate.peaks().write),
+            ("read", parts.gate.peaks().read),
+        ] {
+            if let Some(per_minute) = found {
+                parts.writer.commit(Change::RateFound {
+                    endpoint: endpoint_name.to_owned(),
+                    class,
+                    per_minute,
+                })?;
+            }
+        }
+        parts.writer.commit(Change::RunEnded {
+            run: ended.run,
+            outcome: outcome(exit),
+            exit,
+            totals: Box::new(totals(&summary, tally.recovered.get())),
+        })?;
+    }
+    match (&ended.error, writable) {
+        (None, Err(error)) => Err(error),
+        _ => Ok(summary),
+    }
+}
+
+fn totals(s: &Summary, recovered: u64) -> RunTotals {
+    RunTotals {
+        recovered,
+        indexed: s.indexed,
+        failed: s.failed,
+        skipped: s.skipped,
+        pending: s.pending,
+        processing: s.processing,
+        bytes: s.bytes,
+        requests: s.requests,
+        polls: s.polls,
+        retries: s.retries,
+        throttled: s.throttled,
+        resumed: s.resumed,
+        adopted: s.adopted,
+        limited_by: s.limited_by.as_str(),
+    }
+}
+
+fn exit(ended: &Ended, counts: &UploadCounts, shutdown: &Shutdown) -> u8 {
+    if let Some(error) = &ended.error {
+        return error.kind.exit_code();
+    }
+    if let Some(exit) = exit_of_stop(shutdown) {
+        return exit;
+    }
+    // Files beyond `--limit` were not asked for.
+    let waiting = match ended.limited {
+        true => 0,
+        false => counts.pending + counts.uploading,
+    };
+    match (waiting + counts.processing, counts.failed) {
+        (1.., _) => 4,
+        (0, 1..) => 3,
+        (0, 0) => 0,
+    }
+}
+
+fn exit_of_stop(shutdown: &Shutdown) -> Option<u8> {
+    match shutdown.reason()? {
+        Stop::Interrupt => Some(signals::EXIT_INTERRUPTED),
+        Stop::Terminate => Some(signals::EXIT_TERMINATED),
+        Stop::Error => None,
+    }
+}
+
+fn outcome(exit: u8) -> &'static str {
+    match exit {
+        0 => "done",
+        3 => "done, some failed",
+        4 => "incomplete",
+        signals::EXIT_INTERRUPTED => "interrupted",
+        signals::EXIT_TERMINATED => "terminated",
+        _ => "error",
+    }
+}
+
+/// The last line after an error that came before, or instead of, a whole run.
+fn stopped(error: &Error, shutdown: &Shutdown) -> Summary {
+    // A signal in the middle of opening or scanning is what the user knows of.
+    let exit = exit_of_stop(shutdown).unwrap_or_else(|| error.kind.exit_code());
+    Summary {
+        exit,
+        error: Some(error.to_string()),
+        ..nothing_done()
+    }
+}
+
+fn nothing_done() -> Summary {
+    Summary {
+        total: 0,
+        indexed: 0,
+        failed: 0,
+        skipped: 0,
+        pending: 0,
+        processing: 0,
+        bytes: 0,
+        seconds: 0.0,
+        requests: 0,
+        polls: 0,
+        retries: 0,
+        throttled: 0,
+        resumed: 0,
+        adopted: 0,
+        limited_by: LimitedBy::Nothing,
+        exit: 0,
+        error: None,
+        indexed_in_all: 0,
+        failed_in_all: 0,
+    }
+}
+
+fn plan(session: &Session<'_>, reader: &Reader) -> Result<Plan, Error> {
+    let name = &session.args.remote.store;
+    let store = reader.store(session.endpoint_name, name)?;
+    let rows = reader.plan(store.as_ref().map(|s| s.id))?;
+    let files = rows.by_type.iter().map(|(_, files, _)| files).sum();
+    let bytes: u64 = rows.by_type.iter().map(|(_, _, bytes)| bytes).sum();
+    let in_flight = match &store {
+        Some(store) => {
+            let counts = reader.upload_counts(store.id)?;
+            counts.uploading + counts.processing
+        }
+        None => 0,
+    };
+    let rate_per_min = match rpm(session.args) {
+        Rpm::Ceiling(n) => Some(f64::from(n.get())),
+        Rpm::Auto => peaks(reader, session.endpoint_name)?.write,
+        Rpm::Unlimited => None,
+    };
+    Ok(Plan {
+        store: name.clone(),
+        // Unless it is pinned, only the service could tell, and a dry run asks nothing.
+        store_exists: store.map(|_| true),
+        files,
+        bytes,
+        by_type: rows.by_type,
+        largest: rows.largest,
+        requests: files * REQUESTS_PER_FILE,
+        rate_per_min,
+        seconds: rate_per_min.map(|rate| (files * TOKENS_PER_FILE) as f64 / rate * 60.0),
+        storage_bytes: bytes * STORAGE_FACTOR,
+        cost_usd: bytes as f64 * USD_PER_BYTE,
+        in_flight,
+        skipped: reader.file_counts()?.skipped,
+    })
+}
+
+fn rpm(args: &args::Upload) -> Rpm {
+    match args.tier {
+        Some(tier) => NonZeroU32::new(tier.rpm()).map_or(Rpm::Auto, Rpm::Ceiling),
+        None => args.rpm,
+    }
+}
+
+/// What an earlier run found, while it is fresh.
+fn peaks(reader: &Reader, endpoint: &str) -> Result<Peaks, Error> {
+    let fresh = |class: &str| -> Result<Option<f64>, Error> {
+        let oldest = clock::now_ms() - PEAK_FRESH_MS;
+        Ok(reader
+            .rate(endpoint, class)?
+            .filter(|(_, found_ms)| *found_ms >= oldest)
+            .map(|(per_minute, _)| per_minute))
+    };
+    Ok(Peaks {
+        write: fresh("write")?,
+        read: fresh("read")?,
+    })
+}
+
+fn internal(what: &str) -> Error {
+    Error::new(Kind::Bug, what, "internal error", "please report this")
+}

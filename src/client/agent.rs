@@ -1,0 +1,132 @@
+//! ureq set up: time-outs, proxy, trusted roots, buffers; and the counters of what was sent.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+
+use super::endpoint::Endpoint;
+use crate::error::{Error, Kind};
+use crate::names::ApiKey;
+use crate::throttle::gate::Gate;
+
+const CONNECT: Duration = Duration::from_secs(10);
+/// No byte moved for so long: the connection is dead.
+const STALLED: Duration = Duration::from_secs(60);
+/// A plain call, from start to end.
+pub const CALL: Duration = Duration::from_secs(60);
+/// The answer to the last byte of a body: the service may chew on it.
+pub const FINAL_ANSWER: Duration = Duration::from_secs(300);
+/// Buffers of a connection; there is one connection a thread.
+const BUFFER_BYTES: usize = 32 * 1024;
+
+pub struct Settings {
+    pub endpoint: Endpoint,
+    pub key: ApiKey,
+    /// Certificates to trust in addition to the built-in ones.
+    pub ca_file: Option<PathBuf>,
+    /// Uploads at once; sizes the pool of connections.
+    pub concurrency: usize,
+}
+
+/// Shared by reference between the threads of a run.
+pub struct Client {
+    pub(super) agent: ureq::Agent,
+    pub(super) endpoint: Endpoint,
+    pub(super) key: ApiKey,
+    pub(super) gate: Arc<Gate>,
+    pub(super) sent: Sent,
+    /// Waits between tries; tests need none.
+    pub(super) patience: f64,
+}
+
+/// Requests so far.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    pub requests: AtomicU64,
+    pub polls: AtomicU64,
+    pub retries: AtomicU64,
+}
+
+/// Requests so far, all kinds; of those polls; and repeated ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub requests: u64,
+    pub polls: u64,
+    pub retries: u64,
+}
+
+impl Client {
+    /// # Errors
+    /// `ca_file` cannot be read or holds no certificate.
+    pub fn new(settings: Settings, gate: Arc<Gate>) -> Result<Client, Error> {
+        let mut tls = TlsConfig::builder();
+        if let Some(path) = &settings.ca_file {
+            tls = tls.root_certs(roots_and(path)?);
+        }
+        // A worker and a poller each keep their connection.
+        let connections = settings.concurrency * 2 + 2;
+        let mut config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .tls_config(tls.build())
+            .timeout_connect(Some(CONNECT))
+            .timeout_per_read(Some(FINAL_ANSWER))
+            .timeout_per_write(Some(STALLED))
+            .max_idle_connections(connections)
+            .max_idle_connections_per_host(connections)
+            .input_buffer_size(BUFFER_BYTES)
+            .output_buffer_size(BUFFER_BYTES)
+            .user_agent(concat!("objlib/", env!("CARGO_PKG_VERSION")));
+        if settings.endpoint.is_loopback() {
+            config = config.proxy(None);
+        }
+        Ok(Client {
+            agent: config.build().new_agent(),
+            endpoint: settings.endpoint,
+            key: settings.key,
+            gate,
+            sent: Sent::default(),
+            patience: 1.0,
+        })
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts {
+            requests: self.sent.requests.load(Relaxed),
+            polls: self.sent.polls.load(Relaxed),
+            retries: self.sent.retries.load(Relaxed),
+        }
+    }
+}
+
+fn roots_and(path: &Path) -> Result<RootCerts, Error> {
+    let bad = |why: String| {
+        Error::new(
+            Kind::Usage,
+            path.display().to_string(),
+            why,
+            "name a PEM file with certificates with --ca-file",
+        )
+    };
+    let pem = std::fs::read(path).map_err(|e| bad(format!("cannot be read: {e}")))?;
+    let mut certificates: Vec<Certificate<'static>> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
+        .iter()
+        .map(|der| Certificate::from_der(der).to_owned())
+        .collect();
+    let built_in = certificates.len();
+    for item in parse_pem(&pem) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+            Ok(_) => {}
+            Err(e) => return Err(bad(format!("is damaged: {e}"))),
+        }
+    }
+    if certificates.len() == built_in {
+        return Err(bad("holds no certificate".to_owned()));
+    }
+    Ok(RootCerts::Specific(Arc::new(certificates)))
+}

@@ -1,0 +1,118 @@
+//! `documents` of a store: get, list a page, delete.
+
+use serde::Deserialize;
+
+use super::agent::Client;
+use super::failure::{About, Failure, FailureKind};
+use super::send::{Call, Method, escaped};
+use crate::identity::{Entry, PATH_KEY, SHA256_KEY, Sha256, Value};
+use crate::names::{DocumentName, StoreName};
+use crate::throttle::Class;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DocumentState {
+    Pending,
+    Active,
+    Failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    pub name: DocumentName,
+    pub state: DocumentState,
+    /// Our identity entries, if it carries them.
+    pub path: Option<String>,
+    pub sha256: Option<Sha256>,
+    pub size_bytes: u64,
+}
+
+#[derive(Debug)]
+pub struct DocumentsPage {
+    pub documents: Vec<Document>,
+    pub next: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireDocument {
+    name: String,
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    size_bytes: String,
+    /// Any shape: what is not ours may look different.
+    #[serde(default)]
+    custom_metadata: Vec<serde_json::Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WireList {
+    documents: Vec<WireDocument>,
+    next_page_token: String,
+}
+
+impl From<WireDocument> for Document {
+    fn from(wire: WireDocument) -> Document {
+        let entries: Vec<Entry> = wire
+            .custom_metadata
+            .into_iter()
+            .filter_map(|entry| serde_json::from_value(entry).ok())
+            .collect();
+        let text = |key: &str| {
+            entries.iter().find_map(|e| match &e.value {
+                Value::StringValue(text) if e.key == key => Some(text.clone()),
+                _ => None,
+            })
+        };
+        Document {
+            name: DocumentName::new(wire.name),
+            state: match wire.state.as_str() {
+                "STATE_ACTIVE" => DocumentState::Active,
+                "STATE_FAILED" => DocumentState::Failed,
+                // Absent and unknown states are not news.
+                _ => DocumentState::Pending,
+            },
+            path: text(PATH_KEY),
+            sha256: text(SHA256_KEY).and_then(|hex| Sha256::parse(&hex)),
+            size_bytes: wire.size_bytes.parse().unwrap_or(0),
+        }
+    }
+}
+
+impl Client {
+    pub fn document(&self, name: &DocumentName) -> Result<Document, Failure> {
+        let path = name.as_str().to_owned();
+        let call = Call::new(Class::Read, About::Object, Method::Get, path);
+        Ok(self.call(&call)?.json::<WireDocument>()?.into())
+    }
+
+    /// 20 a page, which is the most (fact sheet 11); oldest first.
+    pub fn documents_page(
+        &self,
+        store: &StoreName,
+        page_token: Option<&str>,
+    ) -> Result<DocumentsPage, Failure> {
+        let mut path = format!("{store}/documents?pageSize=20");
+        if let Some(token) = page_token {
+            path.push_str("&pageToken=");
+            path.push_str(&escaped(token));
+        }
+        let call = Call::new(Class::Read, About::Store, Method::Get, path);
+        let page: WireList = self.call(&call)?.json()?;
+        Ok(DocumentsPage {
+            documents: page.documents.into_iter().map(Document::from).collect(),
+            next: Some(page.next_page_token).filter(|token| !token.is_empty()),
+        })
+    }
+
+    /// With its chunks. That it is not there (any more) is success.
+    pub fn delete_document(&self, name: &DocumentName) -> Result<(), Failure> {
+        let path = format!("{name}?force=true");
+        let call = Call::new(Class::Write, About::Object, Method::Delete, path);
+        match self.call(&call) {
+            Err(failure) if failure.kind != FailureKind::Missing => Err(failure),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+}

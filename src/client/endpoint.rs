@@ -1,0 +1,123 @@
+//! The service's address, checked once.
+//!
+//! Promises: plain HTTP only to this machine; no credentials in it; what is sent elsewhere is refused
+//! by comparing origins here.
+
+use crate::error::{Error, Kind};
+
+/// Scheme, host, port and path prefix, without a trailing slash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    url: String,
+    origin: String,
+    loopback: bool,
+}
+
+impl Endpoint {
+    /// # Errors
+    /// `Kind::Usage` for anything but `https://…`, or `http://…` to a loopback address.
+    pub fn parse(url: &str) -> Result<Endpoint, Error> {
+        let url = url.trim().trim_end_matches('/');
+        let bad = |why: &str, remedy: &str| Error::new(Kind::Usage, url, why, remedy);
+        let check = "give an address like https://host or http://127.0.0.1:8765 to --endpoint";
+        let uri: ureq::http::Uri = url.parse().map_err(|_| bad("not an address", check))?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(bad("not an address with http:// or https://", check));
+        };
+        if authority.as_str().contains('@') {
+            return Err(Error::new(
+                Kind::Usage,
+                "--endpoint",
+                "an address with a user name or password in it",
+                check,
+            ));
+        }
+        if uri.query().is_some() {
+            return Err(bad("an address with a query", check));
+        }
+        let default_port = match scheme {
+            "http" => 80,
+            "https" => 443,
+            _ => return Err(bad("neither http nor https", check)),
+        };
+        let host = authority.host().to_ascii_lowercase();
+        if host.is_empty() {
+            return Err(bad("an address without a host", check));
+        }
+        let loopback = is_loopback(&host);
+        if scheme == "http" && !loopback {
+            return Err(bad(
+                "plain HTTP to another machine would show the API key to everyone on the way",
+                "use https://",
+            ));
+        }
+        let port = authority.port_u16().unwrap_or(default_port);
+        Ok(Endpoint {
+            url: url.to_owned(),
+            origin: format!("{scheme}://{host}:{port}"),
+            loopback,
+        })
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.url
+    }
+
+    pub fn is_loopback(&self) -> bool {
+        self.loopback
+    }
+
+    /// Whether a URL that the service named is on the service itself.
+    pub fn is_origin_of(&self, url: &str) -> bool {
+        Endpoint::parse(url.split('?').next().unwrap_or(url))
+            .is_ok_and(|other| other.origin == self.origin)
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost"
+        || bare
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn plain_http_goes_to_this_machine_only() {
+        for url in ["http://127.0.0.1:1", "http://localhost:8765/x/", "http://[::1]:9"] {
+            assert!(Endpoint::parse(url).is_ok(), "{url}");
+        }
+        for url in ["http://example.com", "http://10.0.0.1", "http://127.0.0.1.evil.org"] {
+            assert!(Endpoint::parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for url in ["", "host", "ftp://h", "https://u:p@h", "https://h?x=1", "https://"] {
+            assert_eq!(Endpoint::parse(url).unwrap_err().kind, Kind::Usage, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_url_is_told_from_ones_own() {
+        let e = Endpoint::parse("https://host/prefix").unwrap();
+        assert!(e.is_origin_of("https://HOST:443/upload?upload_id=1"));
+        assert!(!e.is_origin_of("https://host:444/upload"));
+        assert!(!e.is_origin_of("http://host/upload"));
+        assert!(!e.is_origin_of("https://host.evil.org/upload"));
+        assert!(!e.is_origin_of("https://host@evil.org/upload"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_the_parser(text in "\\PC{0,60}") {
+            let _ = Endpoint::parse(&text);
+        }
+    }
+}

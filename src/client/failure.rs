@@ -1,0 +1,453 @@
+//! Status and body → what kind of failure it is, with the service's own words kept.
+//!
+//! The rules are those of the fact sheet, section 14. Promises: any bytes can be read; the words are
+//! one line and bounded; the retry rule of a kind is one exhaustive match.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::error::{Error, Kind, one_line};
+
+/// The service's words are kept up to here.
+const WORDS_CHARS_MAX: usize = 300;
+/// A number of seconds that is larger than this is nonsense; it only has to stay computable.
+const DELAY_SECONDS_MAX: f64 = 1e9;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The breaker is open; nothing was sent.
+    Skipped { until: Instant },
+    /// The run is stopping.
+    Stopped,
+    /// 408, 5xx, no answer, or 400 "Failed to create file" (which has been seen to pass later).
+    Transient,
+    /// A rate 429.
+    RateLimited,
+    /// 503 "Failed to count tokens": the direct path's known fault.
+    CountTokens,
+    DailyQuota,
+    StorageFull,
+    KeyRefused,
+    /// The store itself is missing, or somebody else's.
+    StoreRefused,
+    /// One object (document, operation, session) is not there.
+    Missing,
+    /// The session ended without a document.
+    SessionDead,
+    /// The request may have taken effect; nobody can say.
+    InDoubt,
+    /// The service does not take this MIME type.
+    UnsupportedMime,
+    /// Any other 4xx: trying again is of no use.
+    Permanent,
+    /// Not what the API says: cut, not JSON, a field missing, a foreign address.
+    BadAnswer,
+    /// The file on this machine could not be read.
+    LocalFile,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub kind: FailureKind,
+    pub status: Option<u16>,
+    /// The service's words, one line.
+    pub words: String,
+    /// The delay the service asked for; not capped.
+    pub delay: Option<Duration>,
+    pub request_id: Option<String>,
+}
+
+impl Failure {
+    pub fn new(kind: FailureKind, words: impl AsRef<str>) -> Failure {
+        Failure {
+            kind,
+            status: None,
+            words: shortened(words.as_ref()),
+            delay: None,
+            request_id: None,
+        }
+    }
+
+    /// Whether the same request may pass a little later.
+    pub fn is_transient(&self) -> bool {
+        match self.kind {
+            FailureKind::Transient | FailureKind::RateLimited => true,
+            FailureKind::Skipped { .. }
+            | FailureKind::Stopped
+            | FailureKind::CountTokens
+            | FailureKind::DailyQuota
+            | FailureKind::StorageFull
+            | FailureKind::KeyRefused
+            | FailureKind::StoreRefused
+            | FailureKind::Missing
+            | FailureKind::SessionDead
+            | FailureKind::InDoubt
+            | FailureKind::UnsupportedMime
+            | FailureKind::Permanent
+            | FailureKind::BadAnswer
+            | FailureKind::LocalFile => false,
+        }
+    }
+
+    /// The kind's short name, as the database keeps it.
+    pub fn label(&self) -> &'static str {
+        match self.kind {
+            FailureKind::Skipped { .. } => "breaker open",
+            FailureKind::Stopped => "stopped",
+            FailureKind::Transient => "transient",
+            FailureKind::RateLimited => "rate limited",
+            FailureKind::CountTokens => "count tokens",
+            FailureKind::DailyQuota => "daily quota",
+            FailureKind::StorageFull => "storage full",
+            FailureKind::KeyRefused => "key refused",
+            FailureKind::StoreRefused => "store refused",
+            FailureKind::Missing => "missing",
+            FailureKind::SessionDead => "session ended",
+            FailureKind::InDoubt => "in doubt",
+            FailureKind::UnsupportedMime => "type refused",
+            FailureKind::Permanent => "refused",
+            FailureKind::BadAnswer => "bad answer",
+            FailureKind::LocalFile => "unreadable",
+        }
+    }
+
+    /// As a user is told, when it ends the run.
+    pub fn to_error(&self, store: &str) -> Error {
+        let (kind, what, remedy) = match self.kind {
+            FailureKind::KeyRefused => (
+                Kind::Key,
+                "API key".to_owned(),
+                "check the key, or get one at https://aistudio.google.com/apikey",
+            ),
+            FailureKind::StoreRefused => (
+                Kind::Store,
+                format!("store `{store}`"),
+                "it is missing or belongs to another key: check --store and the key",
+            ),
+            FailureKind::StorageFull => (
+                Kind::StorageFull,
+                format!("store `{store}`"),
+                "delete documents or stores that are no longer needed, or raise the account's tier",
+            ),
+            FailureKind::DailyQuota => (
+                Kind::DailyQuota,
+                "quota of the day".to_owned(),
+                "run again after midnight Pacific time, when it starts anew; nothing is lost",
+            ),
+            FailureKind::Stopped => (
+                Kind::System,
+                "run".to_owned(),
+                "run the same command again to continue",
+            ),
+            FailureKind::Skipped { .. } | FailureKind::Transient | FailureKind::RateLimited => (
+                Kind::Network,
+                "service".to_owned(),
+                "check --endpoint and the network, then run again; nothing is lost",
+            ),
+            FailureKind::BadAnswer => (
+                Kind::Network,
+                "service".to_owned(),
+                "check that --endpoint is a Gemini API, and that no proxy answers in its place",
+            ),
+            FailureKind::CountTokens
+            | FailureKind::Missing
+            | FailureKind::SessionDead
+            | FailureKind::InDoubt
+            | FailureKind::UnsupportedMime
+            | FailureKind::Permanent
+            | FailureKind::LocalFile => (
+                Kind::Network,
+                format!("store `{store}`"),
+                "run again with -v and report the service's words if they stay",
+            ),
+        };
+        Error::new(kind, what, self.to_string(), remedy)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(status) = self.status {
+            write!(f, "HTTP {status}: ")?;
+        }
+        f.write_str(&self.words)
+    }
+}
+
+/// What the request was about, since 403 and 404 mean different things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// Calls that name no store: create, list.
+    Account,
+    /// A store itself: get it, list its documents, start an upload into it.
+    Store,
+    /// One document, operation or session.
+    Object,
+}
+
+/// An answer that is not a success.
+pub struct Refusal<'a> {
+    pub status: u16,
+    pub retry_after: Option<&'a str>,
+    pub request_id: Option<String>,
+    pub body: &'a [u8],
+    pub about: About,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Envelope {
+    #[serde(default)]
+    error: Status,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    status: String,
+    message: String,
+    details: Vec<Detail>,
+}
+
+/// The union of the details that matter; each is absent in the others.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Detail {
+    retry_delay: String,
+    reason: String,
+    violations: Vec<Violation>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Violation {
+    quota_id: String,
+    quota_metric: String,
+}
+
+pub fn classify(answer: Refusal<'_>) -> Failure {
+    let status = envelope(answer.body);
+    let words = match &status {
+        Some(s) if s.message.is_empty() => s.status.clone(),
+        Some(s) => s.message.clone(),
+        None => String::from_utf8_lossy(answer.body).into_owned(),
+    };
+    let status = status.unwrap_or_default();
+    let asked = status
+        .details
+        .iter()
+        .find_map(|d| parse_duration(&d.retry_delay));
+    let words = match words.trim().is_empty() {
+        true => "no explanation".to_owned(),
+        false => shortened(&words),
+    };
+    Failure {
+        kind: kind(answer.status, answer.about, &words, &status),
+        status: Some(answer.status),
+        words,
+        delay: asked.or_else(|| answer.retry_after.and_then(retry_after)),
+        request_id: answer.request_id,
+    }
+}
+
+/// Now and then the envelope comes in an array of one.
+fn envelope(body: &[u8]) -> Option<Status> {
+    if let Ok(envelope) = serde_json::from_slice::<Envelope>(body) {
+        return Some(envelope.error);
+    }
+    let mut array: Vec<Envelope> = serde_json::from_slice(body).ok()?;
+    Some(array.pop()?.error)
+}
+
+fn kind(code: u16, about: About, words: &str, status: &Status) -> FailureKind {
+    let says = |text: &str| words.to_ascii_lowercase().contains(text);
+    let reason = |name: &str| status.details.iter().any(|d| d.reason == name);
+    let missing = says("may not exist") || says("does not exist") || says("not found");
+    match code {
+        400 if reason("API_KEY_INVALID") || says("api key not valid") => FailureKind::KeyRefused,
+        400 if says("already been terminated") => FailureKind::SessionDead,
+        400 if says("failed to create file") => FailureKind::Transient,
+        400 | 415 if says("mime") => FailureKind::UnsupportedMime,
+        401 => FailureKind::KeyRefused,
+        403 if about == About::Object && missing => FailureKind::Missing,
+        403 if about == About::Store && !says("unregistered callers") => FailureKind::StoreRefused,
+        403 => FailureKind::KeyRefused,
+        404 | 410 if about == About::Object => FailureKind::Missing,
+        404 if about == About::Store => FailureKind::StoreRefused,
+        408 | 502 | 504 => FailureKind::Transient,
+        429 => limit(words, status),
+        503 if says("failed to count tokens") => FailureKind::CountTokens,
+        500.. => FailureKind::Transient,
+        400..=499 => FailureKind::Permanent,
+        // Nothing of this API answers so.
+        _ => FailureKind::BadAnswer,
+    }
+}
+
+/// The four sorts of 429.
+fn limit(words: &str, status: &Status) -> FailureKind {
+    let says = |text: &str| words.to_ascii_lowercase().contains(text);
+    let mut violations = status.details.iter().flat_map(|d| &d.violations);
+    if says("storage limit")
+        || violations
+            .clone()
+            .any(|v| v.quota_metric.contains("storage_bytes"))
+    {
+        return FailureKind::StorageFull;
+    }
+    if violations.any(|v| v.quota_id.contains("PerDay")) {
+        return FailureKind::DailyQuota;
+    }
+    if says("credits are depleted") {
+        return FailureKind::KeyRefused;
+    }
+    FailureKind::RateLimited
+}
+
+/// A proto Duration: "37s", "3.957525076s". Absurd values saturate.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
+    (seconds >= 0.0).then(|| Duration::from_secs_f64(seconds.min(DELAY_SECONDS_MAX)))
+}
+
+/// Seconds, or an HTTP date.
+fn retry_after(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.trim().parse::<u64>() {
+        return Some(Duration::from_secs(seconds.min(DELAY_SECONDS_MAX as u64)));
+    }
+    let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
+    let seconds = date.timestamp().as_second() - Timestamp::now().as_second();
+    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+}
+
+pub fn shortened(words: &str) -> String {
+    let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = one_line(&line);
+    match line.char_indices().nth(WORDS_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(status: u16, about: About, body: &str) -> Failure {
+        classify(Refusal {
+            status,
+            retry_after: None,
+            request_id: None,
+            body: body.as_bytes(),
+            about,
+        })
+    }
+
+    fn message(text: &str) -> String {
+        serde_json::json!({"error": {"message": text, "code": 0, "status": "X"}}).to_string()
+    }
+
+    #[test]
+    fn every_class_of_the_fact_sheet_has_its_kind() {
+        use About as A;
+        use FailureKind as K;
+        let cases = [
+            (400, A::Store, "API key not valid. Please pass a valid API key.", K::KeyRefused),
+            (400, A::Object, "Upload has already been terminated.", K::SessionDead),
+            (400, A::Store, "Failed to create file.", K::Transient),
+            (400, A::Object, "Unsupported MIME type: application/x", K::UnsupportedMime),
+            (400, A::Store, "Request contains an invalid argument.", K::Permanent),
+            (401, A::Account, "bad token", K::KeyRefused),
+            (403, A::Account, "Method doesn't allow unregistered callers", K::KeyRefused),
+            (403, A::Store, "Method doesn't allow unregistered callers", K::KeyRefused),
+            (403, A::Store, "The caller does not have permission", K::StoreRefused),
+            (403, A::Object, "You do not have permission to access the File x or it may not exist.", K::Missing),
+            (404, A::Object, "not there", K::Missing),
+            (404, A::Store, "not there", K::StoreRefused),
+            (408, A::Object, "", K::Transient),
+            (409, A::Object, "offset mismatch", K::Permanent),
+            (429, A::Store, "You exceeded your current quota", K::RateLimited),
+            (429, A::Store, "You exceeded your spend-based rate limit", K::RateLimited),
+            (429, A::Store, "Your prepayment credits are depleted", K::KeyRefused),
+            (429, A::Store, "Corpus has reached the storage limit of 1000000000 bytes.", K::StorageFull),
+            (500, A::Store, "", K::Transient),
+            (502, A::Store, "<html>Bad Gateway</html>", K::Transient),
+            (503, A::Store, "Failed to count tokens.", K::CountTokens),
+            (503, A::Store, "", K::Transient),
+            (504, A::Store, "", K::Transient),
+            (302, A::Store, "", K::BadAnswer),
+        ];
+        for (status, about, text, kind) in cases {
+            assert_eq!(of(status, about, &message(text)).kind, kind, "{status} {text}");
+        }
+    }
+
+    #[test]
+    fn the_details_tell_the_day_from_the_minute_and_name_the_delay() {
+        let body = |id: &str| {
+            serde_json::json!([{"error": {"code": 429, "message": "quota", "details": [
+                {"@type": "x/google.rpc.Help", "links": []},
+                {"@type": "x/google.rpc.RetryInfo", "retryDelay": "36.5s"},
+                {"@type": "x/google.rpc.QuotaFailure", "violations": [
+                    {"quotaMetric": "m", "quotaId": id, "quotaValue": "60"}]}]}}])
+            .to_string()
+        };
+        let minute = of(429, About::Store, &body("RequestsPerMinutePerProject"));
+        assert_eq!(minute.kind, FailureKind::RateLimited);
+        assert_eq!(minute.delay, Some(Duration::from_millis(36_500)));
+        let day = of(429, About::Store, &body("RequestsPerDayPerProject"));
+        assert_eq!(day.kind, FailureKind::DailyQuota);
+    }
+
+    #[test]
+    fn absurd_delays_stay_computable() {
+        let delay = parse_duration("9223372036854775807s").unwrap();
+        assert_eq!(delay, Duration::from_secs_f64(DELAY_SECONDS_MAX));
+        assert_eq!(parse_duration("-1s"), None);
+        assert_eq!(parse_duration("NaNs"), None);
+        assert_eq!(retry_after("120"), Some(Duration::from_secs(120)));
+        assert_eq!(
+            retry_after("Wed, 21 Oct 2015 07:28:00 GMT"),
+            Some(Duration::ZERO)
+        );
+    }
+
+    #[test]
+    fn what_is_not_json_keeps_its_text_on_one_line() {
+        let failure = of(502, About::Store, "<html>\n <b>Bad\u{1b}[31m Gateway</b>");
+        assert_eq!(
+            failure.to_string(),
+            "HTTP 502: <html> <b>Bad\\u{1b}[31m Gateway</b>"
+        );
+        let long = of(500, About::Store, &"x".repeat(10_000));
+        assert!(long.words.chars().count() <= WORDS_CHARS_MAX + 1);
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_can_be_read(
+            status in 100u16..=999,
+            body in proptest::collection::vec(any::<u8>(), 0..400),
+            after in "\\PC{0,40}",
+        ) {
+            for about in [About::Account, About::Store, About::Object] {
+                let failure = classify(Refusal {
+                    status,
+                    retry_after: Some(&after),
+                    request_id: None,
+                    body: &body,
+                    about,
+                });
+                prop_assert!(!failure.words.contains('\n'));
+            }
+        }
+        #[test]
+        fn any_duration_can_be_read(text in "\\PC{0,30}") {
+            let _ = parse_duration(&text);
+            let _ = retry_after(&text);
+        }
+    }
+}

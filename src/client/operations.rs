@@ -1,0 +1,94 @@
+//! Long-running operations: one look at one of them.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde::Deserialize;
+
+use super::agent::Client;
+use super::failure::{About, Failure};
+use super::send::{Call, Method};
+use crate::names::{DocumentName, OperationName};
+use crate::throttle::Class;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    Running,
+    Done { document: Option<DocumentName> },
+    /// `code` is a gRPC code.
+    Failed { code: i32, message: String },
+}
+
+/// `done` is absent while it runs, and a running one may already have a `response` (fact sheet 6).
+#[derive(Deserialize)]
+struct WireOperation {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    done: bool,
+    error: Option<WireStatus>,
+    #[serde(default)]
+    response: WireResponse,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct WireStatus {
+    code: i32,
+    message: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WireResponse {
+    document_name: String,
+}
+
+impl Client {
+    /// One try: whoever polls has its own schedule.
+    pub fn operation(&self, name: &OperationName) -> Result<Operation, Failure> {
+        self.sent.polls.fetch_add(1, Relaxed);
+        let path = name.as_str().to_owned();
+        let call = Call::new(Class::Read, About::Object, Method::Get, path);
+        let wire: WireOperation = self.call_once(&call)?.json()?;
+        Ok(match (wire.done, wire.error) {
+            (true, Some(error)) => Operation::Failed {
+                code: error.code,
+                message: super::failure::shortened(&error.message),
+            },
+            (true, None) => Operation::Done {
+                document: document_name(&wire.name, &wire.response.document_name),
+            },
+            (false, _) => Operation::Running,
+        })
+    }
+}
+
+/// An import's answer names its document without the prefix (fact sheet 9); the operation's own name
+/// has it.
+pub(super) fn document_name(operation: &str, document: &str) -> Option<DocumentName> {
+    if document.is_empty() {
+        return None;
+    }
+    if document.starts_with("fileSearchStores/") {
+        return Some(DocumentName::new(document));
+    }
+    let store = operation.strip_prefix("fileSearchStores/")?.split('/').next()?;
+    Some(DocumentName::new(format!(
+        "fileSearchStores/{store}/documents/{document}"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_documents_name_gets_its_prefix_where_it_lacks_it() {
+        let whole = "fileSearchStores/s/documents/d";
+        let operation = "fileSearchStores/s/operations/o";
+        assert_eq!(document_name(operation, whole).unwrap().as_str(), whole);
+        assert_eq!(document_name(operation, "d").unwrap().as_str(), whole);
+        assert_eq!(document_name(operation, ""), None);
+        assert_eq!(document_name("odd", "d"), None);
+    }
+}

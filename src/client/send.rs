@@ -1,0 +1,277 @@
+//! Through the gate: one request out, one answer in.
+//!
+//! Owns the rules every request obeys: pass, time-outs, one origin for the key, bounded answers, the
+//! verdict for the throttle, and the retries of what may simply be sent again.
+
+use std::io::Read;
+use std::sync::atomic::Ordering::Relaxed;
+use serde::de::DeserializeOwned;
+use ureq::http::{HeaderMap, Response};
+
+use super::agent::{CALL, Client};
+use super::failure::{About, Failure, FailureKind, Refusal, classify};
+use crate::throttle::Class;
+use crate::throttle::backoff;
+use crate::throttle::gate::{Pass, Refused, Verdict};
+
+/// An answer is read up to here; a page of documents has some 20 KiB.
+pub const RESPONSE_BYTES_MAX: u64 = 8 << 20;
+/// Tries of one request.
+pub const TRIES_MAX: u32 = 5;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Get,
+    Post,
+    Delete,
+}
+
+/// A plain call: its body, if any, is small and in memory.
+pub(super) struct Call<'a> {
+    pub class: Class,
+    pub about: About,
+    pub method: Method,
+    /// Behind the version, with its query.
+    pub path: String,
+    pub headers: &'a [(&'a str, String)],
+    pub body: Option<String>,
+    /// Below `/upload/`.
+    pub upload: bool,
+}
+
+impl<'a> Call<'a> {
+    pub fn new(class: Class, about: About, method: Method, path: String) -> Call<'a> {
+        Call {
+            class,
+            about,
+            method,
+            path,
+            headers: &[],
+            body: None,
+            upload: false,
+        }
+    }
+}
+
+/// A successful answer.
+pub(super) struct Answer {
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_slice(&self.body).map_err(|e| {
+            let text = String::from_utf8_lossy(&self.body);
+            Failure::new(
+                FailureKind::BadAnswer,
+                format!("HTTP 200 with an answer that cannot be used ({e}): {text}"),
+            )
+        })
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+impl Client {
+    /// One call, up to `TRIES_MAX` tries while the failure is transient.
+    pub(super) fn call(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+        let mut tries = 1;
+        loop {
+            match self.call_once(call) {
+                Err(failure) if failure.is_transient() && tries < TRIES_MAX => {
+                    self.wait(tries, &failure)?;
+                    tries += 1;
+                    self.sent.retries.fetch_add(1, Relaxed);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    pub(super) fn call_once(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+        let upload = if call.upload { "/upload" } else { "" };
+        let url = format!("{}{upload}/v1beta/{}", self.endpoint.as_str(), call.path);
+        let pass = self.gate.enter(call.class).map_err(refused)?;
+        let answer = self.exchange(&url, call);
+        self.judged(pass, answer, call.about)
+    }
+
+    /// The wait before another try; an error if the run stops.
+    pub(super) fn wait(&self, tries: u32, failure: &Failure) -> Result<(), Failure> {
+        let wait = backoff::delay(tries, failure.delay, &mut fastrand::Rng::new());
+        match self.gate.sleep(wait.mul_f64(self.patience)) {
+            true => Ok(()),
+            false => Err(Failure::new(FailureKind::Stopped, failure.to_string())),
+        }
+    }
+
+    /// Reports to the throttle and turns the answer into success or failure.
+    pub(super) fn judged(
+        &self,
+        pass: Pass,
+        answer: Result<Received, Failure>,
+        about: About,
+    ) -> Result<Answer, Failure> {
+        let result = answer.and_then(|received| received.judged(about));
+        self.gate.report(pass, verdict(&result));
+        result
+    }
+
+    fn exchange(&self, url: &str, call: &Call<'_>) -> Result<Received, Failure> {
+        self.sent.requests.fetch_add(1, Relaxed);
+        let key = self.key.expose();
+        let result = match call.method {
+            Method::Get | Method::Delete => {
+                let request = match call.method {
+                    Method::Get => self.agent.get(url),
+                    _ => self.agent.delete(url),
+                };
+                request
+                    .header("x-goog-api-key", key)
+                    .config()
+                    .timeout_per_call(Some(CALL))
+                    .build()
+                    .call()
+            }
+            Method::Post => {
+                let mut request = self
+                    .agent
+                    .post(url)
+                    .header("x-goog-api-key", key)
+                    .header("content-type", "application/json");
+                for (name, value) in call.headers {
+                    request = request.header(*name, value);
+                }
+                let request = request.config().timeout_per_call(Some(CALL)).build();
+                request.send(call.body.as_deref().unwrap_or_default())
+            }
+        };
+        received(result)
+    }
+}
+
+/// An answer of any status.
+pub(super) struct Received {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Received {
+    fn judged(self, about: About) -> Result<Answer, Failure> {
+        if self.status == 200 {
+            return Ok(Answer {
+                headers: self.headers,
+                body: self.body,
+            });
+        }
+        let header = |name: &str| self.headers.get(name).and_then(|v| v.to_str().ok());
+        let request_id = header("x-guploader-uploadid").or(header("x-request-id"));
+        Err(classify(Refusal {
+            status: self.status,
+            retry_after: header("retry-after"),
+            request_id: request_id.map(str::to_owned),
+            body: &self.body,
+            about,
+        }))
+    }
+}
+
+pub(super) fn received(
+    result: Result<Response<ureq::Body>, ureq::Error>,
+) -> Result<Received, Failure> {
+    let response = result.map_err(|e| transport(&e))?;
+    let (parts, body) = response.into_parts();
+    let mut bytes = Vec::new();
+    body.into_reader()
+        .take(RESPONSE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Failure::new(FailureKind::Transient, format!("the answer was cut: {e}")))?;
+    if bytes.len() as u64 > RESPONSE_BYTES_MAX {
+        return Err(Failure::new(
+            FailureKind::BadAnswer,
+            format!("an answer of more than {RESPONSE_BYTES_MAX} bytes"),
+        ));
+    }
+    Ok(Received {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body: bytes,
+    })
+}
+
+/// No answer. Never names a URL: that of a session is a secret.
+fn transport(e: &ureq::Error) -> Failure {
+    let (kind, words) = match e {
+        ureq::Error::HostNotFound => (
+            FailureKind::Transient,
+            "the service's host name is not known here".to_owned(),
+        ),
+        ureq::Error::Timeout(phase) => (
+            FailureKind::Transient,
+            format!("no answer in time ({phase:?})"),
+        ),
+        ureq::Error::Io(e) => (FailureKind::Transient, format!("connection failed: {e}")),
+        ureq::Error::Protocol(e) => (
+            FailureKind::BadAnswer,
+            format!("what answers does not speak HTTP ({e})"),
+        ),
+        ureq::Error::Rustls(e) => (
+            FailureKind::BadAnswer,
+            format!("no trust in the service's certificate ({e}); --ca-file adds one's own"),
+        ),
+        ureq::Error::InvalidProxyUrl => (
+            FailureKind::BadAnswer,
+            "the proxy's address in the environment makes no sense".to_owned(),
+        ),
+        ureq::Error::ConnectProxyFailed(why) => (
+            FailureKind::Transient,
+            format!("the proxy does not connect: {why}"),
+        ),
+        ureq::Error::LargeResponseHeader(..) => (
+            FailureKind::BadAnswer,
+            "an answer with too large a head".to_owned(),
+        ),
+        _ => (FailureKind::Transient, "connection failed".to_owned()),
+    };
+    Failure::new(kind, words)
+}
+
+fn verdict(result: &Result<Answer, Failure>) -> Verdict {
+    let Err(failure) = result else {
+        return Verdict::Answered;
+    };
+    let delay = failure.delay;
+    match failure.kind {
+        FailureKind::RateLimited => Verdict::RateLimited { delay },
+        FailureKind::Transient if failure.status != Some(400) => Verdict::Fault { delay },
+        _ => Verdict::Answered,
+    }
+}
+
+pub(super) fn refused(refused: Refused) -> Failure {
+    match refused {
+        Refused::Open { until } => Failure::new(
+            FailureKind::Skipped { until },
+            "the service is left alone for a while",
+        ),
+        Refused::Stopping => Failure::new(FailureKind::Stopped, "the run is stopping"),
+    }
+}
+
+/// A query value, with everything escaped that is not unreserved (RFC 3986).
+pub(super) fn escaped(value: &str) -> String {
+    let mut out = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(byte as char);
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}

@@ -1,0 +1,346 @@
+//! The resumable upload session: start, send, query, cancel (fact sheet 4 to 6).
+//!
+//! Promises: what guards a request is durable before it is sent (the types ask for it); after a broken
+//! connection the service is asked what it has, and only the rest is sent; a body is never sent again
+//! blindly.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use serde::Deserialize;
+use serde_json::json;
+use ureq::SendBody;
+
+use super::agent::{CALL, Client, FINAL_ANSWER};
+use super::body::{Body, Broken};
+use super::failure::{About, Failure, FailureKind};
+use super::operations::document_name;
+use super::send::{Answer, Call, Method, Received, TRIES_MAX, received, refused};
+use crate::identity::Entry;
+use crate::names::{DocumentName, OperationName, SessionUrl, StoreName};
+use crate::state::{Durable, Intent};
+use crate::throttle::Class;
+use crate::throttle::gate::Verdict;
+
+pub struct NewDocument<'a> {
+    pub display_name: &'a str,
+    pub mime: &'a str,
+    pub size_bytes: u64,
+    pub metadata: &'a [Entry],
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Started {
+    Session(SessionUrl),
+    /// Ended at once; has been seen for tiny uploads.
+    Final(Submitted),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Finished {
+    Submitted(Submitted),
+    /// The file on disk is not the scanned one; the session is cancelled.
+    Changed,
+}
+
+/// What the last answer of a session names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submitted {
+    pub operation: Option<OperationName>,
+    pub document: Option<DocumentName>,
+    pub size_bytes: Option<u64>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum SessionState {
+    /// Continue at exactly this offset.
+    Active { received: u64 },
+    /// `None`: ended, but the answer is not replayed.
+    Final(Option<Submitted>),
+    /// Cancelled, expired or never there.
+    Gone,
+}
+
+const STATUS: &str = "x-goog-upload-status";
+const COMMAND: &str = "x-goog-upload-command";
+
+#[derive(Deserialize)]
+struct WireFinal {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    response: WireResponse,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct WireResponse {
+    document_name: String,
+    size_bytes: String,
+}
+
+impl Client {
+    pub fn start(
+        &self,
+        store: &StoreName,
+        _intent: &Durable<Intent>,
+        document: &NewDocument<'_>,
+    ) -> Result<Started, Failure> {
+        let headers = [
+            ("x-goog-upload-protocol", "resumable".to_owned()),
+            (COMMAND, "start".to_owned()),
+            (
+                "x-goog-upload-header-content-length",
+                document.size_bytes.to_string(),
+            ),
+            // Not in the JSON body, which refuses valid types (fact sheet 16).
+            (
+                "x-goog-upload-header-content-type",
+                document.mime.to_owned(),
+            ),
+        ];
+        let path = format!("{store}:uploadToFileSearchStore");
+        let mut call = Call::new(Class::Write, About::Store, Method::Post, path);
+        call.upload = true;
+        call.headers = &headers;
+        let body = json!({
+            "displayName": document.display_name,
+            "customMetadata": document.metadata,
+        });
+        call.body = Some(body.to_string());
+        let answer = self.call(&call)?;
+        if answer.header(STATUS) == Some("final") {
+            return Ok(Started::Final(submitted(&answer)?));
+        }
+        let Some(url) = answer.header("x-goog-upload-url") else {
+            return Err(Failure::new(
+                FailureKind::BadAnswer,
+                "the service opened an upload without saying where it is",
+            ));
+        };
+        if !self.endpoint.is_origin_of(url) {
+            return Err(Failure::new(
+                FailureKind::BadAnswer,
+                "the service names another host for the upload; nothing was sent there",
+            ));
+        }
+        Ok(Started::Session(SessionUrl::new(url)))
+    }
+
+    /// Sends the body from `offset` on and ends the session. After a broken connection it asks how far
+    /// the service got, and continues there.
+    pub fn finish(
+        &self,
+        session: &Durable<SessionUrl>,
+        body: &mut Body<'_>,
+        offset: u64,
+    ) -> Result<Finished, Failure> {
+        let mut at = offset;
+        let mut tries = 1;
+        loop {
+            let failure = match self.send_from(session, body, at) {
+                Sent::Submitted(submitted) => return Ok(Finished::Submitted(submitted)),
+                Sent::Dead(failure) => return Err(failure),
+                Sent::Broken(Broken::Changed) => {
+                    // If this fails the session expires by itself: nothing in it is complete.
+                    let _ = self.cancel(session);
+                    return Ok(Finished::Changed);
+                }
+                Sent::Broken(Broken::Stopped) => {
+                    return Err(Failure::new(FailureKind::Stopped, "the run is stopping"));
+                }
+                Sent::Broken(Broken::Unreadable(e)) => {
+                    let words = format!("cannot be read: {e}");
+                    return Err(Failure::new(FailureKind::LocalFile, words));
+                }
+                Sent::Unclear(failure) => failure,
+            };
+            if let FailureKind::Skipped { .. } | FailureKind::Stopped = failure.kind {
+                return Err(failure);
+            }
+            if tries >= TRIES_MAX {
+                return Err(failure);
+            }
+            self.wait(tries, &failure)?;
+            self.sent.retries.fetch_add(1, Relaxed);
+            match self.query(session)? {
+                SessionState::Active { received } => {
+                    tries = match received > at {
+                        true => 1,
+                        false => tries + 1,
+                    };
+                    at = received;
+                }
+                SessionState::Final(Some(submitted)) => {
+                    return Ok(Finished::Submitted(submitted));
+                }
+                SessionState::Gone if !body.is_whole() => {
+                    return Err(Failure {
+                        kind: FailureKind::SessionDead,
+                        ..failure
+                    });
+                }
+                SessionState::Final(None) | SessionState::Gone => {
+                    return Err(Failure {
+                        kind: FailureKind::InDoubt,
+                        ..failure
+                    });
+                }
+            }
+        }
+    }
+
+    pub fn query(&self, session: &SessionUrl) -> Result<SessionState, Failure> {
+        let mut tries = 1;
+        loop {
+            match self.query_once(session) {
+                Err(failure) if failure.is_transient() && tries < TRIES_MAX => {
+                    self.wait(tries, &failure)?;
+                    tries += 1;
+                    self.sent.retries.fetch_add(1, Relaxed);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// The session ends without a document.
+    pub fn cancel(&self, session: &SessionUrl) -> Result<(), Failure> {
+        let answer = self.command(session, "cancel", Class::Write)?;
+        match answer.header(STATUS) {
+            Some("cancelled") | None => Ok(()),
+            Some(other) => Err(Failure::new(
+                FailureKind::BadAnswer,
+                format!("cancelling left the session {other}"),
+            )),
+        }
+    }
+
+    fn query_once(&self, session: &SessionUrl) -> Result<SessionState, Failure> {
+        let answer = match self.command(session, "query", Class::Read) {
+            Ok(answer) => answer,
+            Err(failure) => {
+                return match failure.kind {
+                    FailureKind::Missing | FailureKind::SessionDead => Ok(SessionState::Gone),
+                    _ => Err(failure),
+                };
+            }
+        };
+        match answer.header(STATUS) {
+            Some("active") => {
+                let received = answer.header("x-goog-upload-size-received");
+                // Absent is zero, which is always legal (fact sheet 5).
+                let received = received.map_or(Some(0), |text| text.parse().ok());
+                received
+                    .map(|received| SessionState::Active { received })
+                    .ok_or_else(|| odd("a number of bytes that is none"))
+            }
+            Some("final") => Ok(SessionState::Final(submitted(&answer).ok())),
+            Some("cancelled") => Ok(SessionState::Gone),
+            _ => Err(odd("no state of the upload")),
+        }
+    }
+
+    /// A command without a body. The URL is the credential; the key does not go along.
+    fn command(
+        &self,
+        session: &SessionUrl,
+        command: &str,
+        class: Class,
+    ) -> Result<Answer, Failure> {
+        let pass = self.gate.enter(class).map_err(refused)?;
+        self.sent.requests.fetch_add(1, Relaxed);
+        let result = self
+            .agent
+            .post(session.expose())
+            .header(COMMAND, command)
+            .config()
+            .timeout_per_call(Some(CALL))
+            .build()
+            .send_empty();
+        self.judged(pass, received(result), About::Object)
+    }
+
+    fn send_from(&self, session: &SessionUrl, body: &mut Body<'_>, offset: u64) -> Sent {
+        if let Err(broken) = body.begin(offset) {
+            return Sent::Broken(broken);
+        }
+        let pass = match self.gate.enter_body() {
+            Ok(pass) => pass,
+            Err(why) => return Sent::Unclear(refused(why)),
+        };
+        self.sent.requests.fetch_add(1, Relaxed);
+        let left = body.size_bytes() - offset;
+        let result = self
+            .agent
+            .post(session.expose())
+            .header(COMMAND, "upload, finalize")
+            .header("x-goog-upload-offset", offset.to_string())
+            // A length makes it a plain body; without one it would be sent in chunks.
+            .header("content-length", left.to_string())
+            .config()
+            .timeout_recv_response(Some(FINAL_ANSWER))
+            .build()
+            .send(SendBody::from_reader(body));
+        if let Some(broken) = body.broken() {
+            self.gate.report(pass, Verdict::Answered);
+            return Sent::Broken(broken);
+        }
+        let got = received(result);
+        let is_final = got.as_ref().is_ok_and(Received::is_final);
+        let result = self.judged(pass, got, About::Object);
+        match (is_final, result) {
+            (true, Ok(answer)) => match submitted(&answer) {
+                Ok(submitted) => Sent::Submitted(submitted),
+                Err(failure) => Sent::Unclear(failure),
+            },
+            // The header decides: this session is over, and without success (fact sheet 5).
+            (true, Err(failure)) => Sent::Dead(Failure {
+                kind: match failure.is_transient() {
+                    true => FailureKind::SessionDead,
+                    false => failure.kind,
+                },
+                ..failure
+            }),
+            (false, Ok(_)) => Sent::Unclear(odd("no end of the upload")),
+            (false, Err(failure)) => Sent::Unclear(failure),
+        }
+    }
+}
+
+/// What one try to send the body led to.
+enum Sent {
+    Submitted(Submitted),
+    /// The service said that the session ended without a document.
+    Dead(Failure),
+    /// This side broke off.
+    Broken(Broken),
+    /// Only the service can say how far it got.
+    Unclear(Failure),
+}
+
+impl Received {
+    fn is_final(&self) -> bool {
+        self.headers
+            .get(STATUS)
+            .is_some_and(|status| status.as_bytes() == b"final")
+    }
+}
+
+fn submitted(answer: &Answer) -> Result<Submitted, Failure> {
+    let wire: WireFinal = answer.json()?;
+    if wire.name.is_empty() && wire.response.document_name.is_empty() {
+        return Err(odd("neither an operation nor a document"));
+    }
+    Ok(Submitted {
+        document: document_name(&wire.name, &wire.response.document_name),
+        operation: Some(wire.name)
+            .filter(|name| !name.is_empty())
+            .map(OperationName::new),
+        size_bytes: wire.response.size_bytes.parse().ok(),
+    })
+}
+
+fn odd(what: &str) -> Failure {
+    let words = format!("the service answered HTTP 200 with {what}");
+    Failure::new(FailureKind::BadAnswer, words)
+}

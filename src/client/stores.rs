@@ -1,0 +1,108 @@
+//! `fileSearchStores`: list, get, create.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use super::agent::Client;
+use super::failure::{About, Failure, FailureKind};
+use super::send::{Call, Method, escaped};
+use crate::names::StoreName;
+use crate::throttle::Class;
+
+/// Pages of 20; a project has been seen with 76 stores.
+const PAGES_MAX: usize = 1000;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    pub name: StoreName,
+    pub display_name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireStore {
+    name: String,
+    #[serde(default)]
+    display_name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+#[derive(Default)]
+struct WireList {
+    file_search_stores: Vec<WireStore>,
+    next_page_token: String,
+}
+
+impl From<WireStore> for Store {
+    fn from(wire: WireStore) -> Store {
+        Store {
+            name: StoreName::new(wire.name),
+            display_name: wire.display_name,
+        }
+    }
+}
+
+impl Client {
+    /// All of them. A listing that did not end properly is an error, never a short list.
+    pub fn list_stores(&self) -> Result<Vec<Store>, Failure> {
+        let mut stores = Vec::new();
+        let mut token = String::new();
+        let mut seen = BTreeSet::new();
+        for _ in 0..PAGES_MAX {
+            let path = match token.is_empty() {
+                true => "fileSearchStores?pageSize=20".to_owned(),
+                false => format!(
+                    "fileSearchStores?pageSize=20&pageToken={}",
+                    escaped(&token)
+                ),
+            };
+            let call = Call::new(Class::Read, About::Account, Method::Get, path);
+            let page: WireList = self.call(&call)?.json()?;
+            stores.extend(page.file_search_stores.into_iter().map(Store::from));
+            if page.next_page_token.is_empty() {
+                return Ok(stores);
+            }
+            if !seen.insert(page.next_page_token.clone()) {
+                break;
+            }
+            token = page.next_page_token;
+        }
+        Err(Failure::new(
+            FailureKind::BadAnswer,
+            "the list of stores does not end",
+        ))
+    }
+
+    pub fn get_store(&self, name: &StoreName) -> Result<Store, Failure> {
+        let path = name.as_str().to_owned();
+        let call = Call::new(Class::Read, About::Store, Method::Get, path);
+        Ok(self.call(&call)?.json::<WireStore>()?.into())
+    }
+
+    /// Not idempotent (fact sheet 3): tried again only where nothing can have happened. A lost answer
+    /// is `InDoubt`.
+    pub fn create_store(&self, display_name: &str) -> Result<Store, Failure> {
+        let path = "fileSearchStores".to_owned();
+        let mut call = Call::new(Class::Write, About::Account, Method::Post, path);
+        call.body = Some(serde_json::json!({ "displayName": display_name }).to_string());
+        let mut tries = 1;
+        loop {
+            match self.call_once(&call) {
+                Ok(answer) => return Ok(answer.json::<WireStore>()?.into()),
+                Err(failure) if failure.kind == FailureKind::RateLimited && tries < 5 => {
+                    self.wait(tries, &failure)?;
+                    tries += 1;
+                }
+                Err(failure) if failure.kind == FailureKind::Transient => {
+                    return Err(Failure {
+                        kind: FailureKind::InDoubt,
+                        ..failure
+                    });
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! How a file's turn ends: the change that is committed, and what is said of it afterwards.
+//!
+//! Promises: an event, a counter or a bar moves only after the outcome is on disk.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::poll_queue::{Poll, PollQueue};
+use super::tally::Tally;
+use crate::client::{Failure, FailureKind};
+use crate::error::{Error, Kind};
+use crate::names::DocumentName;
+use crate::report::{Event, EventSender, FileStatus, Progress};
+use crate::state::{Applied, Cause, Change, Charge, Job, UploadId, Writer};
+
+/// The file of an outcome, as it is reported.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    pub upload: UploadId,
+    pub path: String,
+    pub bytes: u64,
+    /// Tries so far, this one included.
+    pub attempts: u32,
+    pub started: Instant,
+}
+
+impl Subject {
+    pub fn of(job: &Job) -> Subject {
+        Subject {
+            upload: job.upload,
+            path: job.path.clone(),
+            bytes: job.size_bytes,
+            attempts: job.attempts + 1,
+            started: Instant::now(),
+        }
+    }
+
+    pub fn of_poll(poll: &Poll) -> Subject {
+        Subject {
+            upload: poll.upload,
+            path: poll.path.clone(),
+            bytes: poll.bytes,
+            attempts: poll.attempts,
+            started: poll.started,
+        }
+    }
+}
+
+/// Commits outcomes; one each for workers and pollers, cheap to clone.
+#[derive(Clone)]
+pub struct Outcomes {
+    pub writer: Writer,
+    pub polls: Arc<PollQueue>,
+    pub tally: Arc<Tally>,
+    pub progress: Arc<Progress>,
+    pub events: EventSender,
+    pub max_attempts: u32,
+}
+
+impl Outcomes {
+    /// The service has every byte: from here on the poll queue owns it.
+    pub fn submitted(&self, subject: &Subject, submitted: crate::client::Submitted) {
+        let after = self.clone();
+        let subject = subject.clone();
+        self.writer.submitted(
+            subject.upload,
+            submitted.operation,
+            submitted.document,
+            move |done| {
+                if let Ok((operation, document)) = done {
+                    after.tally.submitted.add(1);
+                    after.progress.submitted();
+                    after.polls.push(Poll {
+                        upload: subject.upload,
+                        path: subject.path,
+                        bytes: subject.bytes,
+                        attempts: subject.attempts,
+                        operation,
+                        document,
+                        started: subject.started,
+                        submitted: Instant::now(),
+                        looks: 0,
+                        failed_since: None,
+                    });
+                }
+            },
+        );
+    }
+
+    pub fn indexed(&self, subject: &Subject, document: DocumentName) {
+        let after = self.clone();
+        let subject = subject.clone();
+        let change = Change::Activated {
+            upload: subject.upload,
+            document: document.clone(),
+        };
+        self.writer.send(change, move |done| {
+            if after.committed(&done) {
+                after.tally.indexed.add(1);
+                after.tally.bytes.add(subject.bytes);
+                after.say(&subject, FileStatus::Indexed, Some(document), None);
+            }
+        });
+    }
+
+    /// The attempt ended without a document. Says whether the file will be tried again.
+    pub fn attempt_failed(&self, subject: &Subject, cause: Cause) -> bool {
+        let again = subject.attempts < self.max_attempts;
+        if again {
+            self.handed_back(subject, Charge::Attempt, Some(cause), None);
+        } else {
+            let words = format!("{} (after {} attempts)", cause.words, subject.attempts);
+            self.rejected(subject, Cause { words, ..cause }, None);
+        }
+        again
+    }
+
+    pub fn handed_back(
+        &self,
+        subject: &Subject,
+        charge: Charge,
+        cause: Option<Cause>,
+        mime: Option<&'static str>,
+    ) {
+        let after = self.clone();
+        let subject = subject.clone();
+        let said = cause.as_ref().map(|c| c.words.clone());
+        let change = Change::HandedBack {
+            upload: subject.upload,
+            charge,
+            cause,
+            mime,
+        };
+        self.writer.send(change, move |done| {
+            if after.committed(&done) && said.is_some() {
+                after.say(&subject, FileStatus::Pending, None, said);
+            }
+        });
+    }
+
+    pub fn left_in_doubt(&self, subject: &Subject, charge: Charge, cause: Cause) {
+        let after = self.clone();
+        let change = Change::LeftInDoubt {
+            upload: subject.upload,
+            charge,
+            cause,
+        };
+        self.writer.send(change, move |done| {
+            after.committed(&done);
+        });
+    }
+
+    pub fn rejected(&self, subject: &Subject, cause: Cause, document: Option<DocumentName>) {
+        let after = self.clone();
+        let subject = subject.clone();
+        let words = cause.words.clone();
+        let change = Change::Rejected {
+            upload: subject.upload,
+            cause,
+            document: document.clone(),
+        };
+        self.writer.send(change, move |done| {
+            if after.committed(&done) {
+                after.tally.failed.add(1);
+                after.say(&subject, FileStatus::Failed, document, Some(words));
+            }
+        });
+    }
+
+    /// The file is gone or is no longer what it was: this upload ends without a word at the service.
+    pub fn skipped(&self, subject: &Subject, change: Change, why: String) {
+        let after = self.clone();
+        let subject = subject.clone();
+        self.writer.send(change, move |done| {
+            if after.committed(&done) {
+                after.tally.skipped.add(1);
+                after.say(&subject, FileStatus::Skipped, None, Some(why));
+            }
+        });
+    }
+
+    /// New content found on disk took the place of this upload at the end of the queue.
+    pub fn rescheduled(&self, change: Change) {
+        let after = self.clone();
+        self.writer.send(change, move |done| {
+            after.committed(&done);
+        });
+    }
+
+    /// A batch that this change completed is reported; an error is the writer's to keep.
+    pub fn committed(&self, done: &Result<Applied, Error>) -> bool {
+        let Ok(applied) = done else {
+            return false;
+        };
+        if let Some(b) = applied.batch_done {
+            self.events.send(Event::BatchDone {
+                batch: b.number,
+                files: b.files,
+                succeeded: b.succeeded,
+                failed: b.failed,
+                skipped: b.skipped,
+            });
+        }
+        true
+    }
+
+    fn say(
+        &self,
+        subject: &Subject,
+        status: FileStatus,
+        document: Option<DocumentName>,
+        error: Option<String>,
+    ) {
+        self.progress.outcome(status, subject.bytes);
+        self.events.send(Event::File {
+            path: subject.path.clone(),
+            status,
+            bytes: subject.bytes,
+            attempts: subject.attempts,
+            seconds: subject.started.elapsed().as_secs_f64(),
+            document: document.map(|d| d.to_string()),
+            error,
+        });
+    }
+}
+
+/// A failure as the database keeps it and `status` shows it.
+pub fn cause(failure: &Failure) -> Cause {
+    Cause {
+        kind: failure.label(),
+        words: failure.to_string(),
+    }
+}
+
+/// A failure that concerns every file: the run stops, with one message.
+pub fn fatal(failure: &Failure, store: &str) -> Option<Error> {
+    match failure.kind {
+        FailureKind::KeyRefused
+        | FailureKind::StoreRefused
+        | FailureKind::StorageFull
+        | FailureKind::DailyQuota => Some(failure.to_error(store)),
+        FailureKind::Skipped { .. }
+        | FailureKind::Stopped
+        | FailureKind::Transient
+        | FailureKind::RateLimited
+        | FailureKind::CountTokens
+        | FailureKind::Missing
+        | FailureKind::SessionDead
+        | FailureKind::InDoubt
+        | FailureKind::UnsupportedMime
+        | FailureKind::Permanent
+        | FailureKind::BadAnswer
+        | FailureKind::LocalFile => None,
+    }
+}
+
+/// A thread that panicked, as a user is told.
+pub fn panicked(thread: &str) -> Error {
+    Error::new(
+        Kind::Bug,
+        thread,
+        "internal error",
+        "run again (nothing that was confirmed is lost) and please report this",
+    )
+}

@@ -1,0 +1,110 @@
+//! The store a run works on: found by name once, then pinned by its resource name.
+//!
+//! Promises: never a second store of the same name because of an answer that was lost or could not
+//! be read.
+
+use std::time::Duration;
+
+use super::shutdown::Shutdown;
+use crate::client::{Client, Failure, FailureKind, Store};
+use crate::error::{Error, Kind};
+use crate::names::StoreName;
+use crate::report::{Event, EventSender};
+use crate::state::reader::StoreRow;
+use crate::state::{Change, Reader, Writer};
+
+/// Lists lag by seconds: how long to wait for a store whose `create` lost its answer.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+const LOOKS_MAX: u32 = 3;
+
+pub fn resolve(
+    name: &str,
+    endpoint: &str,
+    reader: &Reader,
+    writer: &Writer,
+    client: &Client,
+    events: &EventSender,
+    shutdown: &Shutdown,
+) -> Result<StoreRow, Error> {
+    if let Some(pinned) = reader.store(endpoint, name)? {
+        return Ok(pinned);
+    }
+    let store = match name.starts_with("fileSearchStores/") {
+        true => client
+            .get_store(&StoreName::new(name))
+            .map_err(|f| f.to_error(name))?,
+        false => find_or_create(name, client, events, shutdown)?,
+    };
+    let id = writer
+        .commit(Change::StorePinned {
+            endpoint: endpoint.to_owned(),
+            display_name: name.to_owned(),
+            name: store.name.clone(),
+        })?
+        .row;
+    Ok(StoreRow {
+        id,
+        endpoint: endpoint.to_owned(),
+        display_name: name.to_owned(),
+        name: store.name,
+    })
+}
+
+fn find_or_create(
+    name: &str,
+    client: &Client,
+    events: &EventSender,
+    shutdown: &Shutdown,
+) -> Result<Store, Error> {
+    if let Some(store) = find(name, client)? {
+        return Ok(store);
+    }
+    match client.create_store(name) {
+        Ok(store) => {
+            events.send(Event::Notice(format!(
+                "created the store `{name}` ({})",
+                store.name
+            )));
+            Ok(store)
+        }
+        Err(Failure {
+            kind: FailureKind::InDoubt,
+            ..
+        }) => {
+            // It may exist now, and may show up late.
+            for _ in 0..LOOKS_MAX {
+                if !shutdown.sleep(LOOK_AGAIN_AFTER) {
+                    break;
+                }
+                if let Some(store) = find(name, client)? {
+                    return Ok(store);
+                }
+            }
+            Err(Error::new(
+                Kind::Network,
+                format!("store `{name}`"),
+                "the answer to its creation was lost",
+                "run again: it is looked up before another one is created",
+            ))
+        }
+        Err(failure) => Err(failure.to_error(name)),
+    }
+}
+
+fn find(name: &str, client: &Client) -> Result<Option<Store>, Error> {
+    let stores = client.list_stores().map_err(|f| f.to_error(name))?;
+    let mut same: Vec<Store> = stores
+        .into_iter()
+        .filter(|s| s.display_name == name)
+        .collect();
+    if same.len() > 1 {
+        let names: Vec<&str> = same.iter().map(|s| s.name.as_str()).collect();
+        return Err(Error::new(
+            Kind::Store,
+            format!("store `{name}`"),
+            format!("{} stores have this name: {}", names.len(), names.join(", ")),
+            "name one of them: --store fileSearchStores/…",
+        ));
+    }
+    Ok(same.pop())
+}

@@ -1,0 +1,141 @@
+//! The events of a run. Names and fields of their JSON form are a contract.
+
+use super::plan::Plan;
+
+#[derive(Debug, Clone)]
+pub enum Event {
+    ScanDone {
+        files: u64,
+        new: u64,
+        changed: u64,
+        missing: u64,
+        unchanged: u64,
+        skipped: u64,
+        bytes: u64,
+        seconds: f64,
+    },
+    RunStart {
+        run: i64,
+        store: String,
+        pending: u64,
+        processing: u64,
+        recovered: u64,
+    },
+    File {
+        path: String,
+        status: FileStatus,
+        bytes: u64,
+        attempts: u32,
+        seconds: f64,
+        document: Option<String>,
+        error: Option<String>,
+    },
+    Throttle {
+        state: ThrottleState,
+        /// `None`: no limit.
+        rate_per_min: Option<f64>,
+        concurrency: usize,
+    },
+    BatchDone {
+        batch: i64,
+        files: u64,
+        succeeded: u64,
+        failed: u64,
+        skipped: u64,
+    },
+    Plan(Plan),
+    Summary(Summary),
+    /// For people, on stderr.
+    Notice(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileStatus {
+    Indexed,
+    Failed,
+    Skipped,
+    /// Handed back after an attempt that failed; there will be another.
+    Pending,
+}
+
+impl FileStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FileStatus::Indexed => "indexed",
+            FileStatus::Failed => "failed",
+            FileStatus::Skipped => "skipped",
+            FileStatus::Pending => "pending",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThrottleState {
+    Closed,
+    Open,
+    HalfOpen,
+}
+
+impl ThrottleState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ThrottleState::Closed => "closed",
+            ThrottleState::Open => "open",
+            ThrottleState::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// What held a run back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LimitedBy {
+    Quota,
+    /// The service's latency, at the concurrency there was.
+    Concurrency,
+    Disk,
+    Cpu,
+    Bandwidth,
+    Indexing,
+    Nothing,
+}
+
+impl LimitedBy {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LimitedBy::Quota => "quota",
+            LimitedBy::Concurrency => "concurrency",
+            LimitedBy::Disk => "disk",
+            LimitedBy::Cpu => "cpu",
+            LimitedBy::Bandwidth => "bandwidth",
+            LimitedBy::Indexing => "indexing",
+            LimitedBy::Nothing => "nothing",
+        }
+    }
+}
+
+/// The last line of every run.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// Files this run had to bring to an end: the sum of the next five.
+    pub total: u64,
+    pub indexed: u64,
+    pub failed: u64,
+    pub skipped: u64,
+    pub pending: u64,
+    pub processing: u64,
+    /// Of the files indexed.
+    pub bytes: u64,
+    pub seconds: f64,
+    pub requests: u64,
+    pub polls: u64,
+    pub retries: u64,
+    pub throttled: u64,
+    pub resumed: u64,
+    pub adopted: u64,
+    pub limited_by: LimitedBy,
+    pub exit: u8,
+    /// For people only: why it stopped, and what the store holds after all runs.
+    pub error: Option<String>,
+    pub indexed_in_all: u64,
+    pub failed_in_all: u64,
+}

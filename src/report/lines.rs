@@ -1,0 +1,44 @@
+//! Progress where there is no terminal: a plain line now and then.
+
+use super::progress::Snapshot;
+use super::units::{bytes, time};
+
+pub fn line(s: &Snapshot) -> String {
+    let mut line = format!(
+        "{} of {} files indexed, {} of {}, {:.1} files/s",
+        s.indexed,
+        s.files,
+        bytes(s.indexed_bytes),
+        bytes(s.bytes),
+        s.rate
+    );
+    if s.indexing > 0 {
+        line.push_str(&format!(", {} being indexed", s.indexing));
+    }
+    if s.failed > 0 {
+        line.push_str(&format!(", {} failed", s.failed));
+    }
+    match (&s.paused, s.eta) {
+        (Some((why, left)), _) => {
+            line.push_str(&format!(", paused for {}: {why}", time(*left)));
+        }
+        (None, Some(eta)) => line.push_str(&format!(", {} left", time(eta))),
+        (None, None) => {}
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bars::tests::snapshot;
+    use super::*;
+
+    #[test]
+    fn a_line_says_it_all() {
+        assert_eq!(
+            line(&snapshot()),
+            "120 of 400 files indexed, 1.2 MB of 4.0 MB, 12.5 files/s, 7 being indexed, \
+             2 failed, 22.4 s left"
+        );
+    }
+}

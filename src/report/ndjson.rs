@@ -1,0 +1,193 @@
+//! Events as lines for programs. Names and fields are a contract: other programs read them.
+
+use serde_json::{Map, Value, json};
+
+use super::event::{Event, Summary};
+use crate::clock::{UnixMs, rfc3339};
+
+/// `None` for what is for people only.
+pub fn line(event: &Event, now: UnixMs) -> Option<String> {
+    let (name, fields) = match event {
+        Event::ScanDone {
+            files,
+            new,
+            changed,
+            missing,
+            unchanged,
+            skipped,
+            bytes,
+            seconds,
+        } => (
+            "scan_done",
+            json!({"files": files, "new": new, "changed": changed, "missing": missing,
+                   "unchanged": unchanged, "skipped": skipped, "bytes": bytes,
+                   "seconds": rounded(*seconds)}),
+        ),
+        Event::RunStart {
+            run,
+            store,
+            pending,
+            processing,
+            recovered,
+        } => (
+            "run_start",
+            json!({"run": run, "store": store, "pending": pending, "processing": processing,
+                   "recovered": recovered}),
+        ),
+        Event::File {
+            path,
+            status,
+            bytes,
+            attempts,
+            seconds,
+            document,
+            error,
+        } => {
+            let mut fields = json!({"path": path, "status": status.as_str(), "bytes": bytes,
+                                    "attempts": attempts, "seconds": rounded(*seconds)});
+            for (name, value) in [("document", document), ("error", error)] {
+                if let Some(value) = value {
+                    fields[name] = json!(value);
+                }
+            }
+            ("file", fields)
+        }
+        Event::Throttle {
+            state,
+            rate_per_min,
+            concurrency,
+        } => (
+            "throttle",
+            json!({"state": state.as_str(), "rate_per_min": rate_per_min.map(rounded),
+                   "concurrency": concurrency}),
+        ),
+        Event::BatchDone {
+            batch,
+            files,
+            succeeded,
+            failed,
+            skipped,
+        } => (
+            "batch_done",
+            json!({"batch": batch, "files": files, "succeeded": succeeded, "failed": failed,
+                   "skipped": skipped}),
+        ),
+        Event::Plan(plan) => ("plan", plan.to_json()),
+        Event::Summary(summary) => ("summary", summary_fields(summary)),
+        Event::Notice(_) => return None,
+    };
+    let mut object = Map::new();
+    object.insert("event".to_owned(), json!(name));
+    object.insert("time".to_owned(), json!(rfc3339(now)));
+    if let Value::Object(fields) = fields {
+        object.extend(fields);
+    }
+    Some(Value::Object(object).to_string())
+}
+
+fn summary_fields(s: &Summary) -> Value {
+    json!({"total": s.total, "indexed": s.indexed, "failed": s.failed, "skipped": s.skipped,
+           "pending": s.pending, "processing": s.processing, "bytes": s.bytes,
+           "seconds": rounded(s.seconds), "requests": s.requests, "polls": s.polls,
+           "retries": s.retries, "throttled": s.throttled, "resumed": s.resumed,
+           "adopted": s.adopted, "limited_by": s.limited_by.as_str(), "exit": s.exit})
+}
+
+/// To the millisecond; more digits are noise.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::{FileStatus, ThrottleState};
+    use super::super::summary::tests::SUMMARY;
+    use super::*;
+
+    fn fields(event: &Event) -> Vec<String> {
+        let line = line(event, 0).unwrap();
+        assert!(!line.contains('\n'));
+        let value: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["time"], "1970-01-01T00:00:00.000Z");
+        let mut names: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
+        names.retain(|n| n != "time" && n != "event");
+        names.sort();
+        names
+    }
+
+    fn sorted(names: &str) -> Vec<String> {
+        let mut names: Vec<String> = names.split(',').map(str::to_owned).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn every_event_has_exactly_the_fields_of_the_contract() {
+        let file = |document: Option<&str>, error: Option<&str>| Event::File {
+            path: "a\nb".to_owned(),
+            status: FileStatus::Indexed,
+            bytes: 1,
+            attempts: 1,
+            seconds: 0.1,
+            document: document.map(str::to_owned),
+            error: error.map(str::to_owned),
+        };
+        let cases = [
+            (
+                Event::ScanDone {
+                    files: 1,
+                    new: 1,
+                    changed: 0,
+                    missing: 0,
+                    unchanged: 0,
+                    skipped: 0,
+                    bytes: 1,
+                    seconds: 0.0,
+                },
+                "files,new,changed,missing,unchanged,skipped,bytes,seconds",
+            ),
+            (
+                Event::RunStart {
+                    run: 1,
+                    store: "s".to_owned(),
+                    pending: 1,
+                    processing: 0,
+                    recovered: 0,
+                },
+                "run,store,pending,processing,recovered",
+            ),
+            (file(None, None), "path,status,bytes,attempts,seconds"),
+            (
+                file(Some("d"), Some("e")),
+                "path,status,bytes,attempts,seconds,document,error",
+            ),
+            (
+                Event::Throttle {
+                    state: ThrottleState::HalfOpen,
+                    rate_per_min: None,
+                    concurrency: 3,
+                },
+                "state,rate_per_min,concurrency",
+            ),
+            (
+                Event::BatchDone {
+                    batch: 1,
+                    files: 1,
+                    succeeded: 1,
+                    failed: 0,
+                    skipped: 0,
+                },
+                "batch,files,succeeded,failed,skipped",
+            ),
+            (
+                Event::Summary(SUMMARY),
+                "total,indexed,failed,skipped,pending,processing,bytes,seconds,requests,polls,\
+                 retries,throttled,resumed,adopted,limited_by,exit",
+            ),
+        ];
+        for (event, names) in cases {
+            assert_eq!(fields(&event), sorted(&names.replace(' ', "")));
+        }
+        assert!(line(&Event::Notice("x".to_owned()), 0).is_none());
+    }
+}

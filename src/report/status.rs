@@ -1,0 +1,293 @@
+//! `status` as a page for people and one object for programs.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::units::{bytes, count, time};
+use crate::clock::{self, UnixMs, rfc3339};
+use crate::error::one_line;
+
+const BAR_COLUMNS: u64 = 20;
+
+#[derive(Debug, Clone)]
+pub struct Status {
+    pub files: u64,
+    pub pending: u64,
+    pub uploading: u64,
+    pub processing: u64,
+    pub indexed: u64,
+    pub failed: u64,
+    pub missing: u64,
+    pub skipped: u64,
+    pub bytes: u64,
+    pub store: Option<StoreLine>,
+    pub last_run: Option<LastRun>,
+    /// For people only: why files wait.
+    pub why: Vec<WaitingReason>,
+}
+
+#[derive(Debug, Clone)]
+pub struct StoreLine {
+    pub display_name: String,
+    pub name: String,
+    pub endpoint: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct LastRun {
+    pub run: i64,
+    pub started_ms: UnixMs,
+    pub ended_ms: Option<UnixMs>,
+    pub outcome: String,
+    pub indexed: u64,
+    pub failed: u64,
+    pub pending: u64,
+    pub processing: u64,
+}
+
+#[derive(Debug, Clone)]
+pub struct WaitingReason {
+    pub words: String,
+    pub count: u64,
+    pub since_ms: UnixMs,
+}
+
+#[derive(Debug, Clone)]
+pub struct FailedFile {
+    pub path: String,
+    pub kind: String,
+    pub error: String,
+    pub since_ms: UnixMs,
+    pub attempts: u32,
+}
+
+impl Status {
+    pub fn to_json(&self) -> Value {
+        json!({
+            "files": self.files, "pending": self.pending, "uploading": self.uploading,
+            "processing": self.processing, "indexed": self.indexed, "failed": self.failed,
+            "missing": self.missing, "skipped": self.skipped, "bytes": self.bytes,
+            "store": self.store.as_ref().map(|s| json!({
+                "display_name": s.display_name, "name": s.name, "endpoint": s.endpoint})),
+            "last_run": self.last_run.as_ref().map(|r| json!({
+                "run": r.run, "started": rfc3339(r.started_ms),
+                "ended": r.ended_ms.map(rfc3339), "outcome": r.outcome,
+                "indexed": r.indexed, "failed": r.failed, "pending": r.pending,
+                "processing": r.processing})),
+        })
+    }
+
+    pub fn to_text(&self, color: bool) -> String {
+        let mut lines = vec![match &self.store {
+            Some(s) => format!(
+                "store     {} ({}) at {}",
+                one_line(&s.display_name),
+                s.name,
+                s.endpoint
+            ),
+            None => "store     none yet".to_owned(),
+        }];
+        lines.push(format!(
+            "files     {} ({})",
+            self.files,
+            bytes(self.bytes)
+        ));
+        for (name, n) in [
+            ("indexed", self.indexed),
+            ("processing", self.processing),
+            ("uploading", self.uploading),
+            ("pending", self.pending),
+            ("failed", self.failed),
+        ] {
+            lines.push(self.state_line(name, n, color));
+        }
+        lines.push(format!(
+            "besides   {} missing from disk, {} skipped by the last scan",
+            self.missing, self.skipped
+        ));
+        lines.extend(self.last_run.as_ref().map(LastRun::line));
+        for reason in &self.why {
+            lines.push(format!(
+                "waiting   {} since {}: {}",
+                count(reason.count, "file"),
+                ago(reason.since_ms),
+                one_line(&reason.words)
+            ));
+        }
+        lines.push(format!("next      {}", self.next()));
+        lines.join("\n") + "\n"
+    }
+
+    fn state_line(&self, name: &str, n: u64, color: bool) -> String {
+        let filled = (n * BAR_COLUMNS).checked_div(self.files).unwrap_or(0);
+        // Something is never nothing.
+        let filled = filled.max(u64::from(n > 0)).min(BAR_COLUMNS);
+        let bar = format!(
+            "{}{}",
+            "█".repeat(filled as usize),
+            "░".repeat((BAR_COLUMNS - filled) as usize)
+        );
+        let style = match name {
+            "indexed" => console::Style::new().green(),
+            "failed" => console::Style::new().red(),
+            _ => console::Style::new().cyan(),
+        };
+        let bar = style.force_styling(color).apply_to(bar);
+        format!("  {name:<10}  {bar}  {n}")
+    }
+
+    fn next(&self) -> &'static str {
+        match (self.files, self.failed) {
+            (0, _) => "`objlib upload DIR`: nothing is known yet",
+            _ if self.pending + self.uploading + self.processing > 0 => "`objlib upload`",
+            (_, 1..) => "`objlib status --failed`, then `objlib upload --retry-failed`",
+            _ => "nothing: every file is indexed",
+        }
+    }
+}
+
+impl LastRun {
+    fn line(&self) -> String {
+        let took = self.ended_ms.map_or_else(String::new, |ended| {
+            let ms = u64::try_from(ended - self.started_ms).unwrap_or(0);
+            format!(", {}", time(Duration::from_millis(ms)))
+        });
+        format!(
+            "last run  {} ({}{took}): {} indexed, {} failed, {} left",
+            rfc3339(self.started_ms),
+            self.outcome,
+            self.indexed,
+            self.failed,
+            self.pending + self.processing
+        )
+    }
+}
+
+impl FailedFile {
+    pub fn to_json(&self) -> String {
+        json!({"path": self.path, "kind": self.kind, "error": self.error,
+               "since": rfc3339(self.since_ms), "attempts": self.attempts})
+        .to_string()
+    }
+}
+
+/// Failed files by cause.
+pub fn failed_text(files: &[FailedFile], color: bool) -> String {
+    if files.is_empty() {
+        return "no file has failed\n".to_owned();
+    }
+    let mut causes: Vec<(&str, Vec<&FailedFile>)> = Vec::new();
+    for file in files {
+        match causes.iter_mut().find(|(cause, _)| *cause == file.error) {
+            Some((_, same)) => same.push(file),
+            None => causes.push((&file.error, vec![file])),
+        }
+    }
+    let mut text = String::new();
+    for (cause, files) in causes {
+        let head = format!("{}: {}", count(files.len() as u64, "file"), one_line(cause));
+        let head = console::Style::new()
+            .bold()
+            .force_styling(color)
+            .apply_to(head);
+        text.push_str(&format!("{head}\n"));
+        for file in files {
+            text.push_str(&format!("  {}\n", one_line(&file.path)));
+        }
+    }
+    text.push_str("next: mend the cause, then `objlib upload --retry-failed`\n");
+    text
+}
+
+fn ago(since: UnixMs) -> String {
+    let ms = u64::try_from(clock::now_ms() - since).unwrap_or(0);
+    format!("{} ago", time(Duration::from_millis(ms)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status() -> Status {
+        Status {
+            files: 100,
+            pending: 30,
+            uploading: 0,
+            processing: 5,
+            indexed: 64,
+            failed: 1,
+            missing: 2,
+            skipped: 3,
+            bytes: 12_345_678,
+            store: Some(StoreLine {
+                display_name: "notes".to_owned(),
+                name: "fileSearchStores/notes-1".to_owned(),
+                endpoint: "https://host".to_owned(),
+            }),
+            last_run: Some(LastRun {
+                run: 4,
+                started_ms: 0,
+                ended_ms: Some(61_000),
+                outcome: "incomplete".to_owned(),
+                indexed: 64,
+                failed: 1,
+                pending: 30,
+                processing: 5,
+            }),
+            why: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_page_reads_well() {
+        let expected = "\
+store     notes (fileSearchStores/notes-1) at https://host
+files     100 (12.3 MB)
+  indexed     ████████████░░░░░░░░  64
+  processing  █░░░░░░░░░░░░░░░░░░░  5
+  uploading   ░░░░░░░░░░░░░░░░░░░░  0
+  pending     ██████░░░░░░░░░░░░░░  30
+  failed      █░░░░░░░░░░░░░░░░░░░  1
+besides   2 missing from disk, 3 skipped by the last scan
+last run  1970-01-01T00:00:00.000Z (incomplete, 1 min 1 s): 64 indexed, 1 failed, 35 left
+next      `objlib upload`
+";
+        assert_eq!(status().to_text(false), expected);
+    }
+
+    #[test]
+    fn the_object_has_exactly_the_fields_of_the_contract() {
+        let json = status().to_json();
+        let mut names: Vec<&String> = json.as_object().unwrap().keys().collect();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "bytes", "failed", "files", "indexed", "last_run", "missing", "pending",
+                "processing", "skipped", "store", "uploading"
+            ]
+        );
+    }
+
+    #[test]
+    fn failed_files_are_grouped_by_cause() {
+        let file = |path: &str, error: &str| FailedFile {
+            path: path.to_owned(),
+            kind: "refused".to_owned(),
+            error: error.to_owned(),
+            since_ms: 0,
+            attempts: 1,
+        };
+        let files = [file("a\n.txt", "no"), file("b", "never"), file("c", "no")];
+        let expected = "\
+2 files: no
+  a\\n.txt
+  c
+1 file: never
+  b
+next: mend the cause, then `objlib upload --retry-failed`
+";
+        assert_eq!(failed_text(&files, false), expected);
+    }
+}

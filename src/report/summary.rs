@@ -1,0 +1,176 @@
+//! The last words of a run: what was done, what is left, what held it back, what to type next.
+
+use std::time::Duration;
+
+use super::event::{Event, LimitedBy, Summary};
+use super::units::{bytes, count, time};
+
+pub fn scan(event: &Event) -> String {
+    let Event::ScanDone {
+        files,
+        new,
+        changed,
+        missing,
+        unchanged,
+        skipped,
+        bytes: size,
+        seconds,
+    } = event
+    else {
+        return String::new();
+    };
+    format!(
+        "scanned {} ({}) in {}: {new} new, {changed} changed, {unchanged} unchanged, {missing} missing, {skipped} skipped",
+        count(*files, "file"),
+        bytes(*size),
+        time(Duration::from_secs_f64(seconds.max(0.0)))
+    )
+}
+
+pub fn words(s: &Summary) -> Vec<String> {
+    let mut lines = Vec::new();
+    if s.total == 0 && s.exit == 0 {
+        lines.push(match s.indexed_in_all {
+            0 => "nothing to do: no files are known; scan a folder with `objlib upload DIR`".to_owned(),
+            1 => "nothing to do: the one file is indexed".to_owned(),
+            n => format!("nothing to do: all {n} files are indexed"),
+        });
+        return lines;
+    }
+    if s.indexed > 0 {
+        let seconds = s.seconds.max(0.001);
+        lines.push(format!(
+            "indexed {} ({}) in {}, {:.1} files/s, {} requests",
+            count(s.indexed, "file"),
+            bytes(s.bytes),
+            time(Duration::from_secs_f64(seconds)),
+            s.indexed as f64 / seconds,
+            s.requests
+        ));
+    }
+    if s.retries + s.throttled + s.resumed + s.adopted > 0 {
+        lines.push(format!(
+            "on the way: {} retries, {} times told to slow down, {} resumed, {} found at the service",
+            s.retries, s.throttled, s.resumed, s.adopted
+        ));
+    }
+    lines.extend(held_back(s.limited_by).map(|why| format!("held back by {why}")));
+    let left = s.pending + s.processing;
+    if left > 0 {
+        lines.push(format!(
+            "left: {} to send, {} being indexed",
+            count(s.pending, "file"),
+            count(s.processing, "file")
+        ));
+    }
+    if s.skipped > 0 {
+        lines.push(format!(
+            "{} changed or vanished meanwhile",
+            count(s.skipped, "file")
+        ));
+    }
+    if s.failed_in_all > 0 {
+        lines.push(format!(
+            "{} failed: see `objlib status --failed`; try again with `objlib upload --retry-failed`",
+            count(s.failed_in_all, "file")
+        ));
+    }
+    lines.extend(next(s.exit).map(str::to_owned));
+    lines
+}
+
+fn held_back(by: LimitedBy) -> Option<&'static str> {
+    match by {
+        LimitedBy::Quota => Some("the service's quota (a higher tier, or --rpm)"),
+        LimitedBy::Concurrency => Some("the service's latency (raise --concurrency)"),
+        LimitedBy::Disk => Some("the disk that the database is on"),
+        LimitedBy::Cpu => Some("the processor"),
+        LimitedBy::Bandwidth => Some("--bwlimit"),
+        LimitedBy::Indexing => Some("the service's indexing, which nothing here can speed up"),
+        LimitedBy::Nothing => None,
+    }
+}
+
+fn next(exit: u8) -> Option<&'static str> {
+    match exit {
+        4 => Some("not finished: run the same command again"),
+        130 | 143 => Some("interrupted: run the same command again to continue"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    pub const SUMMARY: Summary = Summary {
+        total: 0,
+        indexed: 0,
+        failed: 0,
+        skipped: 0,
+        pending: 0,
+        processing: 0,
+        bytes: 0,
+        seconds: 2.0,
+        requests: 0,
+        polls: 0,
+        retries: 0,
+        throttled: 0,
+        resumed: 0,
+        adopted: 0,
+        limited_by: LimitedBy::Nothing,
+        exit: 0,
+        error: None,
+        indexed_in_all: 0,
+        failed_in_all: 0,
+    };
+
+    #[test]
+    fn a_run_without_work_says_so() {
+        let done = Summary {
+            indexed_in_all: 873,
+            ..SUMMARY
+        };
+        assert_eq!(words(&done), ["nothing to do: all 873 files are indexed"]);
+    }
+
+    #[test]
+    fn a_whole_run_names_what_held_it_back() {
+        let done = Summary {
+            total: 10,
+            indexed: 10,
+            bytes: 12_000,
+            requests: 31,
+            limited_by: LimitedBy::Concurrency,
+            ..SUMMARY
+        };
+        assert_eq!(
+            words(&done),
+            [
+                "indexed 10 files (12.0 kB) in 2.0 s, 5.0 files/s, 31 requests",
+                "held back by the service's latency (raise --concurrency)",
+            ]
+        );
+    }
+
+    #[test]
+    fn an_interrupted_run_says_what_is_left_and_what_to_type() {
+        let stopped = Summary {
+            total: 9,
+            pending: 7,
+            processing: 1,
+            failed: 1,
+            failed_in_all: 1,
+            exit: 130,
+            ..SUMMARY
+        };
+        assert_eq!(
+            words(&stopped),
+            [
+                "left: 7 files to send, 1 file being indexed",
+                "1 file failed: see `objlib status --failed`; try again with `objlib upload --retry-failed`",
+                "interrupted: run the same command again to continue",
+            ]
+        );
+    }
+}

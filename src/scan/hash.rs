@@ -1,0 +1,113 @@
+//! An entry becomes a SHA-256, and its MIME type, in one reading.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use sha2::Digest;
+
+use super::walk::mtime_ns;
+use super::{FILE_BYTES_MAX, Skip, SkipReason, mime};
+use crate::clock;
+use crate::identity::Sha256;
+
+const BUFFER_BYTES: usize = 128 * 1024;
+/// A file that changes while it is read is read once more.
+const READS_MAX: u32 = 2;
+
+/// What a file held, all at one time.
+#[derive(Debug, Clone)]
+pub struct Content {
+    pub size_bytes: u64,
+    pub mtime_ns: i64,
+    pub hashed_ms: i64,
+    pub sha256: Sha256,
+    pub mime: String,
+}
+
+/// Reads the file; `path` is for its extension and for the skip.
+pub fn content(absolute: &Path, path: &str) -> Result<Content, Skip> {
+    let skip = |reason, detail: String| Skip {
+        path: path.to_owned(),
+        reason,
+        detail,
+    };
+    let unreadable = |e: io::Error| skip(SkipReason::Unreadable, e.to_string());
+    for _ in 0..READS_MAX {
+        let mut file = File::open(absolute).map_err(unreadable)?;
+        let before = file.metadata().map_err(unreadable)?;
+        if !before.is_file() {
+            return Err(skip(SkipReason::NotAFile, "no longer a file".to_owned()));
+        }
+        let hashed_ms = clock::now_ms();
+        let read = digest(&mut file).map_err(unreadable)?;
+        let after = file.metadata().map_err(unreadable)?;
+        let same = before.len() == after.len() && mtime_ns(&before) == mtime_ns(&after);
+        if !same || read.size_bytes != after.len() {
+            continue;
+        }
+        return match read.size_bytes {
+            0 => Err(skip(SkipReason::Empty, "0 bytes".to_owned())),
+            n if n > FILE_BYTES_MAX => Err(skip(
+                SkipReason::TooLarge,
+                format!("{n} bytes; the service takes {FILE_BYTES_MAX}"),
+            )),
+            size_bytes => match mime::of(path, &read.head) {
+                Ok(mime) => Ok(Content {
+                    size_bytes,
+                    mtime_ns: mtime_ns(&after),
+                    hashed_ms,
+                    sha256: read.sha256,
+                    mime: mime.to_owned(),
+                }),
+                Err(why) => Err(skip(SkipReason::UnsupportedType, why)),
+            },
+        };
+    }
+    Err(skip(
+        SkipReason::ChangedWhileRead,
+        "still being written".to_owned(),
+    ))
+}
+
+/// One file that was found changed while it was uploaded.
+pub fn rescan(absolute: &Path) -> Result<Content, Skip> {
+    content(absolute, &absolute.to_string_lossy())
+}
+
+struct Digested {
+    size_bytes: u64,
+    sha256: Sha256,
+    head: Vec<u8>,
+}
+
+fn digest(file: &mut File) -> io::Result<Digested> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut hasher = sha2::Sha256::new();
+    let mut size_bytes = 0;
+    let mut head = Vec::new();
+    loop {
+        let n = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        if head.len() < mime::HEAD_BYTES {
+            let room = mime::HEAD_BYTES - head.len();
+            head.extend_from_slice(&buffer[..n.min(room)]);
+        }
+        hasher.update(&buffer[..n]);
+        size_bytes += n as u64;
+        // What is too large is not worth reading to its end.
+        if size_bytes > FILE_BYTES_MAX {
+            size_bytes = file.metadata()?.len().max(size_bytes);
+            break;
+        }
+    }
+    Ok(Digested {
+        size_bytes,
+        sha256: Sha256::from_bytes(hasher.finalize().into()),
+        head,
+    })
+}

@@ -1,0 +1,135 @@
+//! What a scan asks of the database and tells it.
+//!
+//! `Catalog` answers from the reader; `Recorder` sends findings to the writer, without waiting for
+//! each, and waits for all of them at the end.
+
+use std::sync::{Arc, Mutex};
+
+use super::change::{Change, FileRow};
+use super::reader::Reader;
+use super::writer::Writer;
+use crate::error::Error;
+use crate::scan::{Known, KnownFile, Record, Seen, Skip};
+
+/// One library of the database.
+pub struct Catalog<'r> {
+    reader: &'r Reader,
+    library: i64,
+}
+
+impl<'r> Catalog<'r> {
+    pub fn new(reader: &'r Reader, library: i64) -> Catalog<'r> {
+        Catalog { reader, library }
+    }
+}
+
+impl Known for Catalog<'_> {
+    fn file(&self, path: &str) -> Result<Option<KnownFile>, Error> {
+        let record = self.reader.file(self.library, path)?;
+        Ok(record.map(|r| KnownFile {
+            id: r.id,
+            size_bytes: r.size_bytes,
+            mtime_ns: r.mtime_ns,
+            hashed_ms: r.hashed_ms,
+            sha256: r.sha256,
+            present: r.present,
+        }))
+    }
+
+    fn extent(&self) -> Result<(u64, i64), Error> {
+        self.reader.extent(self.library)
+    }
+
+    fn each_present(&self, each: &mut dyn FnMut(i64, &str)) -> Result<(), Error> {
+        self.reader.each_present(self.library, each)
+    }
+}
+
+pub struct Recorder<'w> {
+    writer: &'w Writer,
+    library: i64,
+    failure: Arc<Mutex<Option<Error>>>,
+    /// What the last scan skipped is forgotten with the first finding, not before.
+    begun: bool,
+}
+
+impl<'w> Recorder<'w> {
+    pub fn new(writer: &'w Writer, library: i64) -> Recorder<'w> {
+        Recorder {
+            writer,
+            library,
+            failure: Arc::default(),
+            begun: false,
+        }
+    }
+
+    /// Waits until everything is on disk.
+    pub fn finish(mut self, whole: bool) -> Result<(), Error> {
+        self.begin()?;
+        let library = self.library;
+        self.writer.commit(match whole {
+            true => Change::ScanEnded { library },
+            false => Change::Flush,
+        })?;
+        self.check()
+    }
+
+    fn begin(&mut self) -> Result<(), Error> {
+        if self.begun {
+            return Ok(());
+        }
+        self.begun = true;
+        let library = self.library;
+        self.send(Change::ScanStarted { library })
+    }
+
+    fn send(&self, change: Change) -> Result<(), Error> {
+        self.check()?;
+        let failure = Arc::clone(&self.failure);
+        self.writer.send(change, move |done| {
+            if let Err(e) = done {
+                let mut first = failure.lock().unwrap_or_else(|p| p.into_inner());
+                first.get_or_insert(e);
+            }
+        });
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let failure = self.failure.lock().unwrap_or_else(|p| p.into_inner());
+        failure.clone().map_or(Ok(()), Err)
+    }
+}
+
+impl Record for Recorder<'_> {
+    fn file(&mut self, file: Seen) -> Result<(), Error> {
+        self.begin()?;
+        self.send(Change::FileSeen {
+            library: self.library,
+            file: FileRow {
+                path: file.path,
+                path_value: file.path_value,
+                size_bytes: file.size_bytes,
+                mtime_ns: file.mtime_ns,
+                hashed_ms: file.hashed_ms,
+                sha256: file.sha256,
+                mime: file.mime,
+            },
+        })
+    }
+
+    fn skip(&mut self, skip: Skip) -> Result<(), Error> {
+        self.begin()?;
+        self.send(Change::FileSkipped {
+            library: self.library,
+            path: skip.path,
+            reason: skip.reason.label(),
+            detail: skip.detail,
+        })
+    }
+
+    fn missing(&mut self, id: i64) -> Result<(), Error> {
+        self.begin()?;
+        self.send(Change::FileMissing { file: id })
+    }
+}

@@ -1,0 +1,365 @@
+//! The circuit breaker: tells an outage from noise, and lets one probe through at a time.
+//!
+//! (M. Nygard, "Release It!".) Pure: the time comes from outside. Promises: an open breaker refuses
+//! instead of blocking; a probe that never reports does not keep it half-open for ever.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::Class;
+use super::backoff;
+
+/// Outcomes that a share is taken of.
+const WINDOW: usize = 100;
+/// Outcomes before a share counts.
+const SAMPLE_MIN: usize = 20;
+const LIMITS_IN_A_ROW: u32 = 3;
+const LIMITS_SHARE: f64 = 0.05;
+const FAULTS_IN_A_ROW: u32 = 5;
+const FAULTS_SHARE: f64 = 0.50;
+const COOL_DOWN_MIN: Duration = Duration::from_secs(5);
+const COOL_DOWN_MAX: Duration = Duration::from_secs(300);
+/// A probe that has not reported by then has failed.
+const PROBE_WITHIN: Duration = Duration::from_secs(60);
+
+/// What opened it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Rate 429s: reads have a limit of their own and go on.
+    Limits,
+    /// 5xx or no answer: nothing goes.
+    Faults,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Good,
+    /// A rate 429 that is a new event, with the delay asked for.
+    Limit(Option<Duration>),
+    Fault(Option<Duration>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Closed,
+    Open { cause: Cause, until: Instant },
+    /// `probe`: since when one is out.
+    HalfOpen { cause: Cause, probe: Option<Instant> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    Free,
+    /// The one request that decides; its outcome goes to `probed`.
+    Probe,
+    Refused { until: Instant },
+}
+
+#[derive(Debug)]
+pub struct Breaker {
+    state: State,
+    window: VecDeque<Outcome>,
+    limits_in_a_row: u32,
+    faults_in_a_row: u32,
+    cool_down: Duration,
+}
+
+impl Default for Breaker {
+    fn default() -> Breaker {
+        Breaker {
+            state: State::Closed,
+            window: VecDeque::with_capacity(WINDOW),
+            limits_in_a_row: 0,
+            faults_in_a_row: 0,
+            cool_down: COOL_DOWN_MIN,
+        }
+    }
+}
+
+impl Breaker {
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Whether such a request would be refused now; changes nothing.
+    pub fn refuses(&self, class: Class, now: Instant) -> Option<Instant> {
+        match self.state {
+            State::Closed => None,
+            State::Open { cause, .. } | State::HalfOpen { cause, .. }
+                if cause == Cause::Limits && class == Class::Read =>
+            {
+                None
+            }
+            State::Open { until, .. } => (now < until).then_some(until),
+            State::HalfOpen { probe, .. } => {
+                let end = probe? + PROBE_WITHIN;
+                (now < end).then_some(end)
+            }
+        }
+    }
+
+    /// Asked right before a request is sent.
+    pub fn admit(&mut self, class: Class, now: Instant) -> Admission {
+        if let Some(until) = self.refuses(class, now) {
+            return Admission::Refused { until };
+        }
+        match self.state {
+            State::Closed => Admission::Free,
+            State::Open { cause, .. } | State::HalfOpen { cause, .. }
+                if cause == Cause::Limits && class == Class::Read =>
+            {
+                Admission::Free
+            }
+            State::HalfOpen {
+                cause,
+                probe: Some(_),
+            } => {
+                // It never came back: that is an answer too.
+                self.reopen(cause, None, now);
+                match self.state {
+                    State::Open { until, .. } => Admission::Refused { until },
+                    State::Closed | State::HalfOpen { .. } => Admission::Free,
+                }
+            }
+            State::Open { cause, .. } | State::HalfOpen { cause, probe: None } => {
+                self.state = State::HalfOpen {
+                    cause,
+                    probe: Some(now),
+                };
+                Admission::Probe
+            }
+        }
+    }
+
+    /// The probe's outcome. Says whether the breaker opened.
+    pub fn probed(&mut self, outcome: Outcome, now: Instant) -> bool {
+        let State::HalfOpen { cause, .. } = self.state else {
+            return false;
+        };
+        match outcome {
+            Outcome::Good => {
+                *self = Breaker::default();
+                false
+            }
+            Outcome::Limit(asked) | Outcome::Fault(asked) => {
+                self.reopen(cause, asked, now);
+                true
+            }
+        }
+    }
+
+    /// Any other request's outcome. Says whether the breaker opened.
+    pub fn record(&mut self, outcome: Outcome, now: Instant) -> bool {
+        if self.state != State::Closed {
+            // Sent before it opened: no news.
+            return false;
+        }
+        if self.window.len() == WINDOW {
+            self.window.pop_front();
+        }
+        self.window.push_back(outcome);
+        let (limits, faults) = match outcome {
+            Outcome::Good => (0, 0),
+            Outcome::Limit(_) => (self.limits_in_a_row + 1, 0),
+            Outcome::Fault(_) => (0, self.faults_in_a_row + 1),
+        };
+        (self.limits_in_a_row, self.faults_in_a_row) = (limits, faults);
+        let (cause, asked) = match outcome {
+            Outcome::Good => return false,
+            Outcome::Limit(asked) => (Cause::Limits, asked),
+            Outcome::Fault(asked) => (Cause::Faults, asked),
+        };
+        if !self.is_too_much(cause) {
+            return false;
+        }
+        self.open(cause, asked, now);
+        true
+    }
+
+    fn is_too_much(&self, cause: Cause) -> bool {
+        let (in_a_row, row_max, share_max) = match cause {
+            Cause::Limits => (self.limits_in_a_row, LIMITS_IN_A_ROW, LIMITS_SHARE),
+            Cause::Faults => (self.faults_in_a_row, FAULTS_IN_A_ROW, FAULTS_SHARE),
+        };
+        let of_cause = |o: &&Outcome| match o {
+            Outcome::Good => false,
+            Outcome::Limit(_) => cause == Cause::Limits,
+            Outcome::Fault(_) => cause == Cause::Faults,
+        };
+        let share = self.window.iter().filter(of_cause).count() as f64 / self.window.len() as f64;
+        in_a_row >= row_max || (self.window.len() >= SAMPLE_MIN && share > share_max)
+    }
+
+    fn reopen(&mut self, cause: Cause, asked: Option<Duration>, now: Instant) {
+        self.cool_down = (self.cool_down * 2).min(COOL_DOWN_MAX);
+        self.open(cause, asked, now);
+    }
+
+    fn open(&mut self, cause: Cause, asked: Option<Duration>, now: Instant) {
+        let wait = self.cool_down.max(backoff::honoured(asked));
+        self.state = State::Open {
+            cause,
+            until: now + wait,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn opened(outcome: Outcome, times: u32, now: Instant) -> Breaker {
+        let mut breaker = Breaker::default();
+        for _ in 0..times {
+            breaker.record(outcome, now);
+        }
+        breaker
+    }
+
+    #[test]
+    fn five_faults_in_a_row_open_it_and_four_do_not() {
+        let now = Instant::now();
+        let four = opened(Outcome::Fault(None), 4, now);
+        assert_eq!(four.state(), State::Closed);
+        let five = opened(Outcome::Fault(None), 5, now);
+        assert!(five.refuses(Class::Write, now).is_some());
+        assert!(five.refuses(Class::Read, now).is_some());
+    }
+
+    #[test]
+    fn three_limit_events_in_a_row_stop_writes_only() {
+        let now = Instant::now();
+        let breaker = opened(Outcome::Limit(None), 3, now);
+        assert!(breaker.refuses(Class::Write, now).is_some());
+        assert!(breaker.refuses(Class::Read, now).is_none());
+    }
+
+    #[test]
+    fn noise_below_the_share_leaves_it_closed() {
+        let now = Instant::now();
+        let mut breaker = Breaker::default();
+        for i in 0..10_000 {
+            let outcome = match i % 10 {
+                0..4 => Outcome::Fault(None),
+                _ => Outcome::Good,
+            };
+            breaker.record(outcome, now);
+        }
+        assert_eq!(breaker.state(), State::Closed);
+    }
+
+    #[test]
+    fn more_than_half_faults_open_it_even_with_successes_between() {
+        let now = Instant::now();
+        let mut breaker = Breaker::default();
+        let pattern = [true, true, false];
+        let opened = (0..60).any(|i| {
+            let outcome = match pattern[i % 3] {
+                true => Outcome::Fault(None),
+                false => Outcome::Good,
+            };
+            breaker.record(outcome, now)
+        });
+        assert!(opened);
+    }
+
+    #[test]
+    fn the_cool_down_doubles_with_each_failed_probe_and_starts_anew() {
+        let mut now = Instant::now();
+        let mut breaker = opened(Outcome::Fault(None), 5, now);
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            let until = breaker.refuses(Class::Write, now).unwrap();
+            waits.push((until - now).as_secs());
+            now = until;
+            assert_eq!(breaker.admit(Class::Write, now), Admission::Probe);
+            assert!(breaker.probed(Outcome::Fault(None), now));
+        }
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300]);
+        now += Duration::from_secs(300);
+        assert_eq!(breaker.admit(Class::Write, now), Admission::Probe);
+        breaker.probed(Outcome::Good, now);
+        assert_eq!(breaker.state(), State::Closed);
+        for _ in 0..5 {
+            breaker.record(Outcome::Fault(None), now);
+        }
+        assert_eq!(breaker.refuses(Class::Write, now), Some(now + 5 * SECOND));
+    }
+
+    #[test]
+    fn one_probe_at_a_time_and_a_lost_one_reopens() {
+        let now = Instant::now();
+        let mut breaker = opened(Outcome::Fault(None), 5, now);
+        let later = now + 5 * SECOND;
+        assert_eq!(breaker.admit(Class::Read, later), Admission::Probe);
+        assert!(matches!(
+            breaker.admit(Class::Write, later),
+            Admission::Refused { .. }
+        ));
+        let much_later = later + PROBE_WITHIN;
+        assert!(matches!(
+            breaker.admit(Class::Write, much_later),
+            Admission::Refused { until } if until == much_later + 10 * SECOND
+        ));
+    }
+
+    #[test]
+    fn it_is_never_open_for_less_than_the_service_asked() {
+        let now = Instant::now();
+        let asked = Some(Duration::from_secs(37));
+        let breaker = opened(Outcome::Limit(asked), 3, now);
+        assert_eq!(breaker.refuses(Class::Write, now), Some(now + 37 * SECOND));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Admit(bool),
+        Record(u8),
+        Probed(u8),
+        Wait(u64),
+    }
+
+    fn outcome(n: u8) -> Outcome {
+        match n {
+            0 => Outcome::Good,
+            1 => Outcome::Limit(None),
+            _ => Outcome::Fault(None),
+        }
+    }
+
+    proptest! {
+        /// Whatever happens, there is a bounded time after which a request gets through.
+        #[test]
+        fn it_never_stays_shut(steps in proptest::collection::vec(prop_oneof![
+            any::<bool>().prop_map(Step::Admit),
+            (0u8..3).prop_map(Step::Record),
+            (0u8..3).prop_map(Step::Probed),
+            (0u64..400).prop_map(Step::Wait),
+        ], 0..200)) {
+            let mut now = Instant::now();
+            let mut breaker = Breaker::default();
+            for step in steps {
+                match step {
+                    Step::Admit(write) => {
+                        let class = if write { Class::Write } else { Class::Read };
+                        breaker.admit(class, now);
+                    }
+                    Step::Record(n) => { breaker.record(outcome(n), now); }
+                    Step::Probed(n) => { breaker.probed(outcome(n), now); }
+                    Step::Wait(s) => now += Duration::from_secs(s),
+                }
+            }
+            let mut refusals = 0;
+            while let Admission::Refused { until } = breaker.admit(Class::Write, now) {
+                prop_assert!(until > now && until - now <= COOL_DOWN_MAX);
+                now = until;
+                refusals += 1;
+                prop_assert!(refusals < 4);
+            }
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! Token buckets, one a class of request; finds the rate from what the service accepted.
+//!
+//! Reservation style (as in the generic cell rate algorithm): a request is told when it may start and
+//! waits by itself. Nobody has published the service's limits, so a 429 is a measurement: what was
+//! accepted in the minute before it is the quota. Pure: the time comes from outside.
+
+use std::time::{Duration, Instant};
+
+use super::backoff;
+use super::{Class, Peaks, Rpm};
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// Tokens that a pause saves up: enough that two threads do not wait for each other.
+const BURST: f64 = 2.0;
+/// `auto` begins with one request a second and doubles while that is used and nothing is refused.
+const START_PER_MINUTE: f64 = 60.0;
+const DOUBLE_EVERY: Duration = Duration::from_secs(15);
+/// Above this nothing is limited any more: the bucket costs more than it gives.
+const UNLIMITED_PER_MINUTE: f64 = 1e6;
+/// After a 429: this share of what was accepted, back up to the next quickly, past it slowly.
+const AFTER_LIMIT: f64 = 0.90;
+const FAST_UNTIL: f64 = 0.95;
+const FAST_PER_SECOND: f64 = 0.01;
+const CREEP_UNTIL: f64 = 1.05;
+const CREEP_PER_SECOND: f64 = 0.0005;
+/// Beyond, the quota has grown: so many times as much a minute.
+const GROWTH_PER_MINUTE: f64 = 2.0;
+/// A new measurement is believed down to this share of the last: a pause before it may have starved
+/// the minute that it counts.
+const PEAK_KEEPS: f64 = 0.5;
+const PER_MINUTE_MIN: f64 = 1.0;
+/// A 429 without a delay.
+const PAUSE_DEFAULT: Duration = Duration::from_secs(2);
+/// An explicit ceiling is paced just below itself: a window may begin at any of our requests.
+const CEILING_SHARE: f64 = 0.99;
+
+/// One token bucket.
+#[derive(Debug)]
+struct Bucket {
+    /// When the next token is free.
+    free: Option<Instant>,
+}
+
+impl Bucket {
+    /// When a request may start that is ready at `now`, at this rate.
+    fn reserve(&mut self, now: Instant, per_minute: f64) -> Instant {
+        let interval = Duration::from_secs_f64(60.0 / per_minute);
+        let saved = interval.mul_f64(BURST - 1.0);
+        let earliest = now.checked_sub(saved).unwrap_or(now);
+        let start = self.free.map_or(earliest, |free| free.max(earliest));
+        self.free = Some(start + interval);
+        start.max(now)
+    }
+}
+
+/// Requests accepted in the last minute, counted by the second.
+#[derive(Debug)]
+struct Accepted {
+    seconds: [u32; 60],
+    /// The second, since `origin`, that was counted last.
+    last: u64,
+    origin: Instant,
+}
+
+impl Accepted {
+    fn new(origin: Instant) -> Accepted {
+        Accepted {
+            seconds: [0; 60],
+            last: 0,
+            origin,
+        }
+    }
+
+    fn advance(&mut self, now: Instant) -> usize {
+        let second = now.saturating_duration_since(self.origin).as_secs();
+        let gone = second.saturating_sub(self.last).min(60);
+        for i in 1..=gone {
+            self.seconds[((self.last + i) % 60) as usize] = 0;
+        }
+        self.last = self.last.max(second);
+        (self.last % 60) as usize
+    }
+
+    fn count(&mut self, now: Instant) {
+        let slot = self.advance(now);
+        self.seconds[slot] = self.seconds[slot].saturating_add(1);
+    }
+
+    fn in_last_minute(&mut self, now: Instant) -> f64 {
+        self.advance(now);
+        self.seconds.iter().map(|n| f64::from(*n)).sum()
+    }
+}
+
+/// How a class moves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Phase {
+    /// No 429 so far.
+    Searching { doubles_at: Instant },
+    /// Around a quota that was met.
+    Found { peak: f64 },
+}
+
+#[derive(Debug)]
+struct Rate {
+    per_minute: f64,
+    ceiling: f64,
+    phase: Phase,
+    bucket: Bucket,
+    accepted: Accepted,
+    paused_until: Option<Instant>,
+    /// 429s of requests sent before belong to an event that was acted upon.
+    cut_at: Option<Instant>,
+    moved_at: Instant,
+    /// Somebody had to wait since the last doubling.
+    used: bool,
+}
+
+impl Rate {
+    fn new(rpm: Rpm, peak: Option<f64>, now: Instant) -> Rate {
+        let ceiling = match rpm {
+            Rpm::Ceiling(n) => f64::from(n.get()) * CEILING_SHARE,
+            Rpm::Auto | Rpm::Unlimited => UNLIMITED_PER_MINUTE,
+        };
+        let searching = Phase::Searching {
+            doubles_at: now + DOUBLE_EVERY,
+        };
+        let (per_minute, phase) = match (rpm, peak) {
+            (Rpm::Unlimited, _) => (UNLIMITED_PER_MINUTE, searching),
+            (_, Some(peak)) if peak < ceiling => (peak * FAST_UNTIL, Phase::Found { peak }),
+            (Rpm::Ceiling(_), _) => (ceiling, searching),
+            (Rpm::Auto, _) => (START_PER_MINUTE, searching),
+        };
+        Rate {
+            per_minute: per_minute.clamp(PER_MINUTE_MIN, ceiling.max(PER_MINUTE_MIN)),
+            ceiling,
+            phase,
+            bucket: Bucket { free: None },
+            accepted: Accepted::new(now),
+            paused_until: None,
+            cut_at: None,
+            moved_at: now,
+            used: false,
+        }
+    }
+
+    fn is_unlimited(&self) -> bool {
+        self.per_minute >= UNLIMITED_PER_MINUTE
+    }
+
+    fn reserve(&mut self, now: Instant) -> Instant {
+        self.move_on(now);
+        let start = match self.is_unlimited() {
+            true => now,
+            false => self.bucket.reserve(now, self.per_minute),
+        };
+        self.used |= start > now;
+        self.paused_until.map_or(start, |until| start.max(until))
+    }
+
+    /// The rate at `now`, by the time that has passed.
+    fn move_on(&mut self, now: Instant) {
+        let passed = now.saturating_duration_since(self.moved_at);
+        match self.phase {
+            Phase::Searching { doubles_at } => {
+                if now >= doubles_at {
+                    if self.used {
+                        self.set(self.per_minute * 2.0);
+                    }
+                    self.used = false;
+                    self.phase = Phase::Searching {
+                        doubles_at: now + DOUBLE_EVERY,
+                    };
+                }
+            }
+            Phase::Found { peak } => {
+                let paused = self.paused_until.is_some_and(|until| now < until);
+                if !paused {
+                    self.climb(peak, passed.as_secs_f64());
+                }
+            }
+        }
+        self.moved_at = self.moved_at.max(now);
+    }
+
+    fn climb(&mut self, peak: f64, seconds: f64) {
+        let share = self.per_minute / peak;
+        let next = if share < FAST_UNTIL {
+            (share + FAST_PER_SECOND * seconds).min(FAST_UNTIL)
+        } else if share < CREEP_UNTIL {
+            (share + CREEP_PER_SECOND * seconds).min(CREEP_UNTIL)
+        } else {
+            share * GROWTH_PER_MINUTE.powf(seconds / 60.0)
+        };
+        self.set(peak * next);
+    }
+
+    fn set(&mut self, per_minute: f64) {
+        self.per_minute = per_minute
+            .min(self.ceiling)
+            .clamp(PER_MINUTE_MIN, UNLIMITED_PER_MINUTE);
+    }
+
+    /// A rate 429. Says whether it is a new event.
+    fn limited(&mut self, sent_at: Instant, asked: Option<Duration>, now: Instant) -> bool {
+        let pause = match asked {
+            Some(_) => backoff::honoured(asked),
+            None => PAUSE_DEFAULT,
+        };
+        let until = now + pause;
+        self.paused_until = Some(self.paused_until.map_or(until, |t| t.max(until)));
+        if self.cut_at.is_some_and(|cut| sent_at <= cut) {
+            return false;
+        }
+        let measured = self.accepted.in_last_minute(now);
+        let peak = match self.phase {
+            Phase::Searching { .. } => measured,
+            Phase::Found { peak } => measured.max(peak * PEAK_KEEPS),
+        };
+        let peak = peak.max(PER_MINUTE_MIN);
+        self.phase = Phase::Found { peak };
+        self.set(peak * AFTER_LIMIT);
+        self.bucket.free = None;
+        self.moved_at = until;
+        self.cut_at = Some(now);
+        true
+    }
+}
+
+#[derive(Debug)]
+pub struct Limiter {
+    write: Rate,
+    read: Rate,
+    /// An explicit ceiling holds for both classes together.
+    both: Option<(Bucket, f64)>,
+}
+
+impl Limiter {
+    pub fn new(rpm: Rpm, peaks: Peaks, now: Instant) -> Limiter {
+        Limiter {
+            write: Rate::new(rpm, peaks.write, now),
+            read: Rate::new(rpm, peaks.read, now),
+            both: match rpm {
+                Rpm::Ceiling(n) => {
+                    Some((Bucket { free: None }, f64::from(n.get()) * CEILING_SHARE))
+                }
+                Rpm::Auto | Rpm::Unlimited => None,
+            },
+        }
+    }
+
+    /// Takes a token; the request may start then.
+    pub fn reserve(&mut self, class: Class, now: Instant) -> Instant {
+        let start = self.rate(class).reserve(now);
+        match &mut self.both {
+            Some((bucket, per_minute)) => start.max(bucket.reserve(now, *per_minute)),
+            None => start,
+        }
+    }
+
+    /// A pause that began after the token was taken.
+    pub fn paused_until(&self, class: Class) -> Option<Instant> {
+        match class {
+            Class::Write => self.write.paused_until,
+            Class::Read => self.read.paused_until,
+        }
+    }
+
+    pub fn accepted(&mut self, class: Class, now: Instant) {
+        self.rate(class).accepted.count(now);
+    }
+
+    /// A rate 429 for a request sent at `sent_at`. Says whether it is a new event.
+    pub fn limited(
+        &mut self,
+        class: Class,
+        sent_at: Instant,
+        asked: Option<Duration>,
+        now: Instant,
+    ) -> bool {
+        self.rate(class).limited(sent_at, asked, now)
+    }
+
+    /// `None`: no limit.
+    pub fn per_minute(&self, class: Class) -> Option<f64> {
+        let rate = match class {
+            Class::Write => &self.write,
+            Class::Read => &self.read,
+        };
+        (!rate.is_unlimited()).then_some(rate.per_minute)
+    }
+
+    pub fn peaks(&self) -> Peaks {
+        let peak = |rate: &Rate| match rate.phase {
+            Phase::Searching { .. } => None,
+            Phase::Found { peak } => Some(peak),
+        };
+        Peaks {
+            write: peak(&self.write),
+            read: peak(&self.read),
+        }
+    }
+
+    fn rate(&mut self, class: Class) -> &mut Rate {
+        match class {
+            Class::Write => &mut self.write,
+            Class::Read => &mut self.read,
+        }
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::num::NonZeroU32;
+
+    fn ceiling(n: u32) -> Limiter {
+        let rpm = Rpm::Ceiling(NonZeroU32::new(n).unwrap());
+        Limiter::new(rpm, Peaks::default(), Instant::now())
+    }
+
+    proptest! {
+        /// In no window do more requests start than rate × time + burst, whenever they come.
+        #[test]
+        fn a_ceiling_is_never_passed(
+            rpm in 5u32..3000, gaps_ms in proptest::collection::vec(0u64..3000, 10..200)
+        ) {
+            let mut limiter = ceiling(rpm);
+            let mut now = Instant::now();
+            let mut starts = Vec::new();
+            for (i, gap) in gaps_ms.iter().enumerate() {
+                now += Duration::from_millis(*gap);
+                let class = if i % 2 == 0 { Class::Write } else { Class::Read };
+                starts.push(limiter.reserve(class, now));
+            }
+            starts.sort();
+            for (i, first) in starts.iter().enumerate() {
+                let within = starts[i..].iter().filter(|s| **s - *first < MINUTE).count();
+                prop_assert!(within as f64 <= f64::from(rpm) * CEILING_SHARE + BURST + 1.0);
+            }
+        }
+
+        /// A clock that steps back gives no panic and no earlier start.
+        #[test]
+        fn time_may_step_back(steps in proptest::collection::vec((0u64..1000, any::<bool>()), 1..50)) {
+            let origin = Instant::now() + MINUTE;
+            let mut limiter = Limiter::new(Rpm::Auto, Peaks::default(), origin);
+            for (ms, back) in steps {
+                let step = Duration::from_millis(ms);
+                let now = if back { origin - step } else { origin + step };
+                limiter.accepted(Class::Write, now);
+                prop_assert!(limiter.reserve(Class::Write, now) >= now);
+                limiter.limited(Class::Write, now, None, now);
+            }
+        }
+    }
+
+    #[test]
+    fn one_event_cuts_once() {
+        let now = Instant::now();
+        let mut limiter = Limiter::new(Rpm::Auto, Peaks::default(), now);
+        for _ in 0..100 {
+            limiter.accepted(Class::Write, now);
+        }
+        let later = now + Duration::from_secs(1);
+        assert!(limiter.limited(Class::Write, now, None, later));
+        assert!(!limiter.limited(Class::Write, now, None, later));
+        assert_eq!(limiter.peaks().write, Some(100.0));
+        assert_eq!(limiter.per_minute(Class::Write), Some(90.0));
+        assert_eq!(limiter.peaks().read, None);
+    }
+
+    #[test]
+    fn a_pause_holds_every_request_of_its_class() {
+        let now = Instant::now();
+        let mut limiter = Limiter::new(Rpm::Auto, Peaks::default(), now);
+        let asked = Some(Duration::from_secs(17));
+        limiter.limited(Class::Write, now, asked, now);
+        assert!(limiter.reserve(Class::Write, now) >= now + Duration::from_secs(17));
+        assert!(limiter.reserve(Class::Read, now) < now + Duration::from_secs(17));
+    }
+
+    #[test]
+    fn an_earlier_runs_peak_is_where_the_next_begins() {
+        let peaks = Peaks {
+            write: Some(300.0),
+            read: None,
+        };
+        let limiter = Limiter::new(Rpm::Auto, peaks, Instant::now());
+        assert_eq!(limiter.per_minute(Class::Write), Some(285.0));
+        assert_eq!(limiter.per_minute(Class::Read), Some(START_PER_MINUTE));
+    }
+
+    #[test]
+    fn without_a_limit_nothing_waits() {
+        let now = Instant::now();
+        let mut limiter = Limiter::new(Rpm::Unlimited, Peaks::default(), now);
+        for _ in 0..10_000 {
+            assert_eq!(limiter.reserve(Class::Write, now), now);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The real binary against the embedded service, as its own process, over real HTTP.
+
+/// The builder: a folder, a service, a command, what was seen.
+mod run;
+
+/// A folder goes up whole; a second run has nothing to do.
+mod upload;
+
+/// Faults of the service, each proven to have fired.
+mod faults;
+
+/// kill -9 and run again.
+mod resume;
+
+/// Ctrl-C, SIGTERM and the lock.
+mod shutdown;
+
+/// Bad input: one line, the right exit code.
+mod words;
+
+/// Every request that the client sends, against the API's schema.
+mod requests;
+
+/// Every command line in the README runs.
+mod readme;

@@ -1,0 +1,84 @@
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::run::{Place, RunToEnd, Service};
+
+/// Kills the run once the service has seen so many uploads begin.
+fn kill_after(place: &Place, service: &Service, starts: u64) {
+    let mut run = place
+        .upload(service, &["--rpm", "0", "--concurrency", "4"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while service.ledger().requests("upload.start") < starts {
+        if run.try_wait().unwrap().is_some() {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+}
+
+#[test]
+fn killed_in_the_middle_and_run_again_is_exact() {
+    let place = Place::new();
+    place.files(80);
+    let service = Service::start(&place, &["--latency-ms", "3", "--operation-delay-ms", "50"]);
+    for starts in [5, 25, 60] {
+        kill_after(&place, &service, starts);
+    }
+    let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    assert_eq!(seen.summary()["pending"], 0);
+    service.ledger().is_exactly(&place.docs());
+}
+
+#[test]
+fn a_large_body_is_continued_not_sent_again() {
+    let place = Place::new();
+    let size = 24 * 1024 * 1024;
+    let text: String = (0..size / 16).map(|i| format!("{i:>15}\n")).collect();
+    place.file("large.txt", &text);
+    let service = Service::start(&place, &[]);
+    // The limit makes the transfer slow enough to be met half way.
+    let mut run = place
+        .upload(&service, &["--rpm", "0", "--bwlimit", "12M"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    while service.ledger().body_bytes() < size / 2 {
+        assert!(run.try_wait().unwrap().is_none(), "ended too early");
+        std::thread::yield_now();
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    assert_eq!(seen.summary()["resumed"], 1);
+    let ledger = service.ledger();
+    ledger.is_exactly(&place.docs());
+    // What was on its way into the service when the client died may be lost, no more.
+    assert!(
+        ledger.body_bytes() < size + size / 4,
+        "{} bytes for a file of {size}",
+        ledger.body_bytes()
+    );
+}
+
+#[test]
+fn a_stopped_service_costs_nothing_but_time() {
+    let place = Place::new();
+    place.files(6);
+    let dead = Service::start(&place, &[]);
+    let url = dead.url.clone();
+    drop(dead);
+    let seen = place
+        .objlib(&["upload", "docs", "--json", "--endpoint", &url])
+        .env("GEMINI_API_KEY", crate::run::KEY)
+        .seen();
+    assert_eq!(seen.exit, Some(1), "{}", seen.stderr);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &[]).seen().exit(0);
+    service.ledger().is_exactly(&place.docs());
+    let _ = Duration::ZERO;
+}

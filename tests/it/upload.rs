@@ -1,0 +1,119 @@
+use crate::run::{Place, RunToEnd, Service};
+
+#[test]
+fn a_folder_goes_up_whole_and_a_second_run_has_nothing_to_do() {
+    let place = Place::new();
+    place.files(60);
+    place.file("name with\nnewline.txt", "a file name may hold anything");
+    place.file("größe/übung.md", "Unicode");
+    let service = Service::start(&place, &[]);
+
+    let first = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    let summary = first.summary();
+    assert_eq!(summary["indexed"], 62);
+    assert_eq!(summary["total"], 62);
+    assert_eq!(summary["pending"], 0);
+    service.ledger().is_exactly(&place.docs());
+
+    let before = service.ledger();
+    let second = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    assert_eq!(second.summary()["indexed"], 0);
+    assert_eq!(second.summary()["requests"], 0);
+    let after = service.ledger();
+    assert_eq!(after.0["requests"], before.0["requests"]);
+}
+
+#[test]
+fn status_and_ledger_agree() {
+    let place = Place::new();
+    place.files(25);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    let status = place.objlib(&["status", "--json"]).seen().exit(0);
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(status["files"], 25);
+    assert_eq!(status["indexed"], 25);
+    for state in ["pending", "uploading", "processing", "failed", "missing"] {
+        assert_eq!(status[state], 0, "{state}");
+    }
+}
+
+#[test]
+fn a_dry_run_sends_nothing_at_all() {
+    let place = Place::new();
+    place.files(10);
+    let service = Service::start(&place, &[]);
+    let seen = place.upload(&service, &["--dry-run"]).seen().exit(0);
+    assert!(seen.stdout.contains("\"plan\""), "{}", seen.stdout);
+    let ledger = service.ledger();
+    assert_eq!(ledger.0["connections"], 0);
+    assert_eq!(ledger.0["requests"], serde_json::json!({}));
+}
+
+#[test]
+fn a_changed_file_replaces_its_document() {
+    let place = Place::new();
+    place.files(5).file("living.md", "old words");
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    place.file("living.md", "new words, and more of them");
+    let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    assert_eq!(seen.summary()["indexed"], 1);
+    service.ledger().is_exactly(&place.docs());
+}
+
+#[test]
+fn batches_count_every_file_once() {
+    let place = Place::new();
+    place.files(23);
+    let service = Service::start(&place, &[]);
+    let seen = place
+        .upload(&service, &["--rpm", "0", "--batch-size", "10"])
+        .seen()
+        .exit(0);
+    let mut batches: Vec<(i64, i64)> = seen
+        .events()
+        .iter()
+        .filter(|e| e["event"] == "batch_done")
+        .map(|e| (e["files"].as_i64().unwrap(), e["succeeded"].as_i64().unwrap()))
+        .collect();
+    batches.sort();
+    assert_eq!(batches, [(3, 3), (10, 10), (10, 10)]);
+}
+
+#[test]
+fn the_embedded_service_needs_no_key_and_keeps_its_documents() {
+    let place = Place::new();
+    place.files(8);
+    let upload = ["upload", "docs", "--emulator", "--rpm", "0", "--json"];
+    let first = place.objlib(&upload).seen().exit(0);
+    assert_eq!(first.summary()["indexed"], 8);
+    place.file("one more.md", "words");
+    let second = place.objlib(&upload).seen().exit(0);
+    assert_eq!(second.summary()["indexed"], 1);
+}
+
+#[test]
+fn limit_starts_no_more_than_it_says() {
+    let place = Place::new();
+    place.files(12);
+    let service = Service::start(&place, &[]);
+    let seen = place
+        .upload(&service, &["--rpm", "0", "--limit", "5"])
+        .seen()
+        .exit(0);
+    assert_eq!(seen.summary()["indexed"], 5);
+    assert_eq!(seen.summary()["pending"], 7);
+}
+
+#[test]
+fn a_large_file_is_streamed_whole() {
+    let place = Place::new();
+    let line = "a line of a large file, with some words in it\n";
+    place.file("large.txt", line.repeat(20 * 1024 * 1024 / line.len()));
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    let ledger = service.ledger();
+    ledger.is_exactly(&place.docs());
+    assert_eq!(ledger.requests("upload.body"), 1);
+}
