@@ -96,7 +96,12 @@ pub struct ScanOptions {
 #[derive(Debug, Args)]
 pub struct Remote {
     /// Store, by display name (or fileSearchStores/… by resource name)
-    #[arg(long, value_name = "NAME", env = "OBJLIB_STORE", default_value = "objlib")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "OBJLIB_STORE",
+        default_value = "objlib"
+    )]
     pub store: String,
     /// Service to talk to [env: GOOGLE_GEMINI_BASE_URL] [default: Google's]
     #[arg(long, value_name = "URL")]
@@ -137,7 +142,12 @@ pub struct Upload {
     #[arg(long)]
     pub dry_run: bool,
     /// Requests a minute: auto finds the limit, N is a ceiling, 0 means none
-    #[arg(long, value_name = "auto|0|N", default_value = "auto", conflicts_with = "tier")]
+    #[arg(
+        long,
+        value_name = "auto|0|N",
+        default_value = "auto",
+        conflicts_with = "tier"
+    )]
     pub rpm: Rpm,
     /// Ceiling by account tier: free (5), tier1 (20), tier2 (200), tier3 (2000 a minute)
     #[arg(long, value_name = "TIER")]
@@ -168,7 +178,12 @@ pub struct Upload {
 #[derive(Debug, Args)]
 pub struct Status {
     /// Store, by display name
-    #[arg(long, value_name = "NAME", env = "OBJLIB_STORE", default_value = "objlib")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "OBJLIB_STORE",
+        default_value = "objlib"
+    )]
     pub store: String,
     /// List the files that failed, with their causes
     #[arg(long)]

@@ -21,7 +21,10 @@ const FILES_FROM_BYTES_MAX: u64 = 256 << 20;
 
 /// Where the uploads go.
 pub enum Service {
-    Remote { endpoint: Endpoint, key: ApiKey },
+    Remote {
+        endpoint: Endpoint,
+        key: ApiKey,
+    },
     /// The embedded one; its data lies beside the database.
     Emulator,
 }

@@ -89,17 +89,32 @@ mod tests {
 
     #[test]
     fn plain_http_goes_to_this_machine_only() {
-        for url in ["http://127.0.0.1:1", "http://localhost:8765/x/", "http://[::1]:9"] {
+        for url in [
+            "http://127.0.0.1:1",
+            "http://localhost:8765/x/",
+            "http://[::1]:9",
+        ] {
             assert!(Endpoint::parse(url).is_ok(), "{url}");
         }
-        for url in ["http://example.com", "http://10.0.0.1", "http://127.0.0.1.evil.org"] {
+        for url in [
+            "http://example.com",
+            "http://10.0.0.1",
+            "http://127.0.0.1.evil.org",
+        ] {
             assert!(Endpoint::parse(url).is_err(), "{url}");
         }
     }
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for url in ["", "host", "ftp://h", "https://u:p@h", "https://h?x=1", "https://"] {
+        for url in [
+            "",
+            "host",
+            "ftp://h",
+            "https://u:p@h",
+            "https://h?x=1",
+            "https://",
+        ] {
             assert_eq!(Endpoint::parse(url).unwrap_err().kind, Kind::Usage, "{url}");
         }
     }

@@ -19,7 +19,9 @@ const DELAY_SECONDS_MAX: f64 = 1e9;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
     /// The breaker is open; nothing was sent.
-    Skipped { until: Instant },
+    Skipped {
+        until: Instant,
+    },
     /// The run is stopping.
     Stopped,
     /// 408, 5xx, no answer, or 400 "Failed to create file" (which has been seen to pass later).
@@ -355,24 +357,84 @@ mod tests {
         use About as A;
         use FailureKind as K;
         let cases = [
-            (400, A::Store, "API key not valid. Please pass a valid API key.", K::KeyRefused),
-            (400, A::Object, "Upload has already been terminated.", K::SessionDead),
+            (
+                400,
+                A::Store,
+                "API key not valid. Please pass a valid API key.",
+                K::KeyRefused,
+            ),
+            (
+                400,
+                A::Object,
+                "Upload has already been terminated.",
+                K::SessionDead,
+            ),
             (400, A::Store, "Failed to create file.", K::Transient),
-            (400, A::Object, "Unsupported MIME type: application/x", K::UnsupportedMime),
-            (400, A::Store, "Request contains an invalid argument.", K::Permanent),
+            (
+                400,
+                A::Object,
+                "Unsupported MIME type: application/x",
+                K::UnsupportedMime,
+            ),
+            (
+                400,
+                A::Store,
+                "Request contains an invalid argument.",
+                K::Permanent,
+            ),
             (401, A::Account, "bad token", K::KeyRefused),
-            (403, A::Account, "Method doesn't allow unregistered callers", K::KeyRefused),
-            (403, A::Store, "Method doesn't allow unregistered callers", K::KeyRefused),
-            (403, A::Store, "The caller does not have permission", K::StoreRefused),
-            (403, A::Object, "You do not have permission to access the File x or it may not exist.", K::Missing),
+            (
+                403,
+                A::Account,
+                "Method doesn't allow unregistered callers",
+                K::KeyRefused,
+            ),
+            (
+                403,
+                A::Store,
+                "Method doesn't allow unregistered callers",
+                K::KeyRefused,
+            ),
+            (
+                403,
+                A::Store,
+                "The caller does not have permission",
+                K::StoreRefused,
+            ),
+            (
+                403,
+                A::Object,
+                "You do not have permission to access the File x or it may not exist.",
+                K::Missing,
+            ),
             (404, A::Object, "not there", K::Missing),
             (404, A::Store, "not there", K::StoreRefused),
             (408, A::Object, "", K::Transient),
             (409, A::Object, "offset mismatch", K::Permanent),
-            (429, A::Store, "You exceeded your current quota", K::RateLimited),
-            (429, A::Store, "You exceeded your spend-based rate limit", K::RateLimited),
-            (429, A::Store, "Your prepayment credits are depleted", K::KeyRefused),
-            (429, A::Store, "Corpus has reached the storage limit of 1000000000 bytes.", K::StorageFull),
+            (
+                429,
+                A::Store,
+                "You exceeded your current quota",
+                K::RateLimited,
+            ),
+            (
+                429,
+                A::Store,
+                "You exceeded your spend-based rate limit",
+                K::RateLimited,
+            ),
+            (
+                429,
+                A::Store,
+                "Your prepayment credits are depleted",
+                K::KeyRefused,
+            ),
+            (
+                429,
+                A::Store,
+                "Corpus has reached the storage limit of 1000000000 bytes.",
+                K::StorageFull,
+            ),
             (500, A::Store, "", K::Transient),
             (502, A::Store, "<html>Bad Gateway</html>", K::Transient),
             (503, A::Store, "Failed to count tokens.", K::CountTokens),
@@ -381,7 +443,11 @@ mod tests {
             (302, A::Store, "", K::BadAnswer),
         ];
         for (status, about, text, kind) in cases {
-            assert_eq!(of(status, about, &message(text)).kind, kind, "{status} {text}");
+            assert_eq!(
+                of(status, about, &message(text)).kind,
+                kind,
+                "{status} {text}"
+            );
         }
     }
 

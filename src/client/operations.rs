@@ -13,9 +13,14 @@ use crate::throttle::Class;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operation {
     Running,
-    Done { document: Option<DocumentName> },
+    Done {
+        document: Option<DocumentName>,
+    },
     /// `code` is a gRPC code.
-    Failed { code: i32, message: String },
+    Failed {
+        code: i32,
+        message: String,
+    },
 }
 
 /// `done` is absent while it runs, and a running one may already have a `response` (fact sheet 6).
@@ -72,7 +77,10 @@ pub(super) fn document_name(operation: &str, document: &str) -> Option<DocumentN
     if document.starts_with("fileSearchStores/") {
         return Some(DocumentName::new(document));
     }
-    let store = operation.strip_prefix("fileSearchStores/")?.split('/').next()?;
+    let store = operation
+        .strip_prefix("fileSearchStores/")?
+        .split('/')
+        .next()?;
     Some(DocumentName::new(format!(
         "fileSearchStores/{store}/documents/{document}"
     )))

@@ -3,9 +3,9 @@
 //! Owns the rules every request obeys: pass, time-outs, one origin for the key, bounded answers, the
 //! verdict for the throttle, and the retries of what may simply be sent again.
 
+use serde::de::DeserializeOwned;
 use std::io::Read;
 use std::sync::atomic::Ordering::Relaxed;
-use serde::de::DeserializeOwned;
 use ureq::http::{HeaderMap, Response};
 
 use super::agent::{CALL, Client};

@@ -53,10 +53,7 @@ impl Client {
         for _ in 0..PAGES_MAX {
             let path = match token.is_empty() {
                 true => "fileSearchStores?pageSize=20".to_owned(),
-                false => format!(
-                    "fileSearchStores?pageSize=20&pageToken={}",
-                    escaped(&token)
-                ),
+                false => format!("fileSearchStores?pageSize=20&pageToken={}", escaped(&token)),
             };
             let call = Call::new(Class::Read, About::Account, Method::Get, path);
             let page: WireList = self.call(&call)?.json()?;

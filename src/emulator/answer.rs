@@ -53,7 +53,8 @@ pub fn invalid(message: &str) -> Answer {
 
 pub fn precondition(message: &str) -> Answer {
     let mut answer = error(400, message, Vec::new());
-    let text = String::from_utf8_lossy(&answer.body).replace("INVALID_ARGUMENT", "FAILED_PRECONDITION");
+    let text =
+        String::from_utf8_lossy(&answer.body).replace("INVALID_ARGUMENT", "FAILED_PRECONDITION");
     answer.body = text.into_bytes();
     answer
 }

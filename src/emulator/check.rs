@@ -169,7 +169,10 @@ fn snake(name: &str) -> String {
 pub fn document(message: &str, request: &Value) -> Result<(), Answer> {
     let refuse = |field: &str, text: &str| Err(invalid(&format!("* {message}.{field}: {text}.\n")));
     if chars(&request["displayName"]) > 512 {
-        return refuse("display_name", "display_name cannot be more than 512 characters long");
+        return refuse(
+            "display_name",
+            "display_name cannot be more than 512 characters long",
+        );
     }
     if let Some(mime) = request["mimeType"].as_str() {
         // Several valid types are refused in this place.
@@ -258,7 +261,10 @@ mod tests {
             "chunking_config": {"white_space_config": {"max_tokens_per_chunk": 200}}});
         let read = read(body.to_string().as_bytes(), UPLOAD, false).unwrap();
         assert_eq!(read["displayName"], "x");
-        assert_eq!(read["customMetadata"][0]["stringListValue"]["values"][0], "a");
+        assert_eq!(
+            read["customMetadata"][0]["stringListValue"]["values"][0],
+            "a"
+        );
         assert_eq!(
             read["chunkingConfig"]["whiteSpaceConfig"]["maxTokensPerChunk"],
             200
@@ -292,7 +298,10 @@ mod tests {
         for case in cases {
             let read = read(case.to_string().as_bytes(), UPLOAD, false).unwrap();
             let text = message(document("UploadToFileSearchStoreRequest", &read).unwrap_err());
-            assert!(text.starts_with("* UploadToFileSearchStoreRequest."), "{text}");
+            assert!(
+                text.starts_with("* UploadToFileSearchStoreRequest."),
+                "{text}"
+            );
         }
     }
 

@@ -44,7 +44,10 @@ pub struct BodyReader<'c> {
 enum Left {
     Bytes(u64),
     /// Bytes of the chunk that is being read.
-    Chunked { chunk: u64, ended: bool },
+    Chunked {
+        chunk: u64,
+        ended: bool,
+    },
 }
 
 impl Read for BodyReader<'_> {
@@ -141,7 +144,9 @@ fn exchange(from: &mut BufReader<TcpStream>, service: &Service) -> io::Result<Op
         let answer = Answer::text(400, "Bad Request");
         return write(from.get_mut(), &answer, false).map(|()| Some(false));
     };
-    let chunked = head.header("transfer-encoding").eq_ignore_ascii_case("chunked");
+    let chunked = head
+        .header("transfer-encoding")
+        .eq_ignore_ascii_case("chunked");
     let length = head.header("content-length");
     let left = match (chunked, length.parse()) {
         (true, _) => Left::Chunked {
@@ -182,7 +187,9 @@ fn read_head(from: &mut BufReader<TcpStream>) -> io::Result<Option<Option<Head>>
     loop {
         let line_start = bytes.len();
         let room = HEAD_BYTES_MAX - bytes.len();
-        let n = (&mut *from).take(room as u64).read_until(b'\n', &mut bytes)?;
+        let n = (&mut *from)
+            .take(room as u64)
+            .read_until(b'\n', &mut bytes)?;
         if n == 0 {
             return Ok(match bytes.is_empty() {
                 true => None,

@@ -38,6 +38,7 @@ pub struct Options {
     /// `None`: in memory.
     pub data: Option<PathBuf>,
     pub faults: Faults,
+    pub seed: u64,
     /// Unknown fields are ignored instead of refused.
     pub loose: bool,
     /// Keep the last requests for `/_emulator/requests`.

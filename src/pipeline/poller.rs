@@ -23,7 +23,9 @@ const NEWS_WITHIN: Duration = Duration::from_secs(30 * 60);
 
 /// What one look told.
 enum News {
-    None { not_before: Option<Instant> },
+    None {
+        not_before: Option<Instant>,
+    },
     Active(DocumentName),
     /// For good, with the service's words.
     Failed(Cause),
@@ -127,7 +129,9 @@ impl Poller<'_> {
                     Ok(Operation::Failed { code, message }) => {
                         let cause = Cause {
                             kind: "operation",
-                            words: format!("the service could not index it: {message} (code {code})"),
+                            words: format!(
+                                "the service could not index it: {message} (code {code})"
+                            ),
                         };
                         match is_transient(code) {
                             true => News::Broken(cause),

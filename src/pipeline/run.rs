@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -153,17 +153,6 @@ fn with_threads(
     let stop = |error: Error| stop_for(fatal, shutdown, error);
     let closed = crossbeam_channel::bounded::<()>(0);
     thread::scope(|scope| {
-        let spawn = |name: String, body: Box<dyn FnOnce() + Send + '_>| {
-            let builder = thread::Builder::new().name(name.clone());
-            if let Err(e) = builder.spawn_scoped(scope, body) {
-                stop(Error::new(
-                    Kind::System,
-                    name,
-                    format!("thread cannot be started: {e}"),
-                    "lower --concurrency",
-                ));
-            }
-        };
         for number in 0..workers {
             let worker = Worker {
                 number,
@@ -175,10 +164,8 @@ fn with_threads(
                 outcomes: outcomes.clone(),
             };
             let (queue, returned) = (task_queue.clone(), returned.clone());
-            spawn(
-                format!("worker-{number}"),
-                Box::new(move || worker.run(&queue, &returned)),
-            );
+            let body = move || worker.run(&queue, &returned);
+            spawn(scope, format!("worker-{number}"), &stop, body);
         }
         // A file costs a worker two round trips and a poller one.
         for number in 0..workers.div_ceil(2) + 1 {
@@ -189,17 +176,14 @@ fn with_threads(
                 outcomes: outcomes.clone(),
                 fatal: &stop,
             };
-            spawn(format!("poller-{number}"), Box::new(move || poller.run()));
+            let body = move || poller.run();
+            spawn(scope, format!("poller-{number}"), &stop, body);
         }
         let watching = closed.1;
         let (gate, client) = (&parts.gate, &parts.client);
         let (progress, events) = (&parts.progress, &parts.events);
-        spawn(
-            "watch".to_owned(),
-            Box::new(move || {
-                watch::run(gate, client, progress, events, &watching);
-            }),
-        );
+        let body = move || watch::run(gate, client, progress, events, &watching);
+        spawn(scope, "watch".to_owned(), &stop, body);
         drop((task_queue, returned));
         let mut passes = Passes {
             settings,
@@ -228,6 +212,24 @@ fn with_threads(
         drop(closed.0);
         limited
     })
+}
+
+/// A thread that cannot be started stops the run; those that run are joined with the scope.
+fn spawn<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: String,
+    stop: &dyn Fn(Error),
+    body: impl FnOnce() + Send + 'scope,
+) {
+    let builder = thread::Builder::new().name(name.clone());
+    if let Err(e) = builder.spawn_scoped(scope, body) {
+        stop(Error::new(
+            Kind::System,
+            name,
+            format!("thread cannot be started: {e}"),
+            "lower --concurrency",
+        ));
+    }
 }
 
 fn stop_for(fatal: &Mutex<Option<Error>>, shutdown: &Shutdown, error: Error) {
@@ -498,9 +500,7 @@ impl Passes<'_> {
     fn wait_for_operations(&self) {
         let began = Instant::now();
         while self.outcomes.polls.unsettled() > 0 && !self.is_stopping() {
-            self.outcomes
-                .polls
-                .wait_settled(&self.parts.shutdown, TICK);
+            self.outcomes.polls.wait_settled(&self.parts.shutdown, TICK);
         }
         self.outcomes.tally.indexing_ns.add_time(began.elapsed());
     }

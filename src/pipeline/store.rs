@@ -102,7 +102,11 @@ fn find(name: &str, client: &Client) -> Result<Option<Store>, Error> {
         return Err(Error::new(
             Kind::Store,
             format!("store `{name}`"),
-            format!("{} stores have this name: {}", names.len(), names.join(", ")),
+            format!(
+                "{} stores have this name: {}",
+                names.len(),
+                names.join(", ")
+            ),
             "name one of them: --store fileSearchStores/…",
         ));
     }

@@ -121,12 +121,10 @@ impl Worker<'_> {
             metadata: &metadata,
         };
         match self.client.start(self.store, &intent, &document) {
-            Ok(Started::Session(url)) => {
-                match self.waited(|w| w.session_opened(job.upload, url)) {
-                    Ok(session) => self.send(job, &subject, &session, 0),
-                    Err(e) => Returned::Fatal(e),
-                }
-            }
+            Ok(Started::Session(url)) => match self.waited(|w| w.session_opened(job.upload, url)) {
+                Ok(session) => self.send(job, &subject, &session, 0),
+                Err(e) => Returned::Fatal(e),
+            },
             Ok(Started::Final(submitted)) => self.submitted(&subject, submitted),
             // No session is known to us, so nothing can have been finalized.
             Err(failure) => self.failed(job, &subject, &failure),

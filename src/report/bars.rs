@@ -244,7 +244,11 @@ pub mod tests {
         let frame = frame(&paused, 40);
         assert_eq!(frame[..2], expected[..2]);
         assert_eq!(frame[2], expected[2]);
-        assert!(frame[3].contains('…') && frame[3].ends_with("95.0 MB"), "{}", frame[3]);
+        assert!(
+            frame[3].contains('…') && frame[3].ends_with("95.0 MB"),
+            "{}",
+            frame[3]
+        );
     }
 
     proptest! {

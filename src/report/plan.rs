@@ -47,10 +47,20 @@ impl Plan {
             Some(true) => "",
             Some(false) | None => " (looked up, or created, by the real run)",
         };
-        let mut lines = vec![format!("dry run: nothing is sent to store `{store}`{known}")];
-        let width = self.by_type.iter().map(|(m, ..)| m.len()).max().unwrap_or(0);
+        let mut lines = vec![format!(
+            "dry run: nothing is sent to store `{store}`{known}"
+        )];
+        let width = self
+            .by_type
+            .iter()
+            .map(|(m, ..)| m.len())
+            .max()
+            .unwrap_or(0);
         for (mime, files, size) in &self.by_type {
-            lines.push(format!("  {mime:<width$}  {files:>8}  {:>10}", bytes(*size)));
+            lines.push(format!(
+                "  {mime:<width$}  {files:>8}  {:>10}",
+                bytes(*size)
+            ));
         }
         lines.push(format!(
             "to send   {}, {}",
@@ -58,7 +68,11 @@ impl Plan {
             bytes(self.bytes)
         ));
         for (path, size) in &self.largest {
-            lines.push(format!("largest   {:>10}  {}", bytes(*size), one_line(path)));
+            lines.push(format!(
+                "largest   {:>10}  {}",
+                bytes(*size),
+                one_line(path)
+            ));
         }
         let pace = match (self.rate_per_min, self.seconds) {
             (Some(rate), Some(seconds)) => format!(

@@ -88,11 +88,7 @@ impl Status {
             ),
             None => "store     none yet".to_owned(),
         }];
-        lines.push(format!(
-            "files     {} ({})",
-            self.files,
-            bytes(self.bytes)
-        ));
+        lines.push(format!("files     {} ({})", self.files, bytes(self.bytes)));
         for (name, n) in [
             ("indexed", self.indexed),
             ("processing", self.processing),
@@ -264,8 +260,17 @@ next      `objlib upload`
         assert_eq!(
             names,
             [
-                "bytes", "failed", "files", "indexed", "last_run", "missing", "pending",
-                "processing", "skipped", "store", "uploading"
+                "bytes",
+                "failed",
+                "files",
+                "indexed",
+                "last_run",
+                "missing",
+                "pending",
+                "processing",
+                "skipped",
+                "store",
+                "uploading"
             ]
         );
     }

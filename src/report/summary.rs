@@ -31,7 +31,8 @@ pub fn words(s: &Summary) -> Vec<String> {
     let mut lines = Vec::new();
     if s.total == 0 && s.exit == 0 {
         lines.push(match s.indexed_in_all {
-            0 => "nothing to do: no files are known; scan a folder with `objlib upload DIR`".to_owned(),
+            0 => "nothing to do: no files are known; scan a folder with `objlib upload DIR`"
+                .to_owned(),
             1 => "nothing to do: the one file is indexed".to_owned(),
             n => format!("nothing to do: all {n} files are indexed"),
         });

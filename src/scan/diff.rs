@@ -156,7 +156,8 @@ impl Diff<'_> {
                     let skip = Skip {
                         path: entry.path,
                         reason: SkipReason::SameName,
-                        detail: "another file has this name in composed form: rename one".to_owned(),
+                        detail: "another file has this name in composed form: rename one"
+                            .to_owned(),
                     };
                     return self.skip(skip).map(|()| None);
                 }
@@ -319,6 +320,8 @@ impl Bits {
 
     fn get(&self, id: i64) -> bool {
         let id = usize::try_from(id).unwrap_or(0);
-        self.0.get(id / 64).is_some_and(|w| w & (1 << (id % 64)) != 0)
+        self.0
+            .get(id / 64)
+            .is_some_and(|w| w & (1 << (id % 64)) != 0)
     }
 }

@@ -111,7 +111,9 @@ fn is_text(head: &[u8]) -> bool {
     }
     let odd = head
         .iter()
-        .filter(|b| b.is_ascii_control() && !matches!(b, b'\t' | b'\n' | b'\r' | 0x0c | 0x08 | 0x1b))
+        .filter(|b| {
+            b.is_ascii_control() && !matches!(b, b'\t' | b'\n' | b'\r' | 0x0c | 0x08 | 0x1b)
+        })
         .count();
     let valid = match std::str::from_utf8(head) {
         Ok(_) => true,

@@ -36,7 +36,10 @@ pub struct Entry {
 
 /// # Errors
 /// The root cannot be used, or a glob makes no sense.
-pub fn walk(root: &Path, options: &Options) -> Result<Box<dyn Iterator<Item = Item> + Send>, Error> {
+pub fn walk(
+    root: &Path,
+    options: &Options,
+) -> Result<Box<dyn Iterator<Item = Item> + Send>, Error> {
     let unusable = |why: String| {
         Error::new(
             Kind::Input,
@@ -88,7 +91,12 @@ fn overrides(root: &Path, options: &Options) -> Result<Override, Error> {
         .iter()
         .map(|glob| ("--include", glob.clone(), glob))
         // The last match wins, so exclusions come last. `!` excludes here.
-        .chain(options.exclude.iter().map(|g| ("--exclude", format!("!{g}"), g)));
+        .chain(
+            options
+                .exclude
+                .iter()
+                .map(|g| ("--exclude", format!("!{g}"), g)),
+        );
     for (flag, glob, given) in globs {
         builder.add(&glob).map_err(|e| {
             Error::new(
@@ -131,7 +139,11 @@ fn listed(root: &Path, given: &str) -> Item {
     });
     match plain {
         Some(relative) => look(&root.join(relative), relative),
-        None => skip(given.to_owned(), SkipReason::NotAFile, "not below the folder"),
+        None => skip(
+            given.to_owned(),
+            SkipReason::NotAFile,
+            "not below the folder",
+        ),
     }
 }
 
@@ -155,7 +167,11 @@ fn look(absolute: &Path, relative: &Path) -> Item {
         }
     };
     if metadata.is_dir() {
-        return skip(path, SkipReason::NotAFile, "a symlink to a folder is not followed");
+        return skip(
+            path,
+            SkipReason::NotAFile,
+            "a symlink to a folder is not followed",
+        );
     }
     if !metadata.is_file() {
         return skip(path, SkipReason::NotAFile, "a pipe, socket or device");

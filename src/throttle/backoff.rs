@@ -17,7 +17,9 @@ pub fn honoured(asked: Option<Duration>) -> Duration {
 
 /// Before try number `tries + 1`. Never shorter than what the service asked for (capped).
 pub fn delay(tries: u32, asked: Option<Duration>, rng: &mut fastrand::Rng) -> Duration {
-    let cap = BASE.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(CAP);
+    let cap = BASE
+        .saturating_mul(1 << tries.saturating_sub(1).min(16))
+        .min(CAP);
     honoured(asked) + cap.mul_f64(rng.f64())
 }
 

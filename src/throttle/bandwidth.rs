@@ -51,7 +51,8 @@ impl FromStr for BytesPerSecond {
     type Err = String;
 
     fn from_str(text: &str) -> Result<BytesPerSecond, String> {
-        let refuse = || "not a rate like 500K, 2M or 1.5MiB (bytes a second, at least 1K)".to_owned();
+        let refuse =
+            || "not a rate like 500K, 2M or 1.5MiB (bytes a second, at least 1K)".to_owned();
         let split = text
             .find(|c: char| !c.is_ascii_digit() && c != '.')
             .unwrap_or(text.len());

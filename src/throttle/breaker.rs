@@ -43,9 +43,15 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Closed,
-    Open { cause: Cause, until: Instant },
+    Open {
+        cause: Cause,
+        until: Instant,
+    },
     /// `probe`: since when one is out.
-    HalfOpen { cause: Cause, probe: Option<Instant> },
+    HalfOpen {
+        cause: Cause,
+        probe: Option<Instant>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +59,9 @@ pub enum Admission {
     Free,
     /// The one request that decides; its outcome goes to `probed`.
     Probe,
-    Refused { until: Instant },
+    Refused {
+        until: Instant,
+    },
 }
 
 #[derive(Debug)]

@@ -176,7 +176,13 @@ impl Gate {
         // Limits are about starting uploads; one that has begun goes on.
         let outage = matches!(
             inner.breaker.state(),
-            State::Open { cause: Cause::Faults, .. } | State::HalfOpen { cause: Cause::Faults, .. }
+            State::Open {
+                cause: Cause::Faults,
+                ..
+            } | State::HalfOpen {
+                cause: Cause::Faults,
+                ..
+            }
         );
         if !outage {
             return Ok(Pass {
@@ -215,9 +221,7 @@ impl Gate {
             }
             Verdict::RateLimited { delay } => {
                 inner.throttled += 1;
-                let new = inner
-                    .limiter
-                    .limited(pass.class, pass.sent_at, delay, now);
+                let new = inner.limiter.limited(pass.class, pass.sent_at, delay, now);
                 if !new && !pass.probe {
                     return;
                 }

@@ -309,7 +309,6 @@ impl Limiter {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

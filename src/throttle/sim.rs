@@ -109,8 +109,9 @@ fn simulate(rpm: Rpm, mut service: Service, minutes: u64, change: f64, seed: u64
     let mut breaker = Breaker::default();
     let end = MINUTE * minutes as u32;
     // (when, client, sending?): a client asks for a token, then sends, then asks again.
-    let mut queue: BinaryHeap<Reverse<(Duration, u32, bool)>> =
-        (0..8).map(|client| Reverse((Duration::ZERO, client, false))).collect();
+    let mut queue: BinaryHeap<Reverse<(Duration, u32, bool)>> = (0..8)
+        .map(|client| Reverse((Duration::ZERO, client, false)))
+        .collect();
     let (mut sent, mut limited, mut accepted_late) = (0u64, 0u64, 0u64);
     let half = end / 2;
     let mut changed = false;
@@ -201,7 +202,10 @@ fn a_hidden_quota_is_found_and_mostly_used() {
                     let service = Service::new(shape, f64::from(quota), Delay::Exact);
                     let seen = simulate(rpm, service, 20, 1.0, seed);
                     let case = format!("{shape:?} {quota} {rpm:?} seed {seed}");
-                    println!("{case}: {:.3} used, {:.4} limited", seen.share, seen.limited);
+                    println!(
+                        "{case}: {:.3} used, {:.4} limited",
+                        seen.share, seen.limited
+                    );
                     assert!(seen.share >= 0.90, "{case}: {}", seen.share);
                     assert!(seen.limited < 0.02, "{case}: {}", seen.limited);
                 }
@@ -216,7 +220,10 @@ fn a_service_that_gives_no_delay_or_an_absurd_one_is_survived() {
         for delay in [Delay::Absent, Delay::Absurd] {
             let service = Service::new(shape, 300.0, delay);
             let seen = simulate(Rpm::Auto, service, 30, 1.0, 3);
-            println!("{shape:?} {delay:?}: {:.3}, {:.4}", seen.share, seen.limited);
+            println!(
+                "{shape:?} {delay:?}: {:.3}, {:.4}",
+                seen.share, seen.limited
+            );
             assert!(seen.share >= 0.70, "{shape:?} {delay:?}: {}", seen.share);
             assert!(seen.limited < 0.05, "{shape:?} {delay:?}: {}", seen.limited);
         }
@@ -229,9 +236,16 @@ fn a_quota_that_is_halved_or_doubled_is_followed() {
         for change in [0.5, 2.0] {
             let service = Service::new(shape, 300.0, Delay::Exact);
             let seen = simulate(Rpm::Auto, service, 40, change, 5);
-            println!("{shape:?} × {change}: {:.3}, {:.4}", seen.share, seen.limited);
+            println!(
+                "{shape:?} × {change}: {:.3}, {:.4}",
+                seen.share, seen.limited
+            );
             assert!(seen.share >= 0.80, "{shape:?} × {change}: {}", seen.share);
-            assert!(seen.limited < 0.03, "{shape:?} × {change}: {}", seen.limited);
+            assert!(
+                seen.limited < 0.03,
+                "{shape:?} × {change}: {}",
+                seen.limited
+            );
         }
     }
 }

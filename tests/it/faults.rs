@@ -25,7 +25,13 @@ fn errors_resets_and_lost_answers_lose_and_double_nothing() {
         "lose_final_answer": 0.05, "lose_answer": 0.02
     }));
     until_done(&place, &service, &["--rpm", "0", "--max-attempts", "20"]);
-    for fault in ["error_503", "reset_before", "reset_within", "reset_after", "lose_final_answer"] {
+    for fault in [
+        "error_503",
+        "reset_before",
+        "reset_within",
+        "reset_after",
+        "lose_final_answer",
+    ] {
         assert!(service.fired(fault) > 0, "{fault} never fired");
     }
     service.ledger().is_exactly(&place.docs());
@@ -75,7 +81,10 @@ fn a_failed_operation_is_a_failed_file_with_the_services_words() {
 fn a_hidden_quota_slows_the_run_and_fails_nothing() {
     let place = Place::new();
     place.files(12);
-    let service = Service::start(&place, &["--quota-write-per-min", "240", "--quota-shape", "bucket"]);
+    let service = Service::start(
+        &place,
+        &["--quota-write-per-min", "240", "--quota-shape", "bucket"],
+    );
     let seen = place.upload(&service, &[]).seen().exit(0);
     assert_eq!(seen.summary()["failed"], 0);
     service.ledger().is_exactly(&place.docs());

@@ -49,7 +49,10 @@ impl Place {
         for i in 0..n {
             self.file(
                 &format!("part {}/note-{i}.md", i % 7),
-                format!("# Note {i}\n\n{}\n", format!("words of note {i} ").repeat(1 + i % 50)),
+                format!(
+                    "# Note {i}\n\n{}\n",
+                    format!("words of note {i} ").repeat(1 + i % 50)
+                ),
             );
         }
         self
@@ -144,7 +147,10 @@ pub fn seen(output: Output) -> Seen {
     for text in [&seen.stdout, &seen.stderr] {
         assert!(!text.contains(KEY), "the key was shown:\n{text}");
         assert!(!text.contains("panicked"), "a panic was shown:\n{text}");
-        assert!(!text.contains("internal error"), "a panic was shown:\n{text}");
+        assert!(
+            !text.contains("internal error"),
+            "a panic was shown:\n{text}"
+        );
     }
     seen
 }

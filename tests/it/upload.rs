@@ -75,7 +75,12 @@ fn batches_count_every_file_once() {
         .events()
         .iter()
         .filter(|e| e["event"] == "batch_done")
-        .map(|e| (e["files"].as_i64().unwrap(), e["succeeded"].as_i64().unwrap()))
+        .map(|e| {
+            (
+                e["files"].as_i64().unwrap(),
+                e["succeeded"].as_i64().unwrap(),
+            )
+        })
         .collect();
     batches.sort();
     assert_eq!(batches, [(3, 3), (10, 10), (10, 10)]);

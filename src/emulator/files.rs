@@ -1,0 +1,185 @@
+//! The Files API, and the import of a file into a store.
+
+use serde_json::{Value, json};
+
+use super::answer::{Answer, error, forbidden, invalid};
+use super::check;
+use super::database::{Document, File, Session};
+use super::routes::{Call, Service, token, whole};
+use super::sessions::{blank, metadata, new_file, storage_full};
+use super::stores::{no_store, page};
+use crate::clock::{now_ms, rfc3339};
+
+type Result = rusqlite::Result<Answer>;
+
+/// Files are kept for 48 hours.
+const KEPT_MS: i64 = 48 * 3600 * 1000;
+
+fn wire(file: &File, origin: &str) -> Value {
+    let mut wire = json!({
+        "name": file.name, "mimeType": file.mime, "sizeBytes": file.size.to_string(),
+        "createTime": rfc3339(file.created_ms), "updateTime": rfc3339(file.created_ms),
+        "expirationTime": rfc3339(file.created_ms + KEPT_MS),
+        // The base64 of the hex text, as the service really sends it.
+        "sha256Hash": base64(file.sha256.as_bytes()),
+        "uri": format!("{origin}/v1beta/{}", file.name), "state": "ACTIVE", "source": "UPLOADED"});
+    if !file.display_name.is_empty() {
+        wire["displayName"] = json!(file.display_name);
+    }
+    wire
+}
+
+fn base64(bytes: &[u8]) -> String {
+    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for three in bytes.chunks(3) {
+        let n = three.iter().fold(0u32, |n, b| (n << 8) | u32::from(*b)) << (8 * (3 - three.len()));
+        for i in 0..4 {
+            match i <= three.len() {
+                true => out.push(letters[(n >> (18 - 6 * i)) as usize & 63] as char),
+                false => out.push('='),
+            }
+        }
+    }
+    out
+}
+
+/// The end of an upload to the Files API.
+pub fn uploaded(
+    service: &Service,
+    session: &Session,
+    size: u64,
+    sha256: String,
+    text: String,
+) -> Result {
+    let file = new_file(session, size, sha256, text);
+    let database = whole(&service.database);
+    if database.file(&file.name)?.is_some() {
+        return Ok(error(409, "Requested entity already exists", Vec::new()));
+    }
+    let answer = json!({"file": wire(&file, "https://generativelanguage.googleapis.com")});
+    database.together(|| {
+        database.add_file(&file)?;
+        database.end_session(&session.id, "final", Some((200, &answer.to_string())))
+    })?;
+    Ok(Answer::json(&answer))
+}
+
+fn no_file(name: &str) -> Answer {
+    let id = name.trim_start_matches("files/");
+    forbidden(&format!(
+        "You do not have permission to access the File {id} or it may not exist."
+    ))
+}
+
+/// A file that is there and has not expired.
+fn find(service: &Service, name: &str) -> rusqlite::Result<Option<File>> {
+    let file = whole(&service.database).file(name)?;
+    Ok(file.filter(|f| now_ms() < f.created_ms + KEPT_MS))
+}
+
+pub fn get(service: &Service, call: &Call<'_>) -> Result {
+    let file = find(service, call.path)?;
+    Ok(match file {
+        Some(file) => Answer::json(&wire(&file, &Service::origin(call.head))),
+        None => no_file(call.path),
+    })
+}
+
+pub fn delete(service: &Service, call: &Call<'_>) -> Result {
+    if find(service, call.path)?.is_none() {
+        return Ok(no_file(call.path));
+    }
+    whole(&service.database).delete_file(call.path)?;
+    Ok(Answer::json(&json!({})))
+}
+
+pub fn list(service: &Service, call: &Call<'_>) -> Result {
+    let (size, after) = match page(call, "ListFilesRequest", 10, 100) {
+        Ok(page) => page,
+        Err(refused) => return Ok(refused),
+    };
+    let mut files = whole(&service.database).files(after, size + 1)?;
+    let more = files.len() as u64 > size;
+    files.truncate(size as usize);
+    let origin = Service::origin(call.head);
+    let mut out = json!({});
+    if more {
+        let last = files.last().map_or(after, |(number, _)| *number);
+        out["nextPageToken"] = json!(format!("after-{last}"));
+    }
+    if !files.is_empty() {
+        out["files"] = files.iter().map(|(_, f)| wire(f, &origin)).collect();
+    }
+    Ok(Answer::json(&out))
+}
+
+pub fn import(service: &Service, call: &Call<'_>) -> Result {
+    let store = call.path.trim_end_matches(":importFile");
+    let request = match check::read(&call.body, check::IMPORT, service.loose) {
+        Ok(request) => request,
+        Err(refused) => return Ok(refused),
+    };
+    if whole(&service.database).store(store)?.is_none() {
+        return Ok(no_store(store));
+    }
+    if let Err(refused) = check::document("ImportFileRequest", &request) {
+        return Ok(refused);
+    }
+    let Some(name) = request["fileName"].as_str() else {
+        return Ok(invalid(
+            "* ImportFileRequest.file_name: file_name is required.\n",
+        ));
+    };
+    let Some(file) = find(service, name)? else {
+        return Ok(no_file(name));
+    };
+    if let Some(full) = storage_full(service, file.size)? {
+        return Ok(full);
+    }
+    let file_id = name.trim_start_matches("files/");
+    let id = format!("{}-{}", &file_id[..file_id.len().min(27)], token(12));
+    let document = Document {
+        name: format!("{store}/documents/{id}"),
+        store: store.to_owned(),
+        // Not the file's display name: that is how it is.
+        display_name: file_id.to_owned(),
+        metadata: metadata(&request),
+        mime: file.mime,
+        size: file.size,
+        sha256: file.sha256,
+        text: file.text,
+        ..blank(service)
+    };
+    let operation = format!("{store}/operations/{id}");
+    // Without prefixes, unlike that of a direct upload.
+    let response = json!({
+        "@type": "type.googleapis.com/google.ai.generativelanguage.v1main.ImportFileResponse",
+        "parent": store.trim_start_matches("fileSearchStores/"), "documentName": id});
+    let never_done = service.roll("operation_never_done", |p| p.operation_never_done);
+    let database = whole(&service.database);
+    database.together(|| {
+        database.add_document(&document)?;
+        database.add_operation(&operation, &document, never_done, &response)
+    })?;
+    Ok(Answer::json(&json!({ "name": operation })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::base64;
+
+    #[test]
+    fn base64_is_that_of_rfc_4648() {
+        let cases = [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foobar", "Zm9vYmFy"),
+        ];
+        for (plain, coded) in cases {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What really happened: for tests, which must never trust the client's word.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::{Value, json};
+
+use super::database::Database;
+use super::http::Head;
+use crate::clock::{now_ms, rfc3339};
+
+/// Requests kept for `/_emulator/requests`.
+const REQUESTS_MAX: usize = 20_000;
+const BODY_BYTES_MAX: usize = 64 * 1024;
+const VIOLATIONS_MAX: usize = 100;
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    record: bool,
+    kinds: BTreeMap<&'static str, u64>,
+    answers: BTreeMap<u16, u64>,
+    resets: u64,
+    body_bytes: u64,
+    violations: Vec<String>,
+    /// Number of the next request.
+    next: u64,
+    requests: VecDeque<Value>,
+}
+
+impl Ledger {
+    pub fn new(record: bool) -> Ledger {
+        Ledger {
+            record,
+            ..Ledger::default()
+        }
+    }
+
+    /// The request's number.
+    pub fn request(&mut self, kind: &'static str, head: &Head) -> u64 {
+        *self.kinds.entry(kind).or_default() += 1;
+        let number = self.next;
+        self.next += 1;
+        if self.record {
+            let mut headers = head.headers.clone();
+            if let Some(key) = headers.get_mut("x-goog-api-key") {
+                *key = "present".to_owned();
+            }
+            let mut query = head.query.clone();
+            if let Some(key) = query.get_mut("key") {
+                *key = "present".to_owned();
+            }
+            self.requests.push_back(json!({
+                "n": number, "time": rfc3339(now_ms()), "kind": kind, "method": head.method,
+                "path": head.path, "query": query, "headers": headers, "body": null,
+                "status": null}));
+            if self.requests.len() > REQUESTS_MAX {
+                self.requests.pop_front();
+            }
+        }
+        number
+    }
+
+    fn recorded(&mut self, number: u64) -> Option<&mut Value> {
+        let first = self.next - self.requests.len() as u64;
+        let index = usize::try_from(number.checked_sub(first)?).ok()?;
+        self.requests.get_mut(index)
+    }
+
+    pub fn body(&mut self, number: u64, bytes: &[u8]) {
+        if bytes.len() <= BODY_BYTES_MAX {
+            if let Some(request) = self.recorded(number) {
+                request["body"] = serde_json::from_slice(bytes).unwrap_or(Value::Null);
+            }
+        }
+    }
+
+    /// `None`: the connection was reset.
+    pub fn answered(&mut self, number: u64, status: Option<u16>) {
+        match status {
+            Some(status) => *self.answers.entry(status).or_default() += 1,
+            None => self.resets += 1,
+        }
+        if let Some(request) = self.recorded(number) {
+            request["status"] = json!(status);
+        }
+    }
+
+    pub fn body_bytes(&mut self, n: u64) {
+        self.body_bytes += n;
+    }
+
+    pub fn violation(&mut self, what: String) {
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(what);
+        }
+    }
+
+    pub fn requests_after(&self, after: u64) -> Value {
+        let later = self
+            .requests
+            .iter()
+            .filter(|r| r["n"].as_u64() >= Some(after));
+        json!({"requests": later.collect::<Vec<_>>(), "next": self.next})
+    }
+
+    pub fn to_json(&self, database: &Database, connections: u64) -> rusqlite::Result<Value> {
+        let now = now_ms();
+        let mut documents = Vec::new();
+        let mut identities: BTreeMap<(String, String, String), u64> = BTreeMap::new();
+        database.each_document(&mut |d| {
+            let entry = |key: &str| {
+                let mut entries = d.metadata.as_array().into_iter().flatten();
+                let found = entries.find(|e| e["key"] == key);
+                found.and_then(|e| e["stringValue"].as_str().map(str::to_owned))
+            };
+            let path = entry("objlib_path");
+            let identity = (
+                d.store.clone(),
+                path.clone().unwrap_or_else(|| d.name.clone()),
+                d.sha256.clone(),
+            );
+            *identities.entry(identity).or_default() += 1;
+            documents.push(json!({
+                "store": d.store, "name": d.name, "displayName": d.display_name,
+                "objlibPath": path, "metadataSha256": entry("objlib_sha256"),
+                "sha256": d.sha256, "sizeBytes": d.size, "mimeType": d.mime,
+                "state": d.state(now), "createTime": rfc3339(d.created_ms)}));
+        })?;
+        let answers: BTreeMap<String, u64> = self
+            .answers
+            .iter()
+            .map(|(status, n)| (status.to_string(), *n))
+            .collect();
+        let sessions: BTreeMap<String, u64> = database.sessions_by_status()?.into_iter().collect();
+        Ok(json!({
+            "documents": documents,
+            "duplicates": identities.values().filter(|n| **n > 1).count(),
+            "files": database.files(0, 1_000_000)?.len(), "sessions": sessions,
+            "requests": self.kinds, "answers": answers, "resets": self.resets,
+            "bodyBytes": self.body_bytes, "connections": connections,
+            "violations": self.violations}))
+    }
+}

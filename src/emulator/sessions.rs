@@ -1,0 +1,402 @@
+//! The resumable upload protocol: start, upload, finalize, query, cancel.
+//!
+//! A session that has ended answers `query` with its last answer again, and anything else with
+//! "Upload has already been terminated."
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::{Value, json};
+use sha2::Digest;
+
+use super::answer::{self, Answer, error, invalid};
+use super::check;
+use super::database::{Document, File, Session};
+use super::files;
+use super::http::{BodyReader, Head};
+use super::routes::{Call, Service, token, whole};
+use super::stores::{id_from, no_store};
+use crate::clock::{UnixMs, now_ms};
+
+const GRANULARITY: u64 = 8_388_608;
+const DOCUMENT_BYTES_MAX: u64 = 104_857_600;
+const FILE_BYTES_MAX: u64 = 2_147_483_648;
+/// Text kept for searching.
+const TEXT_BYTES_MAX: usize = 32 * 1024;
+/// Sessions with bytes of which nobody has heard again.
+const LIVE_MAX: usize = 10_000;
+
+type Result = rusqlite::Result<Answer>;
+
+/// What is here of an upload.
+#[derive(Default)]
+pub struct Live {
+    hasher: sha2::Sha256,
+    received: u64,
+    text: Vec<u8>,
+}
+
+pub fn start(service: &Service, call: &Call<'_>) -> Result {
+    let header = |name: &str| call.head.header(name);
+    if header("x-goog-upload-protocol") != "resumable"
+        || header("x-goog-upload-command").to_ascii_lowercase() != "start"
+    {
+        return Ok(invalid(
+            "Only the resumable upload protocol is served here: X-Goog-Upload-Protocol: resumable, \
+             X-Goog-Upload-Command: start.",
+        ));
+    }
+    let store = call.path.strip_suffix(":uploadToFileSearchStore");
+    let (target, shape, size_max) = match store {
+        Some(store) => (store, check::UPLOAD, DOCUMENT_BYTES_MAX),
+        None => ("files", check::CREATE_FILE, FILE_BYTES_MAX),
+    };
+    if let Some(store) = store {
+        if whole(&service.database).store(store)?.is_none() {
+            return Ok(no_store(store));
+        }
+    }
+    let request = match check::read(&call.body, shape, service.loose) {
+        Ok(request) => request,
+        Err(refused) => return Ok(refused),
+    };
+    if store.is_some() {
+        if let Err(refused) = check::document("UploadToFileSearchStoreRequest", &request) {
+            return Ok(refused);
+        }
+    }
+    let length: Option<u64> = header("x-goog-upload-header-content-length").parse().ok();
+    if length.is_some_and(|n| n > size_max) {
+        return Ok(invalid(&format!(
+            "File size exceeds the limit of {size_max} bytes."
+        )));
+    }
+    let session = Session {
+        id: token(32),
+        target: target.to_owned(),
+        request,
+        mime: header("x-goog-upload-header-content-type").to_owned(),
+        length,
+        status: "active".to_owned(),
+        answer: None,
+        created_ms: now_ms(),
+    };
+    whole(&service.database).add_session(&session)?;
+    let url = format!(
+        "{}{}?upload_id={}&upload_protocol=resumable",
+        Service::origin(call.head),
+        call.head.path,
+        session.id
+    );
+    let granularity = whole(&service.dice).plan.chunk_granularity;
+    Ok(Answer::text(200, "")
+        .with("X-GUploader-UploadID", session.id.clone())
+        .with("X-Goog-Upload-Status", "active")
+        .with("X-Goog-Upload-URL", url.clone())
+        .with("X-Goog-Upload-Control-URL", url)
+        .with(
+            "X-Goog-Upload-Chunk-Granularity",
+            granularity.unwrap_or(GRANULARITY).to_string(),
+        ))
+}
+
+/// The session a request names, unless it has expired.
+fn session(service: &Service, head: &Head) -> rusqlite::Result<Option<Session>> {
+    let Some(id) = head.query.get("upload_id") else {
+        return Ok(None);
+    };
+    let expiry = whole(&service.dice).plan.session_expiry_ms;
+    let session = whole(&service.database).session(id)?;
+    let Some(session) = session else {
+        return Ok(None);
+    };
+    let age = u64::try_from(now_ms() - session.created_ms).unwrap_or(0);
+    if expiry.is_some_and(|expiry| age > expiry) {
+        whole(&service.dice).fire("session_expiry_ms");
+        return Ok(None);
+    }
+    Ok(Some(session))
+}
+
+fn live(service: &Service, id: &str) -> Arc<Mutex<Live>> {
+    let mut all: MutexGuard<'_, HashMap<_, _>> = whole(&service.live);
+    if all.len() >= LIVE_MAX && !all.contains_key(id) {
+        all.clear();
+    }
+    Arc::clone(all.entry(id.to_owned()).or_default())
+}
+
+pub fn query(service: &Service, call: &Call<'_>) -> Result {
+    let Some(session) = session(service, call.head)? else {
+        return Ok(error(404, "Upload session not found.", Vec::new()));
+    };
+    Ok(match (session.status.as_str(), session.answer) {
+        ("active", _) => {
+            let received = whole(&live(service, &session.id)).received;
+            Answer::text(200, "")
+                .with("X-Goog-Upload-Status", "active")
+                .with("X-Goog-Upload-Size-Received", received.to_string())
+        }
+        ("final", Some((status, body))) => replay(status, &body),
+        _ => Answer::text(410, "Gone").with("X-Goog-Upload-Status", "cancelled"),
+    })
+}
+
+fn replay(status: u16, body: &str) -> Answer {
+    Answer {
+        status,
+        content_type: "application/json; charset=UTF-8",
+        headers: Vec::new(),
+        body: body.as_bytes().to_vec(),
+    }
+    .with("X-Goog-Upload-Status", "final")
+}
+
+pub fn cancel(service: &Service, call: &Call<'_>) -> Result {
+    let Some(session) = session(service, call.head)? else {
+        return Ok(error(404, "Upload session not found.", Vec::new()));
+    };
+    if session.status == "final" {
+        return Ok(invalid("Upload is already final."));
+    }
+    whole(&service.live).remove(&session.id);
+    whole(&service.database).end_session(&session.id, "cancelled", None)?;
+    Ok(Answer::text(200, "").with("X-Goog-Upload-Status", "cancelled"))
+}
+
+/// Bytes, an end, or both. `None`: the connection is reset.
+pub fn body(
+    service: &Service,
+    head: &Head,
+    command: &str,
+    body: &mut BodyReader<'_>,
+    reset_within: bool,
+    reset_after: bool,
+) -> Option<Answer> {
+    match transfer(service, head, command, body, reset_within, reset_after) {
+        Ok(answer) => answer,
+        Err(e) => Some(error(500, &e.to_string(), Vec::new())),
+    }
+}
+
+fn transfer(
+    service: &Service,
+    head: &Head,
+    command: &str,
+    body: &mut BodyReader<'_>,
+    reset_within: bool,
+    reset_after: bool,
+) -> rusqlite::Result<Option<Answer>> {
+    let Some(session) = session(service, head)? else {
+        return Ok(Some(error(404, "Upload session not found.", Vec::new())));
+    };
+    if session.status != "active" {
+        whole(&service.ledger).violation(format!("body for a session that is {}", session.status));
+        let gone = json!({"error": {"code": 400, "message": "Upload has already been terminated.",
+            "status": "Bad Request"}});
+        return Ok(Some(Answer {
+            status: 400,
+            ..Answer::json(&gone)
+        }));
+    }
+    let live = live(service, &session.id);
+    let mut live = whole(&live);
+    let sends = command.split(',').any(|c| c.trim() == "upload");
+    if sends {
+        let offset = head.header("x-goog-upload-offset").parse::<u64>();
+        if offset != Ok(live.received) {
+            whole(&service.ledger).violation(format!(
+                "offset {offset:?} where {} bytes are here",
+                live.received
+            ));
+            let answer = Answer::text(409, "Offset mismatch.");
+            return Ok(Some(answer.with("X-Goog-Upload-Status", "active")));
+        }
+        let stop_at = reset_within.then(|| body.announced().unwrap_or(0) / 2);
+        if live.receive(service, body, stop_at).is_none() {
+            return Ok(None);
+        }
+    }
+    if reset_after {
+        return Ok(None);
+    }
+    if !command.contains("finalize") {
+        return Ok(Some(
+            Answer::text(200, "")
+                .with("X-Goog-Upload-Status", "active")
+                .with("X-Goog-Upload-Size-Received", live.received.to_string()),
+        ));
+    }
+    if session.length.is_some_and(|n| n != live.received) {
+        whole(&service.ledger).violation(format!(
+            "finalized with {} of {:?} announced bytes",
+            live.received, session.length
+        ));
+        let answer = invalid("The upload's size is not the announced one.");
+        return Ok(Some(answer.with("X-Goog-Upload-Status", "active")));
+    }
+    let answer = finalize(service, &session, &mut live)?;
+    let text = String::from_utf8_lossy(&answer.body).into_owned();
+    whole(&service.live).remove(&session.id);
+    Ok(Some(replay(answer.status, &text)))
+}
+
+impl Live {
+    /// `None`: broken off, by the client or by a fault.
+    fn receive(
+        &mut self,
+        service: &Service,
+        body: &mut BodyReader<'_>,
+        stop_at: Option<u64>,
+    ) -> Option<()> {
+        let mut buffer = vec![0; 64 * 1024];
+        let mut taken = 0;
+        loop {
+            let room = stop_at.map_or(buffer.len() as u64, |stop| stop - taken);
+            if room == 0 {
+                return None;
+            }
+            let room = buffer.len().min(room as usize);
+            let n = match body.read(&mut buffer[..room]) {
+                Ok(0) => return Some(()),
+                Ok(n) => n,
+                Err(_) => return None,
+            };
+            taken += n as u64;
+            self.received += n as u64;
+            self.hasher.update(&buffer[..n]);
+            let room = TEXT_BYTES_MAX - self.text.len();
+            self.text.extend_from_slice(&buffer[..n.min(room)]);
+            whole(&service.ledger).body_bytes(n as u64);
+        }
+    }
+}
+
+/// The last byte is here: a document or a file comes to be, and the answer is kept for `query`.
+fn finalize(service: &Service, session: &Session, live: &mut Live) -> Result {
+    let digest = live.hasher.clone().finalize();
+    let sha256: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+    let text = match live.text.contains(&0) {
+        true => String::new(),
+        false => String::from_utf8_lossy(&live.text).into_owned(),
+    };
+    if session.target == "files" {
+        return files::uploaded(service, session, live.received, sha256, text);
+    }
+    let fail = |answer: Answer| -> Result {
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        whole(&service.database).end_session(&session.id, "final", Some((answer.status, &body)))?;
+        Ok(answer)
+    };
+    if service.roll("count_tokens_503", |p| p.count_tokens_503) {
+        return fail(error(503, "Failed to count tokens.", Vec::new()));
+    }
+    if let Some(full) = storage_full(service, live.received)? {
+        return fail(full);
+    }
+    if live.received == 0 {
+        return fail(invalid("The file is empty."));
+    }
+    let display_name = session.request["displayName"].as_str().unwrap_or_default();
+    let id = id_from(display_name, false);
+    let document = Document {
+        name: format!("{}/documents/{id}", session.target),
+        store: session.target.clone(),
+        display_name: display_name.to_owned(),
+        metadata: metadata(&session.request),
+        mime: match session.mime.as_str() {
+            "" => "text/plain".to_owned(),
+            mime => mime.to_owned(),
+        },
+        size: live.received,
+        sha256,
+        text,
+        ..blank(service)
+    };
+    let operation = format!("{}/upload/operations/{id}", session.target);
+    let response = json!({
+        "@type": "type.googleapis.com/google.ai.generativelanguage.v1main.UploadToFileSearchStoreResponse",
+        "parent": session.target, "documentName": document.name,
+        "mimeType": document.mime, "sizeBytes": document.size.to_string()});
+    // As captured: already with its response, and without `done`.
+    let answer = json!({"name": operation, "response": response});
+    let never_done = service.roll("operation_never_done", |p| p.operation_never_done);
+    let database = whole(&service.database);
+    database.together(|| {
+        database.add_document(&document)?;
+        database.add_operation(&operation, &document, never_done, &response)?;
+        database.end_session(&session.id, "final", Some((200, &answer.to_string())))
+    })?;
+    Ok(Answer::json(&answer))
+}
+
+pub fn storage_full(service: &Service, more: u64) -> rusqlite::Result<Option<Answer>> {
+    let limit = whole(&service.dice).plan.storage_limit_bytes;
+    let Some(limit) = limit else { return Ok(None) };
+    if whole(&service.database).bytes_in_all()? + more <= limit {
+        return Ok(None);
+    }
+    whole(&service.dice).fire("storage_limit_bytes");
+    Ok(Some(answer::error(
+        429,
+        &format!("Corpus has reached the storage limit of {limit} bytes."),
+        Vec::new(),
+    )))
+}
+
+pub fn metadata(request: &Value) -> Value {
+    match &request["customMetadata"] {
+        Value::Null => json!([]),
+        entries => entries.clone(),
+    }
+}
+
+/// A document's times and luck, by the faults in force; the rest is for the caller to fill in.
+pub fn blank(service: &Service) -> Document {
+    let mut dice = whole(&service.dice);
+    let (base, jitter) = (dice.plan.operation_delay_ms, dice.plan.operation_jitter_ms);
+    let delay = dice.between(base, jitter);
+    let probability = dice.plan.operation_fail;
+    let fails = dice.roll("operation_fail", probability);
+    let now: UnixMs = now_ms();
+    Document {
+        name: String::new(),
+        store: String::new(),
+        display_name: String::new(),
+        metadata: json!([]),
+        mime: String::new(),
+        size: 0,
+        sha256: String::new(),
+        created_ms: now,
+        ready_ms: now + i64::try_from(delay).unwrap_or(i64::MAX / 2),
+        fails,
+        text: String::new(),
+    }
+}
+
+/// What a file of the Files API is called that names itself.
+pub fn chosen_file(request: &Value) -> Option<&str> {
+    request["file"]["name"].as_str().filter(|n| !n.is_empty())
+}
+
+pub fn new_file(session: &Session, size: u64, sha256: String, text: String) -> File {
+    let file = &session.request["file"];
+    let text_of = |field: &str| file[field].as_str().unwrap_or_default().to_owned();
+    File {
+        name: match chosen_file(&session.request) {
+            Some(name) if name.starts_with("files/") => name.to_owned(),
+            Some(name) => format!("files/{name}"),
+            None => format!("files/{}", token(12)),
+        },
+        display_name: text_of("displayName"),
+        mime: match (text_of("mimeType"), session.mime.as_str()) {
+            (mime, "") => mime,
+            (_, mime) => mime.to_owned(),
+        },
+        size,
+        sha256,
+        created_ms: now_ms(),
+        text,
+    }
+}

@@ -1,0 +1,239 @@
+//! Stores, their documents and operations.
+
+use serde_json::{Value, json};
+
+use super::answer::{Answer, error, forbidden, invalid, precondition};
+use super::check;
+use super::routes::{Call, Service, token, whole};
+use crate::clock::{now_ms, rfc3339};
+
+type Result = rusqlite::Result<Answer>;
+
+/// Letters, digits and dashes of a display name, and a random end.
+pub fn id_from(display_name: &str, dashes: bool) -> String {
+    let kept: String = display_name
+        .to_lowercase()
+        .chars()
+        .filter_map(|c| match c {
+            'a'..='z' | '0'..='9' => Some(c),
+            ' ' if dashes => Some('-'),
+            _ => None,
+        })
+        .take(27)
+        .collect();
+    let kept = kept.trim_matches('-');
+    match kept.is_empty() {
+        true => format!("{}-{}", token(12), token(12)),
+        false => format!("{kept}-{}", token(12)),
+    }
+}
+
+pub fn create(service: &Service, call: &Call<'_>) -> Result {
+    let request = match check::read(&call.body, check::STORE, service.loose) {
+        Ok(request) => request,
+        Err(refused) => return Ok(refused),
+    };
+    let display_name = request["displayName"].as_str().unwrap_or_default();
+    if display_name.chars().count() > 512 {
+        return Ok(invalid(
+            "* CreateFileSearchStoreRequest.file_search_store.display_name: display_name cannot be \
+             more than 512 characters long.\n",
+        ));
+    }
+    let name = format!("fileSearchStores/{}", id_from(display_name, true));
+    let database = whole(&service.database);
+    database.add_store(&name, display_name)?;
+    Ok(Answer::json(&json!({
+        "name": name, "displayName": display_name,
+        "createTime": rfc3339(now_ms()), "updateTime": rfc3339(now_ms())})))
+}
+
+fn wire(service: &Service, store: (String, String, i64)) -> rusqlite::Result<Value> {
+    let (name, display_name, created) = store;
+    let counts = whole(&service.database).counts(&name, now_ms())?;
+    let mut wire = json!({
+        "name": name, "createTime": rfc3339(created), "updateTime": rfc3339(created)});
+    if !display_name.is_empty() {
+        wire["displayName"] = json!(display_name);
+    }
+    for (field, n) in [
+        ("activeDocumentsCount", counts.0),
+        ("pendingDocumentsCount", counts.1),
+        ("failedDocumentsCount", counts.2),
+        ("sizeBytes", counts.3),
+    ] {
+        if n > 0 {
+            wire[field] = json!(n.to_string());
+        }
+    }
+    Ok(wire)
+}
+
+/// A page's size and the place where it begins, or the refusal.
+pub fn page(
+    call: &Call<'_>,
+    message: &str,
+    default: u64,
+    max: u64,
+) -> std::result::Result<(u64, i64), Answer> {
+    let size = match call.query("pageSize", "page_size") {
+        "" | "0" => Some(default),
+        text => text.parse().ok().filter(|n| (1..=max).contains(n)),
+    };
+    let size = size.ok_or_else(|| {
+        invalid(&format!(
+            "* {message}.page_size: page_size must be between 1 and {max}.\n"
+        ))
+    })?;
+    let after = match call.query("pageToken", "page_token") {
+        "" => Some(0),
+        text => text.strip_prefix("after-").and_then(|n| n.parse().ok()),
+    };
+    let after = after
+        .ok_or_else(|| invalid(&format!("* {message}.page_token: page_token is invalid.\n")))?;
+    Ok((size, after))
+}
+
+pub fn list(service: &Service, call: &Call<'_>) -> Result {
+    let (size, skip) = match page(call, "ListFileSearchStoresRequest", 10, 20) {
+        Ok(page) => page,
+        Err(refused) => return Ok(refused),
+    };
+    let mut stores = whole(&service.database).stores(skip.unsigned_abs(), size + 1)?;
+    let more = stores.len() as u64 > size;
+    stores.truncate(size as usize);
+    let mut out = json!({});
+    if !stores.is_empty() {
+        let stores = stores.into_iter().map(|s| wire(service, s));
+        out["fileSearchStores"] = Value::Array(stores.collect::<rusqlite::Result<_>>()?);
+    }
+    if more {
+        out["nextPageToken"] = json!(format!("after-{}", skip + size as i64));
+    }
+    Ok(Answer::json(&out))
+}
+
+/// 403 for what is not there, 400 for what cannot be.
+pub fn no_store(name: &str) -> Answer {
+    let id = name.strip_prefix("fileSearchStores/").unwrap_or(name);
+    let legal = !id.is_empty()
+        && id
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
+    match legal && !id.starts_with('-') {
+        true => forbidden(
+            "You do not have permission to access the FileSearchStore or it may not exist.",
+        ),
+        false => invalid("Invalid FileSearchStore name."),
+    }
+}
+
+pub fn get(service: &Service, call: &Call<'_>) -> Result {
+    let store = whole(&service.database).store(call.path)?;
+    match store {
+        Some(store) => Ok(Answer::json(&wire(service, store)?)),
+        None => Ok(no_store(call.path)),
+    }
+}
+
+pub fn delete(service: &Service, call: &Call<'_>) -> Result {
+    let database = whole(&service.database);
+    if database.store(call.path)?.is_none() {
+        return Ok(no_store(call.path));
+    }
+    let counts = database.counts(call.path, now_ms())?;
+    if counts.0 + counts.1 + counts.2 > 0 && !call.force() {
+        return Ok(precondition("Cannot delete non-empty FileSearchStore."));
+    }
+    database.delete_store(call.path)?;
+    Ok(Answer::json(&json!({})))
+}
+
+pub fn list_documents(service: &Service, call: &Call<'_>) -> Result {
+    let store = call.path.trim_end_matches("/documents");
+    let (size, after) = match page(call, "ListDocumentsRequest", 10, 20) {
+        Ok(page) => page,
+        Err(refused) => return Ok(refused),
+    };
+    if after > 0 && service.roll("list_error_page2", |p| p.list_error_page2) {
+        return Ok(error(
+            503,
+            "The service is currently unavailable.",
+            Vec::new(),
+        ));
+    }
+    let lag = whole(&service.dice).plan.list_lag_ms;
+    let database = whole(&service.database);
+    if database.store(store)?.is_none() {
+        return Ok(no_store(store));
+    }
+    let now = now_ms();
+    let visible = now - i64::try_from(lag).unwrap_or(i64::MAX);
+    let mut documents = database.documents(store, after, visible, size + 1)?;
+    let more = documents.len() as u64 > size;
+    documents.truncate(size as usize);
+    let mut out = json!({});
+    if more {
+        let last = documents.last().map_or(after, |(number, _)| *number);
+        out["nextPageToken"] = json!(format!("after-{last}"));
+    }
+    if !documents.is_empty() {
+        out["documents"] = documents.iter().map(|(_, d)| d.wire(now)).collect();
+    }
+    Ok(Answer::json(&out))
+}
+
+fn no_document() -> Answer {
+    error(404, "Documents does not exist.", Vec::new())
+}
+
+pub fn get_document(service: &Service, call: &Call<'_>) -> Result {
+    let document = whole(&service.database).document(call.path)?;
+    Ok(document.map_or_else(no_document, |d| Answer::json(&d.wire(now_ms()))))
+}
+
+pub fn delete_document(service: &Service, call: &Call<'_>) -> Result {
+    let database = whole(&service.database);
+    if database.document(call.path)?.is_none() {
+        return Ok(no_document());
+    }
+    if !call.force() {
+        return Ok(precondition("Cannot delete non-empty Document."));
+    }
+    database.delete_document(call.path)?;
+    Ok(Answer::json(&json!({})))
+}
+
+pub fn operation(service: &Service, call: &Call<'_>) -> Result {
+    if service.roll("poll_name_only", |p| p.poll_name_only) {
+        return Ok(Answer::json(&json!({"name": call.path})));
+    }
+    let Some(operation) = whole(&service.database).operation(call.path)? else {
+        return Ok(error(404, "Operation does not exist.", Vec::new()));
+    };
+    if operation.never_done {
+        whole(&service.dice).fire("operation_never_done");
+    }
+    let running = now_ms() < operation.ready_ms || operation.never_done;
+    Ok(Answer::json(&match (running, operation.fails) {
+        (true, _) => json!({"name": call.path}),
+        (false, true) => json!({"name": call.path, "done": true, "error": {
+            "code": 3, "message": "The document could not be processed.", "details": []}}),
+        (false, false) => {
+            json!({"name": call.path, "done": true, "response": operation.response})
+        }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_derived_as_observed() {
+        assert!(id_from("Team Handbook", true).starts_with("team-handbook-"));
+        assert!(id_from("A Survey.txt", false).starts_with("asurveytxt-"));
+        assert!(id_from(&"x".repeat(500), false).len() <= 40);
+        assert_eq!(id_from("…", true).len(), 25);
+    }
+}
