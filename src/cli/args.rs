@@ -62,7 +62,7 @@ pub enum Command {
     Status(Status),
     /// Run a local File Search service for trying and testing
     #[cfg(feature = "emulator")]
-    Emulator(super::emulator::EmulatorArgs),
+    Emulator(Box<super::emulator::EmulatorArgs>),
 }
 
 #[derive(Debug, Args)]

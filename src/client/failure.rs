@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::error::{Error, Kind, one_line};
 
@@ -199,14 +200,8 @@ pub struct Refusal<'a> {
     pub about: About,
 }
 
-#[derive(Debug, Default, Deserialize)]
-struct Envelope {
-    #[serde(default)]
-    error: Status,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+/// Google's error envelope, as far as it can be read.
+#[derive(Debug, Default)]
 struct Status {
     status: String,
     message: String,
@@ -254,13 +249,24 @@ pub fn classify(answer: Refusal<'_>) -> Failure {
     }
 }
 
-/// Now and then the envelope comes in an array of one.
+/// Now and then the envelope comes in an array of one. A detail of another shape is passed over.
 fn envelope(body: &[u8]) -> Option<Status> {
-    if let Ok(envelope) = serde_json::from_slice::<Envelope>(body) {
-        return Some(envelope.error);
+    let mut body: Value = serde_json::from_slice(body).ok()?;
+    if let Value::Array(array) = body {
+        body = array.into_iter().next()?;
     }
-    let mut array: Vec<Envelope> = serde_json::from_slice(body).ok()?;
-    Some(array.pop()?.error)
+    let error = body.get("error")?;
+    let text = |key| error.get(key).and_then(Value::as_str).unwrap_or_default();
+    let details = error.get("details").and_then(Value::as_array);
+    Some(Status {
+        status: text("status").to_owned(),
+        message: text("message").to_owned(),
+        details: details
+            .into_iter()
+            .flatten()
+            .map(|detail| Detail::deserialize(detail).unwrap_or_default())
+            .collect(),
+    })
 }
 
 fn kind(code: u16, about: About, words: &str, status: &Status) -> FailureKind {

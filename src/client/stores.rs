@@ -27,9 +27,8 @@ struct WireStore {
     display_name: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-#[derive(Default)]
 struct WireList {
     file_search_stores: Vec<WireStore>,
     next_page_token: String,

@@ -183,11 +183,11 @@ impl Dice {
 
     /// Counts a request against the quotas.
     pub fn count(&mut self, is_write: bool, at: Duration) -> Result<(), Limited> {
-        if let Some(day) = self.plan.quota_per_day {
-            if self.today >= day {
-                self.fire("quota_per_day");
-                return Err(Limited::Day(day));
-            }
+        if let Some(day) = self.plan.quota_per_day
+            && self.today >= day
+        {
+            self.fire("quota_per_day");
+            return Err(Limited::Day(day));
         }
         let shape = self.plan.quota_shape;
         let (class, class_limit, name) = match is_write {
@@ -203,15 +203,15 @@ impl Dice {
             ),
         };
         let mut limited = None;
-        if let Some(limit) = class_limit {
-            if let Err(wait) = class.take(shape, limit, at) {
-                limited = Some((name, limit, wait));
-            }
+        if let Some(limit) = class_limit
+            && let Err(wait) = class.take(shape, limit, at)
+        {
+            limited = Some((name, limit, wait));
         }
-        if let (None, Some(limit)) = (&limited, self.plan.quota_per_min) {
-            if let Err(wait) = self.all.take(shape, limit, at) {
-                limited = Some(("quota_per_min", limit, wait));
-            }
+        if let (None, Some(limit)) = (&limited, self.plan.quota_per_min)
+            && let Err(wait) = self.all.take(shape, limit, at)
+        {
+            limited = Some(("quota_per_min", limit, wait));
         }
         let Some((name, limit, wait)) = limited else {
             self.today += 1;

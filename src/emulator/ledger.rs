@@ -66,10 +66,10 @@ impl Ledger {
     }
 
     pub fn body(&mut self, number: u64, bytes: &[u8]) {
-        if bytes.len() <= BODY_BYTES_MAX {
-            if let Some(request) = self.recorded(number) {
-                request["body"] = serde_json::from_slice(bytes).unwrap_or(Value::Null);
-            }
+        if bytes.len() <= BODY_BYTES_MAX
+            && let Some(request) = self.recorded(number)
+        {
+            request["body"] = serde_json::from_slice(bytes).unwrap_or(Value::Null);
         }
     }
 

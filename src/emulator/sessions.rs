@@ -40,7 +40,7 @@ pub struct Live {
 pub fn start(service: &Service, call: &Call<'_>) -> Result {
     let header = |name: &str| call.head.header(name);
     if header("x-goog-upload-protocol") != "resumable"
-        || header("x-goog-upload-command").to_ascii_lowercase() != "start"
+        || !header("x-goog-upload-command").eq_ignore_ascii_case("start")
     {
         return Ok(invalid(
             "Only the resumable upload protocol is served here: X-Goog-Upload-Protocol: resumable, \
@@ -52,19 +52,19 @@ pub fn start(service: &Service, call: &Call<'_>) -> Result {
         Some(store) => (store, check::UPLOAD, DOCUMENT_BYTES_MAX),
         None => ("files", check::CREATE_FILE, FILE_BYTES_MAX),
     };
-    if let Some(store) = store {
-        if whole(&service.database).store(store)?.is_none() {
-            return Ok(no_store(store));
-        }
+    if let Some(store) = store
+        && whole(&service.database).store(store)?.is_none()
+    {
+        return Ok(no_store(store));
     }
     let request = match check::read(&call.body, shape, service.loose) {
         Ok(request) => request,
         Err(refused) => return Ok(refused),
     };
-    if store.is_some() {
-        if let Err(refused) = check::document("UploadToFileSearchStoreRequest", &request) {
-            return Ok(refused);
-        }
+    if store.is_some()
+        && let Err(refused) = check::document("UploadToFileSearchStoreRequest", &request)
+    {
+        return Ok(refused);
     }
     let length: Option<u64> = header("x-goog-upload-header-content-length").parse().ok();
     if length.is_some_and(|n| n > size_max) {

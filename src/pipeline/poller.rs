@@ -92,17 +92,17 @@ impl Poller<'_> {
     /// The document is deleted first: should it heal later, there must not be two.
     fn end(&self, poll: Poll, subject: &Subject, cause: Cause, again: bool) {
         let polls = &self.outcomes.polls;
-        if let Some(document) = &poll.document {
-            if let Err(failure) = self.client.delete_document(document) {
-                match outcome::fatal(&failure, self.store) {
-                    Some(error) => {
-                        polls.settled(poll.looks, None);
-                        (self.fatal)(error);
-                    }
-                    None => polls.again(poll, Instant::now(), until(&failure)),
+        if let Some(document) = &poll.document
+            && let Err(failure) = self.client.delete_document(document)
+        {
+            match outcome::fatal(&failure, self.store) {
+                Some(error) => {
+                    polls.settled(poll.looks, None);
+                    (self.fatal)(error);
                 }
-                return;
+                None => polls.again(poll, Instant::now(), until(&failure)),
             }
+            return;
         }
         if again {
             self.outcomes.attempt_failed(subject, cause);

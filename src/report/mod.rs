@@ -157,10 +157,10 @@ impl Printer {
     }
 
     fn print(&mut self, event: &Event) {
-        if self.style.json {
-            if let Some(line) = ndjson::line(event, crate::clock::now_ms()) {
-                self.stdout(&line);
-            }
+        if self.style.json
+            && let Some(line) = ndjson::line(event, crate::clock::now_ms())
+        {
+            self.stdout(&line);
         }
         match event {
             Event::Notice(text) => self.stderr(&format!("objlib: {}", one_line(text))),

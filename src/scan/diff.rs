@@ -219,10 +219,10 @@ impl Diff<'_> {
 
     fn skip(&mut self, skip: Skip) -> Result<(), Error> {
         self.found.skipped += 1;
-        if skip.reason.keeps_what_is_known() {
-            if let Some(file) = self.known.file(&skip.path)? {
-                self.seen.set(file.id);
-            }
+        if skip.reason.keeps_what_is_known()
+            && let Some(file) = self.known.file(&skip.path)?
+        {
+            self.seen.set(file.id);
         }
         self.record.skip(skip)
     }

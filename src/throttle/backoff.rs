@@ -8,7 +8,7 @@ use std::time::Duration;
 const BASE: Duration = Duration::from_millis(500);
 const CAP: Duration = Duration::from_secs(30);
 /// The service has been seen to ask for 2^63 seconds (fact sheet 8).
-pub const ASKED_MAX: Duration = Duration::from_secs(120);
+pub const ASKED_MAX: Duration = Duration::from_secs(60);
 
 /// The delay that the service asked for, as far as it is honoured.
 pub fn honoured(asked: Option<Duration>) -> Duration {

@@ -21,6 +21,8 @@ const STOP_CHECK: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Pass {
     class: Class,
+    /// It took a token, so it counts in what the service accepted.
+    metered: bool,
     sent_at: Instant,
     probe: bool,
 }
@@ -145,9 +147,10 @@ impl Gate {
         loop {
             let now = Instant::now();
             if start <= now {
-                // The token is ours; a pause may have begun meanwhile.
+                // A pause that began meanwhile made the token void: what waited through it must not
+                // start all at once.
                 match inner.limiter.paused_until(class) {
-                    Some(until) if until > now => start = until,
+                    Some(until) if until > now => start = inner.limiter.reserve(class, now),
                     _ => break,
                 }
                 continue;
@@ -163,7 +166,7 @@ impl Gate {
         if self.shutdown.is_over() {
             return Err(Refused::Stopping);
         }
-        Self::admitted(&mut inner, class)
+        Self::admitted(&mut inner, class, true)
     }
 
     /// The same without a token: the body of an upload, whose session has paid already.
@@ -187,14 +190,15 @@ impl Gate {
         if !outage {
             return Ok(Pass {
                 class: Class::Write,
+                metered: false,
                 sent_at: now,
                 probe: false,
             });
         }
-        Self::admitted(&mut inner, Class::Write)
+        Self::admitted(&mut inner, Class::Write, false)
     }
 
-    fn admitted(inner: &mut Inner, class: Class) -> Result<Pass, Refused> {
+    fn admitted(inner: &mut Inner, class: Class, metered: bool) -> Result<Pass, Refused> {
         let now = Instant::now();
         let probe = match inner.breaker.admit(class, now) {
             Admission::Free => false,
@@ -203,6 +207,7 @@ impl Gate {
         };
         Ok(Pass {
             class,
+            metered,
             sent_at: now,
             probe,
         })
@@ -215,7 +220,9 @@ impl Gate {
         let mut grown = false;
         let outcome = match verdict {
             Verdict::Answered => {
-                inner.limiter.accepted(pass.class, now);
+                if pass.metered {
+                    inner.limiter.accepted(pass.class, now);
+                }
                 grown = inner.ramp.succeeded();
                 Outcome::Good
             }

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use super::backoff;
 use super::{Class, Peaks, Rpm};
 
-const MINUTE: Duration = Duration::from_secs(60);
-/// Tokens that a pause saves up: enough that two threads do not wait for each other.
-const BURST: f64 = 2.0;
+/// Tokens that an idle moment saves up, in time and in number: late threads catch up, and a minute
+/// never gets more than its ceiling.
+const SAVED: Duration = Duration::from_millis(300);
+const SAVED_TOKENS: f64 = 4.0;
 /// `auto` begins with one request a second and doubles while that is used and nothing is refused.
 const START_PER_MINUTE: f64 = 60.0;
 const DOUBLE_EVERY: Duration = Duration::from_secs(15);
@@ -23,6 +24,8 @@ const FAST_UNTIL: f64 = 0.95;
 const FAST_PER_SECOND: f64 = 0.01;
 const CREEP_UNTIL: f64 = 1.05;
 const CREEP_PER_SECOND: f64 = 0.0005;
+/// The share is recomputed from the rate: it may come back a rounding below the mark that it reached.
+const SHARE_EPSILON: f64 = 1e-9;
 /// Beyond, the quota has grown: so many times as much a minute.
 const GROWTH_PER_MINUTE: f64 = 2.0;
 /// A new measurement is believed down to this share of the last: a pause before it may have starved
@@ -31,6 +34,10 @@ const PEAK_KEEPS: f64 = 0.5;
 const PER_MINUTE_MIN: f64 = 1.0;
 /// A 429 without a delay.
 const PAUSE_DEFAULT: Duration = Duration::from_secs(2);
+/// A 429 so soon after a pause says that the window behind it is still full: the pauses double, up to
+/// the longest.
+const SOON: Duration = Duration::from_secs(10);
+const PAUSE_LONGEST: Duration = Duration::from_secs(16);
 /// An explicit ceiling is paced just below itself: a window may begin at any of our requests.
 const CEILING_SHARE: f64 = 0.99;
 
@@ -45,7 +52,7 @@ impl Bucket {
     /// When a request may start that is ready at `now`, at this rate.
     fn reserve(&mut self, now: Instant, per_minute: f64) -> Instant {
         let interval = Duration::from_secs_f64(60.0 / per_minute);
-        let saved = interval.mul_f64(BURST - 1.0);
+        let saved = interval.mul_f64(SAVED_TOKENS).min(SAVED);
         let earliest = now.checked_sub(saved).unwrap_or(now);
         let start = self.free.map_or(earliest, |free| free.max(earliest));
         self.free = Some(start + interval);
@@ -109,6 +116,8 @@ struct Rate {
     bucket: Bucket,
     accepted: Accepted,
     paused_until: Option<Instant>,
+    /// How many events in a row came soon after a pause.
+    repeated: u32,
     /// 429s of requests sent before belong to an event that was acted upon.
     cut_at: Option<Instant>,
     moved_at: Instant,
@@ -138,6 +147,7 @@ impl Rate {
             bucket: Bucket { free: None },
             accepted: Accepted::new(now),
             paused_until: None,
+            repeated: 0,
             cut_at: None,
             moved_at: now,
             used: false,
@@ -185,9 +195,9 @@ impl Rate {
 
     fn climb(&mut self, peak: f64, seconds: f64) {
         let share = self.per_minute / peak;
-        let next = if share < FAST_UNTIL {
+        let next = if share < FAST_UNTIL - SHARE_EPSILON {
             (share + FAST_PER_SECOND * seconds).min(FAST_UNTIL)
-        } else if share < CREEP_UNTIL {
+        } else if share < CREEP_UNTIL - SHARE_EPSILON {
             (share + CREEP_PER_SECOND * seconds).min(CREEP_UNTIL)
         } else {
             share * GROWTH_PER_MINUTE.powf(seconds / 60.0)
@@ -203,15 +213,25 @@ impl Rate {
 
     /// A rate 429. Says whether it is a new event.
     fn limited(&mut self, sent_at: Instant, asked: Option<Duration>, now: Instant) -> bool {
-        let pause = match asked {
+        let asked = match asked {
             Some(_) => backoff::honoured(asked),
             None => PAUSE_DEFAULT,
         };
-        let until = now + pause;
-        self.paused_until = Some(self.paused_until.map_or(until, |t| t.max(until)));
+        let pause_ended = self.paused_until;
         if self.cut_at.is_some_and(|cut| sent_at <= cut) {
+            self.paused_until = pause_ended.max(Some(now + asked));
             return false;
         }
+        self.repeated = match pause_ended {
+            Some(end) if now < end + SOON => self.repeated + 1,
+            _ => 0,
+        };
+        let pause = match self.repeated {
+            0 => asked,
+            n => asked.max(Duration::from_secs(1 << n.min(8)).min(PAUSE_LONGEST)),
+        };
+        let until = now + pause;
+        self.paused_until = pause_ended.max(Some(until));
         let measured = self.accepted.in_last_minute(now);
         let peak = match self.phase {
             Phase::Searching { .. } => measured,
@@ -220,7 +240,8 @@ impl Rate {
         let peak = peak.max(PER_MINUTE_MIN);
         self.phase = Phase::Found { peak };
         self.set(peak * AFTER_LIMIT);
-        self.bucket.free = None;
+        // Paced from the end of the pause on: those who waited do not start together.
+        self.bucket.free = Some(until);
         self.moved_at = until;
         self.cut_at = Some(now);
         true
@@ -315,13 +336,15 @@ mod tests {
     use proptest::prelude::*;
     use std::num::NonZeroU32;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
     fn ceiling(n: u32) -> Limiter {
         let rpm = Rpm::Ceiling(NonZeroU32::new(n).unwrap());
         Limiter::new(rpm, Peaks::default(), Instant::now())
     }
 
     proptest! {
-        /// In no window do more requests start than rate × time + burst, whenever they come.
+        /// In no minute do more requests start than the ceiling says, whenever they come.
         #[test]
         fn a_ceiling_is_never_passed(
             rpm in 5u32..3000, gaps_ms in proptest::collection::vec(0u64..3000, 10..200)
@@ -337,7 +360,7 @@ mod tests {
             starts.sort();
             for (i, first) in starts.iter().enumerate() {
                 let within = starts[i..].iter().filter(|s| **s - *first < MINUTE).count();
-                prop_assert!(within as f64 <= f64::from(rpm) * CEILING_SHARE + BURST + 1.0);
+                prop_assert!(within <= rpm as usize, "{within} of {rpm}");
             }
         }
 

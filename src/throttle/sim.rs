@@ -129,11 +129,12 @@ fn simulate(rpm: Rpm, mut service: Service, minutes: u64, change: f64, seed: u64
             queue.push(Reverse((start, client, true)));
             continue;
         }
-        if let Some(until) = limiter.paused_until(Class::Write) {
-            if until > now {
-                queue.push(Reverse((until - origin, client, true)));
-                continue;
-            }
+        if let Some(until) = limiter.paused_until(Class::Write)
+            && until > now
+        {
+            let start = limiter.reserve(Class::Write, now) - origin;
+            queue.push(Reverse((start, client, true)));
+            continue;
         }
         if let Admission::Refused { until } = breaker.admit(Class::Write, now) {
             queue.push(Reverse((until - origin, client, false)));
@@ -217,15 +218,16 @@ fn a_hidden_quota_is_found_and_mostly_used() {
 #[test]
 fn a_service_that_gives_no_delay_or_an_absurd_one_is_survived() {
     for shape in SHAPES {
-        for delay in [Delay::Absent, Delay::Absurd] {
+        // An absurd delay costs the longest honoured one at every event.
+        for (delay, least) in [(Delay::Absent, 0.90), (Delay::Absurd, 0.65)] {
             let service = Service::new(shape, 300.0, delay);
             let seen = simulate(Rpm::Auto, service, 30, 1.0, 3);
             println!(
                 "{shape:?} {delay:?}: {:.3}, {:.4}",
                 seen.share, seen.limited
             );
-            assert!(seen.share >= 0.70, "{shape:?} {delay:?}: {}", seen.share);
-            assert!(seen.limited < 0.05, "{shape:?} {delay:?}: {}", seen.limited);
+            assert!(seen.share >= least, "{shape:?} {delay:?}: {}", seen.share);
+            assert!(seen.limited < 0.02, "{shape:?} {delay:?}: {}", seen.limited);
         }
     }
 }

@@ -1,3 +1,5 @@
+use std::process::Stdio;
+
 use serde_json::json;
 
 use crate::run::{Place, RunToEnd, Service};
@@ -126,13 +128,24 @@ fn a_refused_key_ends_the_run_after_one_request() {
 fn a_session_that_expired_is_settled_by_a_listing() {
     let place = Place::new();
     place.files(6);
-    let service = Service::start(&place, &["--seed", "3"]);
-    // The body gets through, its answer is lost, and the session is gone when it is asked.
-    service.set_faults(json!({"lose_final_answer": 1.0, "session_expiry_ms": 1}));
-    let seen = place.upload(&service, &["--rpm", "0"]).seen();
-    assert!(matches!(seen.exit, Some(0 | 4)), "{}", seen.stderr);
-    service.set_faults(json!({"lose_final_answer": 0.0, "session_expiry_ms": null}));
+    // The answer is lost, and before the session can be asked the client dies.
+    let service = Service::start(&place, &["--lose-final-answer", "1", "--latency-ms", "300"]);
+    let mut run = place
+        .upload(&service, &["--rpm", "0"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    while service.fired("lose_final_answer") == 0 {
+        assert!(run.try_wait().unwrap().is_none(), "ended too early");
+        std::thread::yield_now();
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    // Now the service knows nothing of any session.
+    service.set_faults(json!({"lose_final_answer": 0.0, "latency_ms": 0, "session_expiry_ms": 1}));
+    let asked = place.upload(&service, &["--rpm", "0", "--limit", "1"]).seen();
+    assert!(asked.summary()["adopted"].as_u64().unwrap() > 0);
+    service.set_faults(json!({"session_expiry_ms": null}));
     until_done(&place, &service, &["--rpm", "0"]);
     service.ledger().is_exactly(&place.docs());
-    assert!(service.fired("lose_final_answer") > 0);
 }

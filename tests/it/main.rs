@@ -1,5 +1,7 @@
 //! The real binary against the embedded service, as its own process, over real HTTP.
 
+#![allow(clippy::unwrap_used)]
+
 /// The builder: a folder, a service, a command, what was seen.
 mod run;
 

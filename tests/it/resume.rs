@@ -1,5 +1,4 @@
 use std::process::Stdio;
-use std::time::Duration;
 
 use crate::run::{Place, RunToEnd, Service};
 
@@ -80,5 +79,4 @@ fn a_stopped_service_costs_nothing_but_time() {
     let service = Service::start(&place, &[]);
     place.upload(&service, &[]).seen().exit(0);
     service.ledger().is_exactly(&place.docs());
-    let _ = Duration::ZERO;
 }
