@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::transport::DefaultConnector;
 
 use super::endpoint::Endpoint;
+use super::resolver::CachingResolver;
 use crate::error::{Error, Kind};
 use crate::names::ApiKey;
 use crate::throttle::gate::Gate;
@@ -85,7 +87,11 @@ impl Client {
             config = config.proxy(None);
         }
         Ok(Client {
-            agent: config.build().new_agent(),
+            agent: ureq::Agent::with_parts(
+                config.build(),
+                DefaultConnector::default(),
+                CachingResolver::default(),
+            ),
             endpoint: settings.endpoint,
             key: settings.key,
             gate,

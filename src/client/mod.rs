@@ -8,6 +8,8 @@ pub mod endpoint;
 
 pub mod agent;
 
+mod resolver;
+
 pub mod send;
 
 pub mod failure;

@@ -79,7 +79,9 @@ impl Outcomes {
                         document,
                         started: subject.started,
                         submitted: Instant::now(),
-                        looks: 0,
+                        running: 0,
+                        unanswered: 0,
+                        at_document: false,
                         failed_since: None,
                     });
                 }

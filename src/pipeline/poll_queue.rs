@@ -31,7 +31,12 @@ pub struct Poll {
     /// When the file's turn began, in this run.
     pub started: Instant,
     pub submitted: Instant,
-    pub looks: u32,
+    /// Looks that the service answered with "still running".
+    pub running: u32,
+    /// Looks in a row that had no answer.
+    pub unanswered: u32,
+    /// The last look was at the document, not at the operation.
+    pub at_document: bool,
     /// When the document was first seen as failed.
     pub failed_since: Option<Instant>,
 }
@@ -51,6 +56,7 @@ const STEP_MIN: f64 = 0.1;
 /// Nothing is known before the first operation of a run has ended.
 const TYPICAL_START: Duration = Duration::from_millis(500);
 const TYPICAL_MIN: Duration = Duration::from_millis(2);
+const TYPICAL_MAX: Duration = Duration::from_secs(120);
 /// The original polled every 5 s; a slow operation is looked at no less often than every 30 s.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(30);
 
@@ -66,29 +72,28 @@ impl Schedule {
         submitted + self.typical
     }
 
-    /// After `looks` looks without news: a quarter of the typical time, then doubling.
-    pub fn next_look(&self, looks: u32, now: Instant) -> Instant {
+    /// Still running at so many looks: a quarter of the typical time, then doubling.
+    pub fn next_look(&self, running: u32, now: Instant) -> Instant {
         let base = (self.typical / 4).max(TYPICAL_MIN);
-        let factor = 1u32 << looks.saturating_sub(1).min(16);
+        let factor = 1u32 << running.saturating_sub(1).min(16);
         now + base.saturating_mul(factor).min(LOOK_EVERY_MAX)
     }
 
-    /// An operation was found finished at its `looks`-th look, `took` after it was submitted.
+    /// An operation was found finished `took` after it was submitted, having been seen running before
+    /// or not. Looks without an answer teach nothing: they would make an outage look like slowness.
     /// (Stochastic approximation of a quantile: up by the share of hits wanted, down by the rest.)
-    pub fn learn(&mut self, looks: u32, took: Duration) {
-        let factor = if looks <= 1 {
-            1.0 - self.step * (1.0 - FIRST_LOOK_HITS)
-        } else {
-            1.0 + self.step * FIRST_LOOK_HITS
+    pub fn learn(&mut self, seen_running: bool, took: Duration) {
+        let factor = match seen_running {
+            false => 1.0 - self.step * (1.0 - FIRST_LOOK_HITS),
+            true => 1.0 + self.step * FIRST_LOOK_HITS,
         };
         let moved = self.typical.mul_f64(factor);
         // The first long operations teach at once what a hundred small steps would.
-        let moved = if looks > 1 && self.step > STEP_MIN {
-            moved.max(took)
-        } else {
-            moved
+        let moved = match seen_running && self.step > STEP_MIN {
+            true => moved.max(took),
+            false => moved,
         };
-        self.typical = moved.max(TYPICAL_MIN);
+        self.typical = moved.clamp(TYPICAL_MIN, TYPICAL_MAX);
         self.step = (self.step * 0.95).max(STEP_MIN);
     }
 }
@@ -152,11 +157,19 @@ impl PollQueue {
         self.insert(inner, due, poll);
     }
 
-    /// Back for another look, not before `not_before`.
-    pub fn again(&self, poll: Poll, now: Instant, not_before: Option<Instant>) {
+    /// It is still running: back for another look.
+    pub fn still_running(&self, mut poll: Poll, now: Instant) {
+        poll.running += 1;
+        poll.unanswered = 0;
         let inner = self.lock();
-        let due = inner.schedule.next_look(poll.looks, now);
-        self.insert(inner, not_before.map_or(due, |t| t.max(due)), poll);
+        let due = inner.schedule.next_look(poll.running, now);
+        self.insert(inner, due, poll);
+    }
+
+    /// The look had no answer: back for the next try, after a backoff.
+    pub fn unanswered(&self, mut poll: Poll, due: Instant) {
+        poll.unanswered += 1;
+        self.insert(self.lock(), due, poll);
     }
 
     /// The next poll that is due; `None` once the queue is closed or the run stops.
@@ -178,13 +191,16 @@ impl PollQueue {
         }
     }
 
-    /// The outcome is known (and, where `took` is given, so is how long the operation took).
-    pub fn settled(&self, looks: u32, took: Option<Duration>) {
+    /// The operation ended well, `took` after it was submitted.
+    pub fn finished(&self, seen_running: bool, took: Duration) {
+        self.lock().schedule.learn(seen_running, took);
+        self.settled();
+    }
+
+    /// It is out of this queue's hands.
+    pub fn settled(&self) {
         let mut inner = self.lock();
         inner.unsettled = inner.unsettled.saturating_sub(1);
-        if let Some(took) = took {
-            inner.schedule.learn(looks, took);
-        }
         self.changed.notify_all();
     }
 
@@ -262,7 +278,7 @@ mod tests {
                 at = schedule.next_look(looks, at);
                 looks += 1;
             }
-            schedule.learn(looks, at - start);
+            schedule.learn(looks > 1, at - start);
             looks_total += looks;
             late += (at - start).as_secs_f64() / took.as_secs_f64();
         }
@@ -298,8 +314,8 @@ mod tests {
         let now = Instant::now();
         let schedule = Schedule::new();
         let mut before = Duration::ZERO;
-        for looks in 1..40 {
-            let wait = schedule.next_look(looks, now) - now;
+        for running in 1..40 {
+            let wait = schedule.next_look(running, now) - now;
             assert!(wait >= before && wait <= LOOK_EVERY_MAX);
             before = wait;
         }
@@ -316,7 +332,9 @@ mod tests {
             document: None,
             started: submitted,
             submitted,
-            looks: 0,
+            running: 0,
+            unanswered: 0,
+            at_document: false,
             failed_since: None,
         }
     }
@@ -331,7 +349,7 @@ mod tests {
         let first = queue.next(&shutdown).unwrap();
         assert_eq!(first.upload, UploadId(2));
         assert_eq!(queue.unsettled(), 2);
-        queue.settled(1, None);
+        queue.settled();
         assert_eq!(queue.unsettled(), 1);
     }
 

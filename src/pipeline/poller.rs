@@ -12,6 +12,7 @@ use crate::client::{Client, Document, DocumentState, Failure, FailureKind, Opera
 use crate::error::Error;
 use crate::names::DocumentName;
 use crate::state::{Cause, Charge};
+use crate::throttle::backoff;
 
 /// Without news for so long, the document itself is looked at: some operations never say `done`
 /// (fact sheet 10). Small files end in 5 to 11 s.
@@ -21,11 +22,13 @@ const FAILED_GRACE: Duration = Duration::from_secs(120);
 /// An upload without news for so long is left to the next run.
 const NEWS_WITHIN: Duration = Duration::from_secs(30 * 60);
 
+/// A poller that the breaker refuses rests so long, lest it turn the whole queue over.
+const REFUSED_PAUSE: Duration = Duration::from_millis(200);
+
 /// What one look told.
 enum News {
-    None {
-        not_before: Option<Instant>,
-    },
+    Running,
+    NoAnswer(Failure),
     Active(DocumentName),
     /// For good, with the service's words.
     Failed(Cause),
@@ -50,7 +53,6 @@ impl Poller<'_> {
     pub fn run(self) {
         let _guard = StopOnPanic(self.shutdown);
         while let Some(mut poll) = self.outcomes.polls.next(self.shutdown) {
-            poll.looks += 1;
             let news = self.look(&mut poll);
             self.act(poll, news);
         }
@@ -62,11 +64,12 @@ impl Poller<'_> {
         let now = Instant::now();
         let took = now.saturating_duration_since(poll.submitted);
         match news {
-            News::None { .. } if took > NEWS_WITHIN => polls.settled(poll.looks, None),
-            News::None { not_before } => polls.again(poll, now, not_before),
+            News::Running | News::NoAnswer(_) if took > NEWS_WITHIN => polls.settled(),
+            News::Running => polls.still_running(poll, now),
+            News::NoAnswer(failure) => self.unanswered(poll, &failure),
             News::Active(document) => {
                 self.outcomes.indexed(&subject, document);
-                polls.settled(poll.looks, Some(took));
+                polls.finished(poll.running > 0, took);
             }
             News::Failed(cause) => self.end(poll, &subject, cause, false),
             News::Broken(cause) => self.end(poll, &subject, cause, true),
@@ -79,11 +82,11 @@ impl Poller<'_> {
                 };
                 self.outcomes
                     .left_in_doubt(&subject, Charge::Nothing, cause);
-                polls.settled(poll.looks, None);
+                polls.settled();
             }
-            News::Stopped => polls.settled(poll.looks, None),
+            News::Stopped => polls.settled(),
             News::Fatal(error) => {
-                polls.settled(poll.looks, None);
+                polls.settled();
                 (self.fatal)(error);
             }
         }
@@ -97,10 +100,10 @@ impl Poller<'_> {
         {
             match outcome::fatal(&failure, self.store) {
                 Some(error) => {
-                    polls.settled(poll.looks, None);
+                    polls.settled();
                     (self.fatal)(error);
                 }
-                None => polls.again(poll, Instant::now(), until(&failure)),
+                None => self.unanswered(poll, &failure),
             }
             return;
         }
@@ -109,41 +112,35 @@ impl Poller<'_> {
         } else {
             self.outcomes.rejected(subject, cause, None);
         }
-        polls.settled(poll.looks, None);
+        polls.settled();
     }
 
     fn look(&self, poll: &mut Poll) -> News {
-        let silent_for = poll.submitted.elapsed();
+        // Every other look, once the operation has been silent for long.
+        poll.at_document = poll.submitted.elapsed() >= LOOK_AT_DOCUMENT_AFTER && !poll.at_document;
         match &poll.operation {
-            // Every other look, once the operation has been silent for long.
-            Some(operation) if silent_for < LOOK_AT_DOCUMENT_AFTER || poll.looks % 2 == 1 => {
-                match self.client.operation(operation) {
-                    Ok(Operation::Running) => News::None { not_before: None },
-                    Ok(Operation::Done { document }) => {
-                        poll.document = document.or(poll.document.take());
-                        match &poll.document {
-                            Some(name) => News::Active(name.clone()),
-                            None => News::Lost,
-                        }
+            Some(operation) if !poll.at_document => match self.client.operation(operation) {
+                Ok(Operation::Running) => News::Running,
+                Ok(Operation::Done { document }) => {
+                    poll.document = document.or(poll.document.take());
+                    match &poll.document {
+                        Some(name) => News::Active(name.clone()),
+                        None => News::Lost,
                     }
-                    Ok(Operation::Failed { code, message }) => {
-                        let cause = Cause {
-                            kind: "operation",
-                            words: format!(
-                                "the service could not index it: {message} (code {code})"
-                            ),
-                        };
-                        match is_transient(code) {
-                            true => News::Broken(cause),
-                            false => News::Failed(cause),
-                        }
-                    }
-                    Err(failure) if failure.kind == FailureKind::Missing => {
-                        self.look_at_document(poll)
-                    }
-                    Err(failure) => self.no_answer(&failure),
                 }
-            }
+                Ok(Operation::Failed { code, message }) => {
+                    let cause = Cause {
+                        kind: "operation",
+                        words: format!("the service could not index it: {message} (code {code})"),
+                    };
+                    match is_transient(code) {
+                        true => News::Broken(cause),
+                        false => News::Failed(cause),
+                    }
+                }
+                Err(failure) if failure.kind == FailureKind::Missing => self.look_at_document(poll),
+                Err(failure) => self.no_answer(failure),
+            },
             _ => self.look_at_document(poll),
         }
     }
@@ -151,7 +148,7 @@ impl Poller<'_> {
     fn look_at_document(&self, poll: &mut Poll) -> News {
         let Some(name) = &poll.document else {
             return match poll.operation {
-                Some(_) => News::None { not_before: None },
+                Some(_) => News::Running,
                 None => News::Lost,
             };
         };
@@ -160,19 +157,19 @@ impl Poller<'_> {
                 DocumentState::Active => News::Active(name.clone()),
                 DocumentState::Pending => {
                     poll.failed_since = None;
-                    News::None { not_before: None }
+                    News::Running
                 }
                 DocumentState::Failed => self.failed_document(poll),
             },
             Err(failure) if failure.kind == FailureKind::Missing => News::Lost,
-            Err(failure) => self.no_answer(&failure),
+            Err(failure) => self.no_answer(failure),
         }
     }
 
     fn failed_document(&self, poll: &mut Poll) -> News {
         let since = *poll.failed_since.get_or_insert_with(Instant::now);
         if since.elapsed() < FAILED_GRACE {
-            return News::None { not_before: None };
+            return News::Running;
         }
         News::Failed(Cause {
             kind: "document",
@@ -180,24 +177,33 @@ impl Poller<'_> {
         })
     }
 
-    fn no_answer(&self, failure: &Failure) -> News {
-        if let Some(error) = outcome::fatal(failure, self.store) {
+    fn no_answer(&self, failure: Failure) -> News {
+        if let Some(error) = outcome::fatal(&failure, self.store) {
             return News::Fatal(error);
         }
         match failure.kind {
             FailureKind::Stopped => News::Stopped,
-            _ => News::None {
-                not_before: until(failure),
-            },
+            _ => News::NoAnswer(failure),
         }
     }
-}
 
-/// When asking again makes sense.
-fn until(failure: &Failure) -> Option<Instant> {
-    match failure.kind {
-        FailureKind::Skipped { until } => Some(until),
-        _ => failure.delay.map(|d| Instant::now() + d),
+    /// Back into the queue, so that a failing service holds up no thread.
+    fn unanswered(&self, poll: Poll, failure: &Failure) {
+        let backoff = backoff::delay(
+            poll.unanswered + 1,
+            failure.delay,
+            &mut fastrand::Rng::new(),
+        );
+        let due = match failure.kind {
+            FailureKind::Skipped { until } => until,
+            _ => Instant::now() + backoff,
+        };
+        self.outcomes.polls.unanswered(poll, due);
+        if let FailureKind::Skipped { until } = failure.kind {
+            // The next one would be refused as well.
+            let wait = until.saturating_duration_since(Instant::now());
+            self.shutdown.sleep(wait.min(REFUSED_PAUSE));
+        }
     }
 }
 

@@ -46,7 +46,9 @@ pub fn settle(job: Job, outcomes: &Outcomes) -> Next {
                 started: subject.started,
                 // When it was submitted is not known to this clock; it is long enough ago to look now.
                 submitted: subject.started,
-                looks: 0,
+                running: 0,
+                unanswered: 0,
+                at_document: false,
                 failed_since: None,
             });
             Next::Settled
@@ -176,7 +178,9 @@ impl Listing<'_> {
                 document: Some(document.name),
                 started: subject.started,
                 submitted: subject.started,
-                looks: 0,
+                running: 0,
+                unanswered: 0,
+                at_document: false,
                 failed_since: None,
             }),
         }

@@ -25,7 +25,7 @@ use crate::report::{Event, EventSender, Progress};
 use crate::state::reader::StoreRow;
 use crate::state::{Change, Reader, UploadId, UploadState, Writer};
 use crate::throttle::bandwidth::Bandwidth;
-use crate::throttle::gate::Gate;
+use crate::throttle::gate::{Gate, Starts};
 
 /// How often a waiting run looks around.
 const TICK: Duration = Duration::from_millis(100);
@@ -293,7 +293,9 @@ impl Passes<'_> {
                 false => idle + 1,
             };
             if idle >= self.settings.passes {
-                self.wait_for_operations();
+                if self.parts.gate.starts() != Starts::Refused {
+                    self.wait_for_operations();
+                }
                 return Ok(());
             }
             if !self.pause() {
@@ -363,7 +365,7 @@ impl Passes<'_> {
             let Some(end) = page.last() else { break };
             after = end.queued;
             for job in page {
-                if self.is_stopping() || self.limit_reached() {
+                if self.limit_reached() || !self.may_start() {
                     break 'pages;
                 }
                 let batch = self.batch()?;
@@ -374,6 +376,20 @@ impl Passes<'_> {
         self.close_batch()?;
         self.drain();
         Ok(())
+    }
+
+    /// Waits while a probe decides; `false` if the breaker is open or the run stops. What is left is
+    /// then skipped: it stays pending for a later pass.
+    fn may_start(&mut self) -> bool {
+        loop {
+            match self.parts.gate.starts() {
+                _ if self.is_stopping() => return false,
+                Starts::Free => return true,
+                Starts::Refused => return false,
+                Starts::OneAtATime if self.outstanding == 0 => return true,
+                Starts::OneAtATime => self.take_answer(),
+            }
+        }
     }
 
     /// The batch that the next file counts in.
@@ -507,9 +523,14 @@ impl Passes<'_> {
 
     /// Until the breaker lets something through; `false` if the run stops.
     fn pause(&self) -> bool {
-        let until = self.parts.gate.skip_until();
-        let wait = until.map_or(PASS_PAUSE, |t| t.saturating_duration_since(Instant::now()));
-        self.parts.shutdown.sleep(wait)
+        let mut wait = PASS_PAUSE;
+        while self.parts.shutdown.sleep(wait) {
+            if self.parts.gate.starts() != Starts::Refused {
+                return true;
+            }
+            wait = TICK;
+        }
+        false
     }
 
     fn limit_reached(&self) -> bool {

@@ -16,6 +16,8 @@ use crate::state::{Change, Reader, Writer};
 /// Lists lag by seconds: how long to wait for a store whose `create` lost its answer.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 const LOOKS_MAX: u32 = 3;
+/// Creations whose answer may be lost.
+const CREATES_MAX: u32 = 4;
 
 pub fn resolve(
     name: &str,
@@ -59,36 +61,42 @@ fn find_or_create(
     if let Some(store) = find(name, client)? {
         return Ok(store);
     }
-    match client.create_store(name) {
-        Ok(store) => {
-            events.send(Event::Notice(format!(
-                "created the store `{name}` ({})",
-                store.name
-            )));
-            Ok(store)
-        }
-        Err(Failure {
-            kind: FailureKind::InDoubt,
-            ..
-        }) => {
-            // It may exist now, and may show up late.
-            for _ in 0..LOOKS_MAX {
-                if !shutdown.sleep(LOOK_AGAIN_AFTER) {
-                    break;
-                }
-                if let Some(store) = find(name, client)? {
-                    return Ok(store);
-                }
+    for _ in 0..CREATES_MAX {
+        match client.create_store(name) {
+            Ok(store) => {
+                events.send(Event::Notice(format!(
+                    "created the store `{name}` ({})",
+                    store.name
+                )));
+                return Ok(store);
             }
-            Err(Error::new(
-                Kind::Network,
-                format!("store `{name}`"),
-                "the answer to its creation was lost",
-                "run again: it is looked up before another one is created",
-            ))
+            Err(Failure {
+                kind: FailureKind::InDoubt,
+                ..
+            }) => {}
+            Err(failure) => return Err(failure.to_error(name)),
         }
-        Err(failure) => Err(failure.to_error(name)),
+        // It may exist now, and may show up late: it is absent when whole listings say so for longer
+        // than lists lag.
+        for _ in 0..LOOKS_MAX {
+            if !shutdown.sleep(LOOK_AGAIN_AFTER) {
+                return Err(unclear(name));
+            }
+            if let Some(store) = find(name, client)? {
+                return Ok(store);
+            }
+        }
     }
+    Err(unclear(name))
+}
+
+fn unclear(name: &str) -> Error {
+    Error::new(
+        Kind::Network,
+        format!("store `{name}`"),
+        "the answer to its creation was lost",
+        "run again: it is looked up before another one is created",
+    )
 }
 
 fn find(name: &str, client: &Client) -> Result<Option<Store>, Error> {

@@ -21,6 +21,8 @@ const COOL_DOWN_MIN: Duration = Duration::from_secs(5);
 const COOL_DOWN_MAX: Duration = Duration::from_secs(300);
 /// A probe that has not reported by then has failed.
 const PROBE_WITHIN: Duration = Duration::from_secs(60);
+/// While one is out, who is refused may ask again so soon: mostly it is back by then.
+const PROBE_LOOK: Duration = Duration::from_millis(200);
 
 /// What opened it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +104,7 @@ impl Breaker {
             State::Open { until, .. } => (now < until).then_some(until),
             State::HalfOpen { probe, .. } => {
                 let end = probe? + PROBE_WITHIN;
-                (now < end).then_some(end)
+                (now < end).then_some(end.min(now + PROBE_LOOK))
             }
         }
     }

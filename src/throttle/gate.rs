@@ -54,6 +54,15 @@ pub enum BreakerState {
     HalfOpen,
 }
 
+/// Whether files may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Starts {
+    Free,
+    /// The next one is the probe; the others wait for what becomes of it.
+    OneAtATime,
+    Refused,
+}
+
 /// Why nothing is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PauseReason {
@@ -275,6 +284,16 @@ impl Gate {
     /// Until when the breaker refuses writes; `None` if it does not.
     pub fn skip_until(&self) -> Option<Instant> {
         self.lock().breaker.refuses(Class::Write, Instant::now())
+    }
+
+    /// Whether files may start.
+    pub fn starts(&self) -> Starts {
+        let inner = self.lock();
+        match inner.breaker.state() {
+            State::Closed => Starts::Free,
+            State::Open { until, .. } if Instant::now() < until => Starts::Refused,
+            State::Open { .. } | State::HalfOpen { .. } => Starts::OneAtATime,
+        }
     }
 
     pub fn snapshot(&self) -> Snapshot {

@@ -143,7 +143,9 @@ fn a_session_that_expired_is_settled_by_a_listing() {
     run.wait().unwrap();
     // Now the service knows nothing of any session.
     service.set_faults(json!({"lose_final_answer": 0.0, "latency_ms": 0, "session_expiry_ms": 1}));
-    let asked = place.upload(&service, &["--rpm", "0", "--limit", "1"]).seen();
+    let asked = place
+        .upload(&service, &["--rpm", "0", "--limit", "1"])
+        .seen();
     assert!(asked.summary()["adopted"].as_u64().unwrap() > 0);
     service.set_faults(json!({"session_expiry_ms": null}));
     until_done(&place, &service, &["--rpm", "0"]);
