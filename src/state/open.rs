@@ -17,6 +17,9 @@ use crate::error::{Error, Kind};
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements kept prepared; more than there are.
 const STATEMENTS_CACHED: usize = 64;
+/// Pages kept in memory: the working set of a commit, and of a page of rows.
+const WRITER_CACHE_KIB: i64 = 1024;
+const READER_CACHE_KIB: i64 = 512;
 
 /// The one connection that writes. Creates the file (mode 0600) and its folder (0700) if needed.
 pub fn writing(path: &Path) -> Result<Connection, Error> {
@@ -29,6 +32,7 @@ pub fn writing(path: &Path) -> Result<Connection, Error> {
         conn.pragma_update(None, "journal_mode", "WAL")?;
         conn.pragma_update(None, "synchronous", "FULL")?;
         conn.pragma_update(None, "foreign_keys", "ON")?;
+        conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
         migrations::apply(conn)?;
         Ok(true)
     };
@@ -51,8 +55,11 @@ pub fn reading(path: &Path) -> Result<Connection, Error> {
     }
     // Not SQLITE_OPEN_READ_ONLY: a reader of a WAL database has to be able to make its -shm file.
     let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    conn.pragma_update(None, "query_only", "ON")
-        .map_err(|e| error(path, &e))?;
+    let settle = || {
+        conn.pragma_update(None, "query_only", "ON")?;
+        conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)
+    };
+    settle().map_err(|e: rusqlite::Error| error(path, &e))?;
     Ok(conn)
 }
 

@@ -1,0 +1,273 @@
+"""Drives the emulator with the official google-genai SDK, as the documentation of the service does.
+
+Every check names what it proves; one that fails is reported and the others go on. Exit 0 only if all
+pass. Usage: check.py PATH_TO_OBJLIB
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import urllib.request
+
+for name in list(os.environ):
+    if name.startswith(("GOOGLE_", "GEMINI_")) or name.lower().endswith("_proxy"):
+        del os.environ[name]
+
+from google import genai
+from google.genai import errors, types
+
+KEY = "a-key-of-nobody"
+passed, failed = 0, []
+
+
+def check(what):
+    """Runs the decorated function at once and counts how it ended."""
+
+    def run(body):
+        global passed
+        try:
+            body()
+            passed += 1
+            print(f"ok    {what}")
+        except Exception:  # every failure is reported, whatever it is
+            failed.append(what)
+            print(f"FAIL  {what}\n{traceback.format_exc()}")
+
+    return run
+
+
+class Emulator:
+    def __init__(self, objlib, folder):
+        data = str(folder / "service.db")
+        self.process = subprocess.Popen(
+            [objlib, "emulator", "--port", "0", "--data", data, "--operation-delay-ms", "50"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        line = self.process.stdout.readline().strip()
+        assert line.startswith("listening on "), line
+        self.url = line.removeprefix("listening on ")
+
+    def ledger(self):
+        with urllib.request.urlopen(self.url + "/_emulator/ledger") as answer:
+            return json.load(answer)
+
+    def document(self, name):
+        return next(d for d in self.ledger()["documents"] if d["name"] == name)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def client(emulator, version=None, key=KEY):
+    options = types.HttpOptions(base_url=emulator.url, api_version=version)
+    return genai.Client(api_key=key, http_options=options)
+
+
+def finished(sdk, operation):
+    until = time.monotonic() + 30
+    while not operation.done:
+        assert time.monotonic() < until, "the operation never ended"
+        time.sleep(0.05)
+        operation = sdk.operations.get(operation)
+    return operation
+
+
+def refused(code, status, call):
+    """The call must fail with this code and status, and with words."""
+    try:
+        call()
+    except errors.APIError as e:
+        assert (e.code, e.status) == (code, status), f"{e.code} {e.status}: {e.message}"
+        assert e.message
+        return e
+    raise AssertionError(f"not refused; expected {code} {status}")
+
+
+def everything(emulator, version, folder):
+    sdk = client(emulator, version)
+    label = version or "default version"
+    stores = sdk.file_search_stores
+    store = stores.create(config={"display_name": f"a store ({label})"})
+    note = folder / "note.md"
+    note.write_text("# Ferns\n\nFerns grow in the shade of old walls.\n")
+
+    @check(f"{label}: a store that was created is found by get and list")
+    def _():
+        assert store.name.startswith("fileSearchStores/")
+        got = stores.get(name=store.name)
+        assert got.display_name == f"a store ({label})" and got.create_time
+        assert store.name in [s.name for s in stores.list(config={"page_size": 1})]
+
+    @check(f"{label}: direct upload with display name, metadata and chunking")
+    def _():
+        operation = stores.upload_to_file_search_store(
+            file_search_store_name=store.name,
+            file=str(note),
+            config={
+                "display_name": "shade/ferns.md",
+                "mime_type": "text/markdown",
+                "custom_metadata": [
+                    {"key": "topic", "string_value": "ferns"},
+                    {"key": "year", "numeric_value": 1902},
+                    {"key": "tags", "string_list_value": {"values": ["green", "old"]}},
+                ],
+                "chunking_config": {
+                    "white_space_config": {"max_tokens_per_chunk": 200, "max_overlap_tokens": 20}
+                },
+            },
+        )
+        operation = finished(sdk, operation)
+        assert operation.error is None
+        name = operation.response.document_name
+        document = stores.documents.get(name=name)
+        assert document.display_name == "shade/ferns.md"
+        assert document.state == types.DocumentState.STATE_ACTIVE
+        assert int(document.size_bytes) == note.stat().st_size
+        assert document.mime_type == "text/markdown"
+        values = {m.key: m for m in document.custom_metadata}
+        assert values["topic"].string_value == "ferns"
+        assert values["year"].numeric_value == 1902
+        assert values["tags"].string_list_value.values == ["green", "old"]
+        assert emulator.document(name)["sha256"] == hashlib.sha256(note.read_bytes()).hexdigest()
+
+    @check(f"{label}: upload without any option")
+    def _():
+        operation = stores.upload_to_file_search_store(
+            file_search_store_name=store.name, file=str(note)
+        )
+        assert finished(sdk, operation).response.document_name
+
+    @check(f"{label}: a file of several chunks arrives byte for byte")
+    def _():
+        large = folder / "large.txt"
+        with large.open("w") as out:
+            for i in range(1_300_000):
+                out.write(f"{i:>15}\n")
+        assert large.stat().st_size > 2 * 8 * 1024 * 1024
+        before = emulator.ledger()["requests"].get("upload.body", 0)
+        operation = stores.upload_to_file_search_store(
+            file_search_store_name=store.name, file=str(large), config={"mime_type": "text/plain"}
+        )
+        name = finished(sdk, operation).response.document_name
+        assert emulator.ledger()["requests"]["upload.body"] - before == 3
+        row = emulator.document(name)
+        assert int(row["sizeBytes"]) == large.stat().st_size
+        assert row["sha256"] == hashlib.sha256(large.read_bytes()).hexdigest()
+
+    @check(f"{label}: a file whose size is a whole number of chunks")
+    def _():
+        exact = folder / "exact.txt"
+        exact.write_bytes(b"0123456789abcdef" * (8 * 1024 * 1024 // 16))
+        operation = stores.upload_to_file_search_store(
+            file_search_store_name=store.name, file=str(exact), config={"mime_type": "text/plain"}
+        )
+        name = finished(sdk, operation).response.document_name
+        assert int(emulator.document(name)["sizeBytes"]) == 8 * 1024 * 1024
+
+    @check(f"{label}: Files API, then importFile with metadata")
+    def _():
+        file = sdk.files.upload(file=str(note), config={"display_name": "ferns"})
+        until = time.monotonic() + 30
+        while file.state == types.FileState.PROCESSING and time.monotonic() < until:
+            time.sleep(0.05)
+            file = sdk.files.get(name=file.name)
+        assert file.state == types.FileState.ACTIVE
+        assert file.name in [f.name for f in sdk.files.list()]
+        operation = stores.import_file(
+            file_search_store_name=store.name,
+            file_name=file.name,
+            config={"custom_metadata": [{"key": "topic", "string_value": "imported"}]},
+        )
+        # The service names an imported document without its store, unlike an uploaded one.
+        bare = finished(sdk, operation).response.document_name
+        assert "/" not in bare, bare
+        document = stores.documents.get(name=f"{store.name}/documents/{bare}")
+        assert document.custom_metadata[0].string_value == "imported"
+        sdk.files.delete(name=file.name)
+        # Google's way to say that there is no such file.
+        refused(403, "PERMISSION_DENIED", lambda: sdk.files.get(name=file.name))
+
+    @check(f"{label}: documents are listed page by page")
+    def _():
+        names = [d.name for d in stores.documents.list(parent=store.name, config={"page_size": 2})]
+        assert len(names) == len(set(names)) == 5, names
+
+    @check(f"{label}: generate_content with the file-search tool names its source")
+    def _():
+        answer = sdk.models.generate_content(
+            model="gemini-2.5-flash",
+            contents="Where do ferns grow?",
+            config=types.GenerateContentConfig(
+                tools=[
+                    types.Tool(
+                        file_search=types.FileSearch(
+                            file_search_store_names=[store.name],
+                            metadata_filter='topic = "ferns"',
+                        )
+                    )
+                ]
+            ),
+        )
+        assert answer.text
+        chunks = answer.candidates[0].grounding_metadata.grounding_chunks
+        assert [c.retrieved_context.title for c in chunks] == ["shade/ferns.md"]
+        assert "shade of old walls" in chunks[0].retrieved_context.text
+
+    @check(f"{label}: a document goes only with force, and then is gone")
+    def _():
+        name = next(iter(stores.documents.list(parent=store.name))).name
+        refused(400, "FAILED_PRECONDITION", lambda: stores.documents.delete(name=name))
+        stores.documents.delete(name=name, config={"force": True})
+        try:
+            stores.documents.get(name=name)
+        except errors.ClientError:
+            pass
+        else:
+            raise AssertionError("still there")
+
+    @check(f"{label}: a store with documents goes only with force, and then is forbidden")
+    def _():
+        refused(400, "FAILED_PRECONDITION", lambda: stores.delete(name=store.name))
+        stores.delete(name=store.name, config={"force": True})
+        refused(403, "PERMISSION_DENIED", lambda: stores.get(name=store.name))
+
+    @check(f"{label}: a MIME type that is none surfaces as the service's error")
+    def _():
+        other = stores.create(config={"display_name": "short-lived"})
+        refused(
+            400,
+            "INVALID_ARGUMENT",
+            lambda: stores.upload_to_file_search_store(
+                file_search_store_name=other.name, file=str(note), config={"mime_type": "nonsense"}
+            ),
+        )
+        stores.delete(name=other.name)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        emulator = Emulator(sys.argv[1], folder)
+        try:
+            for version in [None, "v1beta"]:
+                everything(emulator, version, folder)
+
+            @check("nothing that the SDK sent was out of order")
+            def _():
+                assert emulator.ledger()["violations"] == [], emulator.ledger()["violations"]
+
+        finally:
+            emulator.stop()
+    print(f"{passed} passed, {len(failed)} failed")
+    sys.exit(1 if failed else 0)
+
+
+main()
