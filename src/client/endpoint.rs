@@ -11,6 +11,7 @@ pub struct Endpoint {
     url: String,
     origin: String,
     loopback: bool,
+    host: String,
 }
 
 impl Endpoint {
@@ -56,11 +57,17 @@ impl Endpoint {
             url: url.to_owned(),
             origin: format!("{scheme}://{host}:{port}"),
             loopback,
+            host,
         })
     }
 
     pub fn as_str(&self) -> &str {
         &self.url
+    }
+
+    /// Without port, for messages.
+    pub fn host(&self) -> &str {
+        &self.host
     }
 
     pub fn is_loopback(&self) -> bool {

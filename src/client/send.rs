@@ -149,7 +149,7 @@ impl Client {
                 request.send(call.body.as_deref().unwrap_or_default())
             }
         };
-        received(result)
+        received(result, self.endpoint.host())
     }
 }
 
@@ -182,8 +182,9 @@ impl Received {
 
 pub(super) fn received(
     result: Result<Response<ureq::Body>, ureq::Error>,
+    host: &str,
 ) -> Result<Received, Failure> {
-    let response = result.map_err(|e| transport(&e))?;
+    let response = result.map_err(|e| transport(&e, host))?;
     let (parts, body) = response.into_parts();
     let mut bytes = Vec::new();
     body.into_reader()
@@ -204,24 +205,27 @@ pub(super) fn received(
 }
 
 /// No answer. Never names a URL: that of a session is a secret.
-fn transport(e: &ureq::Error) -> Failure {
+fn transport(e: &ureq::Error, host: &str) -> Failure {
     let (kind, words) = match e {
         ureq::Error::HostNotFound => (
             FailureKind::Transient,
-            "the service's host name is not known here".to_owned(),
+            format!("the host name {host} is not known here"),
         ),
         ureq::Error::Timeout(phase) => (
             FailureKind::Transient,
-            format!("no answer in time ({phase:?})"),
+            format!("no answer from {host} in time ({phase:?})"),
         ),
-        ureq::Error::Io(e) => (FailureKind::Transient, format!("connection failed: {e}")),
+        ureq::Error::Io(e) => (
+            FailureKind::Transient,
+            format!("connection to {host} failed: {e}"),
+        ),
         ureq::Error::Protocol(e) => (
             FailureKind::BadAnswer,
-            format!("what answers does not speak HTTP ({e})"),
+            format!("what answers at {host} does not speak HTTP ({e})"),
         ),
         ureq::Error::Rustls(e) => (
             FailureKind::BadAnswer,
-            format!("no trust in the service's certificate ({e}); --ca-file adds one's own"),
+            format!("no trust in the certificate of {host} ({e}); --ca-file adds one's own"),
         ),
         ureq::Error::InvalidProxyUrl => (
             FailureKind::BadAnswer,
@@ -235,7 +239,10 @@ fn transport(e: &ureq::Error) -> Failure {
             FailureKind::BadAnswer,
             "an answer with too large a head".to_owned(),
         ),
-        _ => (FailureKind::Transient, "connection failed".to_owned()),
+        _ => (
+            FailureKind::Transient,
+            format!("connection to {host} failed"),
+        ),
     };
     Failure::new(kind, words)
 }

@@ -257,7 +257,7 @@ impl Client {
             .timeout_per_call(Some(CALL))
             .build()
             .send_empty();
-        self.judged(pass, received(result), About::Object)
+        self.judged(pass, received(result, self.endpoint.host()), About::Object)
     }
 
     fn send_from(&self, session: &SessionUrl, body: &mut Body<'_>, offset: u64) -> Sent {
@@ -285,7 +285,7 @@ impl Client {
             self.gate.report(pass, Verdict::Answered);
             return Sent::Broken(broken);
         }
-        let got = received(result);
+        let got = received(result, self.endpoint.host());
         let is_final = got.as_ref().is_ok_and(Received::is_final);
         let result = self.judged(pass, got, About::Object);
         match (is_final, result) {

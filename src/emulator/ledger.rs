@@ -1,6 +1,6 @@
 //! What really happened: for tests, which must never trust the client's word.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use serde_json::{Value, json};
 
@@ -21,6 +21,9 @@ pub struct Ledger {
     resets: u64,
     body_bytes: u64,
     violations: Vec<String>,
+    /// Sessions whose `query` was answered with "active", and how often: each such answer invites one
+    /// more body.
+    invited: HashMap<String, u32>,
     /// Number of the next request.
     next: u64,
     requests: VecDeque<Value>,
@@ -32,6 +35,20 @@ impl Ledger {
             record,
             ..Ledger::default()
         }
+    }
+
+    pub fn invite(&mut self, session: &str) {
+        *self.invited.entry(session.to_owned()).or_default() += 1;
+    }
+
+    /// Takes an invitation back; `false` if there is none, so that a body was sent blindly.
+    pub fn accept(&mut self, session: &str) -> bool {
+        match self.invited.get_mut(session) {
+            Some(left) if *left > 1 => *left -= 1,
+            Some(_) => drop(self.invited.remove(session)),
+            None => return false,
+        }
+        true
     }
 
     /// The request's number.

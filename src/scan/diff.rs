@@ -238,10 +238,11 @@ impl Diff<'_> {
         if self.options.files_from.is_some() {
             return self.finish_list();
         }
-        if self.found.files == 0 && (known > 0 || self.found.skipped == 0) {
+        let empty = self.found.files == 0 && (known > 0 || self.found.skipped == 0);
+        if empty && !self.options.accept_missing {
             return Err(self.guard(
                 "holds no file that can be uploaded".to_owned(),
-                "check the path and its ignore rules (is the disk mounted?)",
+                "check the path (is the disk mounted?), or say --accept-missing if it is empty",
             ));
         }
         let gone = self.gone()?;

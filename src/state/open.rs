@@ -135,6 +135,11 @@ fn read_only(path: &Path) -> Error {
     )
 }
 
+fn is_read_only(path: &Path) -> bool {
+    let written = fs::OpenOptions::new().append(true).open(path);
+    written.is_err_and(|e| e.kind() == std::io::ErrorKind::ReadOnlyFilesystem)
+}
+
 /// SQLite's error as a person can act on it.
 pub fn error(path: &Path, e: &rusqlite::Error) -> Error {
     let (why, remedy) = match e.sqlite_error_code() {
@@ -147,6 +152,7 @@ pub fn error(path: &Path, e: &rusqlite::Error) -> Error {
             "put a backup of it back, or move it away, `objlib scan` again and let the store be compared before anything is uploaded",
         ),
         Some(ErrorCode::ReadOnly) => return read_only(path),
+        Some(ErrorCode::CannotOpen) if is_read_only(path) => return read_only(path),
         Some(ErrorCode::DiskFull) => (
             "the disk is full".to_owned(),
             "free some space and run again; nothing is lost",

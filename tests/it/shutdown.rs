@@ -1,1 +1,121 @@
+use std::process::{Child, Command, Stdio};
 
+use crate::run::{Place, RunToEnd, Service, seen};
+
+/// A run that has begun and is far from its end.
+fn begun(place: &Place, service: &Service, args: &[&str]) -> Child {
+    let mut run = place
+        .upload(service, &["--rpm", "0", "--concurrency", "4"])
+        .args(args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while service.ledger().requests("upload.body") < 5 {
+        assert!(run.try_wait().unwrap().is_none(), "ended too early");
+        std::thread::yield_now();
+    }
+    run
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-s", name, &pid]).status();
+    assert!(sent.unwrap().success());
+}
+
+fn stopped_by(name: &str, exit: i32) {
+    let place = Place::new();
+    place.files(150);
+    let service = Service::start(
+        &place,
+        &["--latency-ms", "20", "--operation-delay-ms", "100"],
+    );
+    let run = begun(&place, &service, &[]);
+    signal(&run, name);
+    let first = seen(run.wait_with_output().unwrap()).exit(exit);
+    let summary = first.summary();
+    assert_eq!(summary["exit"], exit);
+    let left = summary["pending"].as_u64().unwrap() + summary["processing"].as_u64().unwrap();
+    assert!(left > 0, "{summary}");
+    // What the last line says is what happened: nothing was begun and then left without a word.
+    let indexed = summary["indexed"].as_u64().unwrap();
+    assert_eq!(indexed + left, 150, "{summary}");
+
+    let second = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    assert_eq!(second.summary()["indexed"].as_u64().unwrap(), left);
+    let ledger = service.ledger();
+    ledger.is_exactly(&place.docs());
+    // Transfers in flight were finished, so none had to be begun twice.
+    assert_eq!(ledger.requests("upload.start"), 150);
+}
+
+#[test]
+fn ctrl_c_finishes_what_is_in_flight_and_the_next_run_the_rest() {
+    stopped_by("INT", 130);
+}
+
+#[test]
+fn sigterm_is_the_same_with_its_own_exit_code() {
+    stopped_by("TERM", 143);
+}
+
+#[test]
+fn a_grace_of_nothing_leaves_a_session_that_is_continued() {
+    let place = Place::new();
+    let size = 8 * 1024 * 1024;
+    let text: String = (0..size / 16).map(|i| format!("{i:>15}\n")).collect();
+    place.file("large.txt", text);
+    let service = Service::start(&place, &[]);
+    let run = place
+        .upload(&service, &["--rpm", "0", "--bwlimit", "4M", "--grace", "0"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while service.ledger().body_bytes() < size / 4 {
+        std::thread::yield_now();
+    }
+    signal(&run, "INT");
+    let first = seen(run.wait_with_output().unwrap()).exit(130);
+    assert_eq!(first.summary()["pending"], 1);
+    let second = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    assert_eq!(second.summary()["resumed"], 1);
+    service.ledger().is_exactly(&place.docs());
+    assert_eq!(service.ledger().requests("upload.start"), 1);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_loses_nothing() {
+    let place = Place::new();
+    place.files(60);
+    let service = Service::start(&place, &["--latency-ms", "400"]);
+    let mut run = begun(&place, &service, &["--grace", "300"]);
+    signal(&run, "INT");
+    // The first is seen when no new file starts; the second does not wait for anything.
+    while run.try_wait().unwrap().is_none() {
+        signal(&run, "INT");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    service.set_faults(serde_json::json!({"latency_ms": 0}));
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    service.ledger().is_exactly(&place.docs());
+}
+
+#[test]
+fn a_lock_that_a_dead_process_left_is_taken_over_with_a_notice() {
+    let place = Place::new();
+    place.files(60);
+    let service = Service::start(&place, &["--latency-ms", "20"]);
+    let mut run = begun(&place, &service, &[]);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    assert!(
+        seen.stderr.contains("took the lock over"),
+        "{}",
+        seen.stderr
+    );
+    service.ledger().is_exactly(&place.docs());
+}

@@ -1,1 +1,376 @@
+use std::fs::{self, Permissions};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
+use crate::run::{KEY, Place, RunToEnd, Seen, Service};
+
+/// One line on stderr, with all of these words in it, and this exit code.
+#[track_caller]
+fn says(mut command: Command, exit: i32, words: &[&str]) {
+    let seen = command.seen().exit(exit);
+    one_line(&seen, words);
+}
+
+#[track_caller]
+fn one_line(seen: &Seen, words: &[&str]) {
+    let lines: Vec<&str> = seen.stderr.lines().collect();
+    let [line] = lines.as_slice() else {
+        panic!("not one line: {lines:#?}");
+    };
+    assert!(line.starts_with("objlib: "), "{line}");
+    for word in words {
+        assert!(line.contains(word), "`{word}` is not in: {line}");
+    }
+}
+
+#[test]
+fn no_key() {
+    let place = Place::new();
+    place.files(3);
+    says(
+        place.objlib(&["upload", "docs"]),
+        6,
+        &["key", "GEMINI_API_KEY", "--emulator"],
+    );
+}
+
+#[test]
+fn a_refused_key() {
+    let place = Place::new();
+    place.files(30);
+    let service = Service::start(&place, &["--refuse-key", KEY]);
+    let mut command = place.objlib(&["upload", "docs", "--endpoint", &service.url, "-q"]);
+    command.env("GEMINI_API_KEY", KEY);
+    says(command, 6, &["API key", "not valid", "check the key"]);
+    assert_eq!(service.requests().len(), 1);
+}
+
+#[test]
+fn wrong_usage() {
+    let place = Place::new();
+    place.files(3);
+    for (args, words) in [
+        (
+            &["upload", "docs", "--tier", "gold"][..],
+            &["--tier", "gold", "tier1"][..],
+        ),
+        (
+            &["upload", "docs", "--concurrency", "0"],
+            &["--concurrency", "0"],
+        ),
+        (
+            &["upload", "docs", "--batch-size", "0"],
+            &["--batch-size", "0"],
+        ),
+        (&["upload", "docs", "--rpm", "many"], &["--rpm", "many"]),
+        (
+            &["upload", "docs", "--rpm", "5", "--tier", "free"],
+            &["--rpm", "--tier"],
+        ),
+        (
+            &["upload", "docs", "--bwlimit", "fast"],
+            &["--bwlimit", "fast"],
+        ),
+        (&["upload", "--no-such-flag"], &["--no-such-flag"]),
+        (&["scan"], &["DIR"]),
+        (&["no-such-command"], &["no-such-command"]),
+        (&["scan", "docs", "--include", "[a"], &["[a"]),
+    ] {
+        says(place.objlib(args), 2, words);
+    }
+}
+
+#[test]
+fn a_folder_that_is_not_there_or_empty_marks_nothing() {
+    let place = Place::new();
+    place.files(10);
+    place.objlib(&["scan", "docs"]).seen().exit(0);
+    says(
+        place.objlib(&["scan", "nowhere"]),
+        1,
+        &["nowhere", "No such file", "check the path"],
+    );
+    fs::rename(place.docs(), place.path().join("away")).unwrap();
+    says(
+        place.objlib(&["scan", "docs"]),
+        1,
+        &["docs", "No such file"],
+    );
+    fs::create_dir(place.docs()).unwrap();
+    says(
+        place.objlib(&["scan", "docs"]),
+        1,
+        &["docs", "empty", "--accept-missing"],
+    );
+    place.file("note.md", "one left of ten");
+    says(
+        place.objlib(&["scan", "docs"]),
+        1,
+        &["docs", "10 of 10 known files are gone", "--accept-missing"],
+    );
+    let status = place.objlib(&["status", "--json"]).seen().exit(0);
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(
+        (status["files"].as_u64(), status["missing"].as_u64()),
+        (Some(11), Some(0))
+    );
+    place
+        .objlib(&["scan", "docs", "--accept-missing"])
+        .seen()
+        .exit(0);
+    let status = place.objlib(&["status", "--json"]).seen().exit(0);
+    let status: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(
+        (status["files"].as_u64(), status["missing"].as_u64()),
+        (Some(1), Some(10))
+    );
+}
+
+#[test]
+fn two_stores_of_one_name() {
+    let place = Place::new();
+    place.files(3);
+    let service = Service::start(&place, &[]);
+    let create = |name: &str| {
+        let answer = ureq::post(format!("{}/v1beta/fileSearchStores", service.url))
+            .header("x-goog-api-key", KEY)
+            .header("content-type", "application/json")
+            .send(format!(r#"{{"displayName": "{name}"}}"#))
+            .unwrap();
+        let body: serde_json::Value =
+            serde_json::from_reader(answer.into_body().into_reader()).unwrap();
+        body["name"].as_str().unwrap().to_owned()
+    };
+    let (first, second) = (create("twins"), create("twins"));
+    let upload = |store: &str| {
+        let args = [
+            "upload",
+            "docs",
+            "-q",
+            "--endpoint",
+            &service.url,
+            "--store",
+            store,
+        ];
+        let mut command = place.objlib(&args);
+        command.env("GEMINI_API_KEY", KEY);
+        command
+    };
+    says(upload("twins"), 1, &["twins", &first, &second, "--store"]);
+    assert_eq!(service.ledger().requests("upload.start"), 0);
+    upload(&second).seen().exit(0);
+    service.ledger().is_exactly(&place.docs());
+}
+
+#[test]
+fn endpoints_that_are_none() {
+    let place = Place::new();
+    place.files(3);
+    let upload = |endpoint: &str| {
+        let mut command = place.objlib(&["upload", "docs", "-q", "--endpoint", endpoint]);
+        command.env("GEMINI_API_KEY", KEY);
+        command
+    };
+    // A port where nobody is.
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    says(
+        upload(&format!("http://{nobody}")),
+        1,
+        &["refused", "--endpoint"],
+    );
+    says(
+        upload("http://service.invalid"),
+        2,
+        &["plain HTTP", "https://"],
+    );
+    says(upload("https://service.invalid"), 1, &["service.invalid"]);
+    says(upload("gopher://127.0.0.1"), 2, &["gopher", "http"]);
+    // Somebody who speaks another language.
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in other.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let _ = stream.write_all(b"220 mail.example ESMTP\r\n");
+            let _ = stream.read(&mut [0; 1024]);
+        }
+    });
+    says(upload(&format!("http://{address}")), 1, &["HTTP"]);
+}
+
+#[test]
+fn databases_that_cannot_be_used() {
+    let place = Place::new();
+    place.files(3);
+    fs::write(
+        place.db(),
+        "certainly not a database, but long enough to be taken for one. ".repeat(20),
+    )
+    .unwrap();
+    says(
+        place.objlib(&["scan", "docs"]),
+        1,
+        &["library.db", "not an SQLite database", "--db"],
+    );
+    fs::remove_file(place.db()).unwrap();
+
+    place.objlib(&["scan", "docs"]).seen().exit(0);
+    let db = rusqlite::Connection::open(place.db()).unwrap();
+    db.pragma_update(None, "user_version", 999).unwrap();
+    drop(db);
+    says(
+        place.objlib(&["scan", "docs"]),
+        1,
+        &["library.db", "newer objlib", "update"],
+    );
+    says(
+        place.objlib(&["status"]),
+        1,
+        &["library.db", "newer objlib", "update"],
+    );
+
+    says(
+        place.objlib(&["status", "--db", "no-such.db"]),
+        1,
+        &["no-such.db", "scan"],
+    );
+    says(
+        place.objlib(&["scan", "docs", "--db", "docs"]),
+        1,
+        &["docs"],
+    );
+}
+
+#[test]
+fn a_database_on_a_read_only_or_full_disk() {
+    let place = Place::new();
+    place.files(200);
+    let disk = place.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let mount = |options: &str| {
+        Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(&disk)
+            .output()
+            .is_ok_and(|o| o.status.success())
+    };
+    if !mount("size=48k") {
+        // Without the right to mount there is no small disk; a folder that cannot be written must do.
+        eprintln!("no right to mount: only the read-only folder is tried");
+        if fs::metadata("/proc/self").is_ok_and(|_| is_root()) {
+            return;
+        }
+        fs::set_permissions(&disk, Permissions::from_mode(0o500)).unwrap();
+        says(
+            place.objlib(&["scan", "docs", "--db", "disk/l.db"]),
+            1,
+            &["disk/l.db"],
+        );
+        return;
+    }
+    let _unmount = Unmount(&disk);
+    says(
+        place.objlib(&["scan", "docs", "--db", "disk/l.db"]),
+        1,
+        &["disk/l.db", "full"],
+    );
+    Command::new("umount").arg(&disk).output().unwrap();
+    assert!(mount("size=4m"));
+    place
+        .objlib(&["scan", "docs", "--db", "disk/l.db"])
+        .seen()
+        .exit(0);
+    let remount = Command::new("mount")
+        .args(["-o", "remount,ro"])
+        .arg(&disk)
+        .output();
+    assert!(remount.unwrap().status.success());
+    says(
+        place.objlib(&["scan", "docs", "--db", "disk/l.db"]),
+        1,
+        &["disk/l.db", "read-only"],
+    );
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+}
+
+struct Unmount<'p>(&'p std::path::Path);
+
+impl Drop for Unmount<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0).output();
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_in_the_middle_stops_the_run_and_nothing_is_lost() {
+    let place = Place::new();
+    place.files(300);
+    let disk = place.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(&disk)
+        .output()
+        .is_ok_and(|o| o.status.success());
+    if !mounted {
+        eprintln!("no right to mount: skipped");
+        return;
+    }
+    let _unmount = Unmount(&disk);
+    let service = Service::start(&place, &[]);
+    place
+        .objlib(&["scan", "docs", "--db", "disk/l.db"])
+        .seen()
+        .exit(0);
+    let used = |name: &str| fs::metadata(disk.join(name)).map_or(0, |m| m.len());
+    let upload = || place.upload(&service, &["--rpm", "0", "--db", "disk/l.db"]);
+    // What is left is enough to begin with, not to end.
+    let ballast = disk.join("ballast");
+    let free = (1 << 20) - used("l.db") - used("l.db-wal") - used("l.db-shm");
+    fs::write(&ballast, vec![0u8; free as usize - 400 * 1024]).unwrap();
+    let seen = upload().seen().exit(1);
+    assert_eq!(seen.summary()["exit"], 1);
+    assert!(seen.stderr.contains("full"), "{}", seen.stderr);
+    let begun = service.ledger().requests("upload.start");
+    assert!(begun > 0 && begun < 300, "{begun} uploads began");
+    fs::remove_file(&ballast).unwrap();
+    // Room for the rest of this test, not for a real library.
+    let grown = Command::new("mount")
+        .args(["-o", "remount,size=8m"])
+        .arg(&disk)
+        .output();
+    assert!(grown.unwrap().status.success());
+    upload().seen().exit(0);
+    service.ledger().is_exactly(&place.docs());
+}
+
+#[test]
+fn a_second_process_on_the_same_database() {
+    let place = Place::new();
+    place.files(40);
+    let service = Service::start(&place, &["--latency-ms", "200"]);
+    let mut first = place
+        .upload(&service, &["--rpm", "0", "--concurrency", "2"])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    while service.ledger().requests("upload.start") == 0 {
+        assert!(first.try_wait().unwrap().is_none(), "ended too early");
+        std::thread::yield_now();
+    }
+    let mut second = place.objlib(&["upload", "docs", "-q", "--endpoint", &service.url]);
+    second.env("GEMINI_API_KEY", KEY);
+    says(second, 5, &["objlib", "pid", "library.db"]);
+    // Looking is free.
+    place.objlib(&["status"]).seen().exit(0);
+    assert!(first.wait().unwrap().success());
+    service.ledger().is_exactly(&place.docs());
+}
