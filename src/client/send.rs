@@ -61,13 +61,18 @@ pub(super) struct Answer {
 
 impl Answer {
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
-        serde_json::from_slice(&self.body).map_err(|e| {
+        let unusable = |why: &str| {
             let text = String::from_utf8_lossy(&self.body);
             Failure::new(
                 FailureKind::BadAnswer,
-                format!("HTTP 200 with an answer that cannot be used ({e}): {text}"),
+                format!("HTTP 200 with an answer that cannot be used ({why}): {text}"),
             )
-        })
+        };
+        // Every answer is an object. To serde an array is a struct as well, and `[]` an empty list.
+        if !self.body.trim_ascii_start().starts_with(b"{") {
+            return Err(unusable("not a JSON object"));
+        }
+        serde_json::from_slice(&self.body).map_err(|e| unusable(&e.to_string()))
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {

@@ -8,6 +8,12 @@ mod run;
 /// A folder goes up whole; a second run has nothing to do.
 mod upload;
 
+/// What is found in a folder, what is left out, and why.
+mod scan;
+
+/// A service that answers anything but what it should.
+mod hostile;
+
 /// Faults of the service, each proven to have fired.
 mod faults;
 
