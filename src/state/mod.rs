@@ -21,6 +21,9 @@ pub mod reader;
 
 pub mod catalog;
 
+#[cfg(test)]
+mod model;
+
 pub use change::{Applied, BatchDone, Cause, Change, Charge, FileRow, RunTotals};
 pub use durable::{Durable, Intent, UploadId};
 pub use reader::{Job, Reader};
