@@ -26,22 +26,40 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Global {
     /// Database of files and uploads [default: $XDG_DATA_HOME/objlib/library.db]
-    #[arg(long, global = true, value_name = "PATH", env = "OBJLIB_DB")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        value_name = "PATH",
+        env = "OBJLIB_DB"
+    )]
     pub db: Option<PathBuf>,
     /// Machine-readable output: one JSON object a line on stdout
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Everywhere")]
     pub json: bool,
     /// Say only what is wrong
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        conflicts_with = "verbose"
+    )]
     pub quiet: bool,
     /// Say what happens to every file
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub verbose: bool,
     /// No progress bars
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Everywhere")]
     pub no_progress: bool,
     /// Colours on a terminal
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        value_name = "WHEN",
+        default_value = "auto"
+    )]
     pub color: Color,
 }
 
@@ -117,7 +135,12 @@ pub struct Remote {
     #[arg(long, value_name = "PATH")]
     pub api_key_file: Option<PathBuf>,
     /// Certificates to trust in addition to the built-in ones (PEM)
-    #[arg(long, value_name = "PATH", env = "SSL_CERT_FILE")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "SSL_CERT_FILE",
+        hide_env_values = true
+    )]
     pub ca_file: Option<PathBuf>,
 }
 

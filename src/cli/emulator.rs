@@ -39,12 +39,12 @@ pub struct EmulatorArgs {
 }
 
 macro_rules! fault_flags {
-    ($($name:ident: $kind:ty),* $(,)?) => {
+    ($($(#[$doc:meta])* $name:ident: $kind:ty),* $(,)?) => {
         /// One flag a fault; the names are those of the plan.
         #[derive(Debug, Args)]
         #[command(next_help_heading = "Faults (probabilities are 0 to 1)")]
         pub struct FaultFlags {
-            $(#[arg(long, value_name = "N")] pub $name: Option<$kind>,)*
+            $($(#[$doc])* #[arg(long, value_name = "N")] pub $name: Option<$kind>,)*
         }
 
         impl FaultFlags {
@@ -60,35 +60,65 @@ macro_rules! fault_flags {
 }
 
 fault_flags! {
+    /// Every answer takes so long
     latency_ms: u64,
+    /// Up to so much longer
     latency_jitter_ms: u64,
+    /// Requests a minute that are accepted, all together
     quota_per_min: f64,
+    /// The same for uploads, imports and deletions
     quota_write_per_min: f64,
+    /// The same for polls and listings
     quota_read_per_min: f64,
+    /// How quotas count: fixed, sliding or bucket
     quota_shape: String,
+    /// What RetryInfo says instead of the truth
     quota_retry_delay_s: f64,
+    /// Requests accepted a day
     quota_per_day: u64,
+    /// Bytes that all stores together may hold
     storage_limit_bytes: u64,
+    /// 503 UNAVAILABLE
     error_503: f64,
+    /// 500 INTERNAL
     error_500: f64,
+    /// 429 without a quota behind it
     error_429: f64,
+    /// 503 "Failed to count tokens." at the end of a direct upload
     count_tokens_503: f64,
+    /// 503 with an empty message
     empty_503: f64,
+    /// 502 with an HTML body
     html_502: f64,
+    /// Error envelopes come in an array of one
     array_envelope: f64,
+    /// Connection reset before the request is read
     reset_before: f64,
+    /// Connection reset in the middle of its body
     reset_within: f64,
+    /// Connection reset after the body, before any effect
     reset_after: f64,
+    /// The request takes effect, its answer is lost
     lose_answer: f64,
+    /// The same for the end of an upload only
     lose_final_answer: f64,
+    /// An operation takes so long
     operation_delay_ms: u64,
+    /// Up to so much longer
     operation_jitter_ms: u64,
+    /// Operations that end in an error
     operation_fail: f64,
+    /// Operations that never say done
     operation_never_done: f64,
+    /// Polls answered with nothing but the name
     poll_name_only: f64,
+    /// A new document is not listed for so long
     list_lag_ms: u64,
+    /// Pages of a listing after the first that fail
     list_error_page2: f64,
+    /// An upload session is forgotten after so long
     session_expiry_ms: u64,
+    /// Chunk granularity that is announced
     chunk_granularity: u64,
 }
 

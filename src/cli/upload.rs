@@ -41,23 +41,20 @@ pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
     let reporter = Reporter::start(style, Arc::clone(&progress));
     let shutdown = Arc::new(Shutdown::new(Duration::from_secs(args.grace)));
     let summary = upload(args, database, &reporter, &progress, &shutdown)
-        .unwrap_or_else(|error| Some(stopped(&error, &shutdown)));
-    let exit = summary.as_ref().map_or(0, |s| s.exit);
-    if let Some(summary) = summary {
-        reporter.send(Event::Summary(summary));
-    }
+        .unwrap_or_else(|error| stopped(&error, &shutdown));
+    let exit = summary.exit;
+    reporter.send(Event::Summary(summary));
     reporter.finish();
     exit
 }
 
-/// `None` after a dry run, whose plan is all there is to say.
 fn upload(
     args: &args::Upload,
     database: &Path,
     reporter: &Reporter,
     progress: &Arc<Progress>,
     shutdown: &Arc<Shutdown>,
-) -> Result<Option<Summary>, Error> {
+) -> Result<Summary, Error> {
     let endpoint_name = settings::endpoint_name(&args.remote)?;
     let scan_options = settings::scan_options(&args.scan)?;
     let service = match args.dry_run {
@@ -104,7 +101,7 @@ struct Session<'a> {
     writer: &'a Writer,
 }
 
-fn scan_then_run(session: &Session<'_>) -> Result<Option<Summary>, Error> {
+fn scan_then_run(session: &Session<'_>) -> Result<Summary, Error> {
     if !session.args.dirs.is_empty() {
         scan::folders(
             &session.args.dirs,
@@ -118,14 +115,20 @@ fn scan_then_run(session: &Session<'_>) -> Result<Option<Summary>, Error> {
     let reader = Reader::open(session.database)?;
     let Some(service) = &session.service else {
         let plan = plan(session, &reader)?;
+        let planned = Summary {
+            total: plan.files,
+            pending: plan.files,
+            dry_run: true,
+            ..nothing_done()
+        };
         session.reporter.send(Event::Plan(plan));
-        return Ok(None);
+        return Ok(planned);
     };
     if session.shutdown.is_stopping() {
-        return Ok(Some(Summary {
+        return Ok(Summary {
             exit: exit_of_stop(session.shutdown).unwrap_or(0),
             ..nothing_done()
-        }));
+        });
     }
     match service {
         Service::Remote { endpoint, key } => {
@@ -144,7 +147,6 @@ fn scan_then_run(session: &Session<'_>) -> Result<Option<Summary>, Error> {
         #[cfg(not(feature = "emulator"))]
         Service::Emulator => Err(internal("built without the emulator")),
     }
-    .map(Some)
 }
 
 fn transfer(
@@ -247,6 +249,7 @@ fn finish(
         adopted: tally.adopted.get(),
         limited_by,
         exit,
+        dry_run: false,
         error: ended.error.as_ref().map(Error::to_string),
         indexed_in_all: counts.indexed,
         failed_in_all: counts.failed,
@@ -363,6 +366,7 @@ fn nothing_done() -> Summary {
         adopted: 0,
         limited_by: LimitedBy::Nothing,
         exit: 0,
+        dry_run: false,
         error: None,
         indexed_in_all: 0,
         failed_in_all: 0,

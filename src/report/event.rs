@@ -134,6 +134,8 @@ pub struct Summary {
     pub adopted: u64,
     pub limited_by: LimitedBy,
     pub exit: u8,
+    /// Nothing was sent; `pending` is what would be.
+    pub dry_run: bool,
     /// For people only: why it stopped, and what the store holds after all runs.
     pub error: Option<String>,
     pub indexed_in_all: u64,

@@ -29,6 +29,10 @@ pub fn scan(event: &Event) -> String {
 
 pub fn words(s: &Summary) -> Vec<String> {
     let mut lines = Vec::new();
+    if s.dry_run {
+        // The plan has said it all.
+        return lines;
+    }
     if s.total == 0 && s.exit == 0 {
         lines.push(match s.indexed_in_all {
             0 => "nothing to do: no files are known; scan a folder with `objlib upload DIR`"
@@ -121,6 +125,7 @@ pub mod tests {
         adopted: 0,
         limited_by: LimitedBy::Nothing,
         exit: 0,
+        dry_run: false,
         error: None,
         indexed_in_all: 0,
         failed_in_all: 0,

@@ -228,7 +228,7 @@ fn what_cannot_be_read_is_a_skip_and_no_deletion() {
     let file = place.docs().join("part 0/note-0.md");
     let folder = place.docs().join("part 1");
     for path in [&file, &folder] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
     }
     place.file("part 0/note-0.md", "");
     fs::write(&file, "other words").unwrap();

@@ -45,6 +45,8 @@ fn a_dry_run_sends_nothing_at_all() {
     let service = Service::start(&place, &[]);
     let seen = place.upload(&service, &["--dry-run"]).seen().exit(0);
     assert!(seen.stdout.contains("\"plan\""), "{}", seen.stdout);
+    assert_eq!(seen.summary()["pending"], 10);
+    assert_eq!(seen.summary()["requests"], 0);
     let ledger = service.ledger();
     assert_eq!(ledger.0["connections"], 0);
     assert_eq!(ledger.0["requests"], serde_json::json!({}));
