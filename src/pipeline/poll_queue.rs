@@ -46,13 +46,14 @@ pub struct Poll {
 pub struct Schedule {
     /// Follows the 85th percentile of the time an operation takes.
     typical: Duration,
-    /// Share by which one observation moves it; falls from 1 to `STEP_MIN`.
+    /// Share by which one observation moves it; falls from `STEP_START` to `STEP_MIN`.
     step: f64,
 }
 
 /// Share of operations that should be finished at the first look.
 const FIRST_LOOK_HITS: f64 = 0.85;
-const STEP_MIN: f64 = 0.1;
+const STEP_START: f64 = 0.3;
+const STEP_MIN: f64 = 0.05;
 /// Nothing is known before the first operation of a run has ended.
 const TYPICAL_START: Duration = Duration::from_millis(500);
 const TYPICAL_MIN: Duration = Duration::from_millis(2);
@@ -64,7 +65,7 @@ impl Schedule {
     pub fn new() -> Schedule {
         Schedule {
             typical: TYPICAL_START,
-            step: 1.0,
+            step: STEP_START,
         }
     }
 
