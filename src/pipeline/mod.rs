@@ -8,6 +8,8 @@ pub mod worker;
 
 pub mod poll_queue;
 
+pub mod poll_schedule;
+
 pub mod poller;
 
 pub mod outcome;

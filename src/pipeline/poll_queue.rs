@@ -1,14 +1,14 @@
 //! Which operation is looked at when.
 //!
-//! Owns every submitted upload until its outcome is known, in one heap by due time. Learns how long
-//! operations take in this run, so that the first look mostly finds them finished (the target is close
-//! to one poll a file). Promises: bounded; whoever waits, wakes when the run stops.
+//! Owns every submitted upload until its outcome is known, in one heap by due time. Promises: bounded;
+//! whoever waits, wakes when the run stops.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use super::poll_schedule::Schedule;
 use super::shutdown::Shutdown;
 use crate::names::{DocumentName, OperationName};
 use crate::state::{Durable, UploadId};
@@ -39,70 +39,6 @@ pub struct Poll {
     pub at_document: bool,
     /// When the document was first seen as failed.
     pub failed_since: Option<Instant>,
-}
-
-/// When to look, given how long earlier operations took. Pure: the time comes from outside.
-#[derive(Debug)]
-pub struct Schedule {
-    /// Follows the 85th percentile of the time an operation takes.
-    typical: Duration,
-    /// Share by which one observation moves it; falls from `STEP_START` to `STEP_MIN`.
-    step: f64,
-}
-
-/// Share of operations that should be finished at the first look.
-const FIRST_LOOK_HITS: f64 = 0.85;
-const STEP_START: f64 = 0.3;
-const STEP_MIN: f64 = 0.05;
-/// Nothing is known before the first operation of a run has ended.
-const TYPICAL_START: Duration = Duration::from_millis(500);
-const TYPICAL_MIN: Duration = Duration::from_millis(2);
-const TYPICAL_MAX: Duration = Duration::from_secs(120);
-/// The original polled every 5 s; a slow operation is looked at no less often than every 30 s.
-const LOOK_EVERY_MAX: Duration = Duration::from_secs(30);
-
-impl Schedule {
-    pub fn new() -> Schedule {
-        Schedule {
-            typical: TYPICAL_START,
-            step: STEP_START,
-        }
-    }
-
-    pub fn first_look(&self, submitted: Instant) -> Instant {
-        submitted + self.typical
-    }
-
-    /// Still running at so many looks: a quarter of the typical time, then doubling.
-    pub fn next_look(&self, running: u32, now: Instant) -> Instant {
-        let base = (self.typical / 4).max(TYPICAL_MIN);
-        let factor = 1u32 << running.saturating_sub(1).min(16);
-        now + base.saturating_mul(factor).min(LOOK_EVERY_MAX)
-    }
-
-    /// An operation was found finished `took` after it was submitted, having been seen running before
-    /// or not. Looks without an answer teach nothing: they would make an outage look like slowness.
-    /// (Stochastic approximation of a quantile: up by the share of hits wanted, down by the rest.)
-    pub fn learn(&mut self, seen_running: bool, took: Duration) {
-        let factor = match seen_running {
-            false => 1.0 - self.step * (1.0 - FIRST_LOOK_HITS),
-            true => 1.0 + self.step * FIRST_LOOK_HITS,
-        };
-        let moved = self.typical.mul_f64(factor);
-        // The first long operations teach at once what a hundred small steps would.
-        let moved = match seen_running && self.step > STEP_MIN {
-            true => moved.max(took),
-            false => moved,
-        };
-        self.typical = moved.clamp(TYPICAL_MIN, TYPICAL_MAX);
-        self.step = (self.step * 0.95).max(STEP_MIN);
-    }
-}
-
-impl Default for Schedule {
-    fn default() -> Schedule {
-        Schedule::new()
-    }
 }
 
 #[derive(Debug)]
@@ -162,7 +98,8 @@ impl PollQueue {
     pub fn still_running(&self, mut poll: Poll, now: Instant) {
         poll.running += 1;
         poll.unanswered = 0;
-        let inner = self.lock();
+        let mut inner = self.lock();
+        inner.schedule.seen_running(poll.submitted, now);
         let due = inner.schedule.next_look(poll.running, now);
         self.insert(inner, due, poll);
     }
@@ -192,9 +129,10 @@ impl PollQueue {
         }
     }
 
-    /// The operation ended well, `took` after it was submitted.
-    pub fn finished(&self, seen_running: bool, took: Duration) {
-        self.lock().schedule.learn(seen_running, took);
+    /// The operation ended well.
+    pub fn finished(&self, poll: &Poll, now: Instant) {
+        let hit = poll.running == 0;
+        self.lock().schedule.finished(poll.submitted, hit, now);
         self.settled();
     }
 
@@ -264,64 +202,6 @@ impl PollQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Looks that a schedule needs when operations take `draw()`, and the share of time lost.
-    fn simulate(files: u32, mut draw: impl FnMut() -> Duration) -> (f64, f64) {
-        let start = Instant::now();
-        let mut schedule = Schedule::new();
-        let mut looks_total = 0u32;
-        let mut late: f64 = 0.0;
-        for _ in 0..files {
-            let took = draw();
-            let mut looks = 1;
-            let mut at = schedule.first_look(start);
-            while at < start + took {
-                at = schedule.next_look(looks, at);
-                looks += 1;
-            }
-            schedule.learn(looks > 1, at - start);
-            looks_total += looks;
-            late += (at - start).as_secs_f64() / took.as_secs_f64();
-        }
-        (
-            f64::from(looks_total) / f64::from(files),
-            late / f64::from(files),
-        )
-    }
-
-    #[test]
-    fn steady_operations_need_little_more_than_one_look() {
-        for seconds in [0.05, 1.0, 8.0, 60.0] {
-            let mut rng = fastrand::Rng::with_seed(1);
-            let (looks, late) = simulate(2000, || {
-                Duration::from_secs_f64(seconds * (0.95 + 0.1 * rng.f64()))
-            });
-            assert!(looks <= 1.3, "{seconds} s: {looks} looks");
-            assert!(late <= 1.5, "{seconds} s: {late} times its time");
-        }
-    }
-
-    #[test]
-    fn operations_that_vary_tenfold_need_less_than_two_and_a_half_looks() {
-        for seed in 0..20 {
-            let mut rng = fastrand::Rng::with_seed(seed);
-            let (looks, _) = simulate(2000, || Duration::from_secs_f64(1.0 + 9.0 * rng.f64()));
-            assert!(looks <= 2.5, "seed {seed}: {looks} looks");
-        }
-    }
-
-    #[test]
-    fn looks_get_rarer_but_never_rarer_than_the_cap() {
-        let now = Instant::now();
-        let schedule = Schedule::new();
-        let mut before = Duration::ZERO;
-        for running in 1..40 {
-            let wait = schedule.next_look(running, now) - now;
-            assert!(wait >= before && wait <= LOOK_EVERY_MAX);
-            before = wait;
-        }
-        assert_eq!(before, LOOK_EVERY_MAX);
-    }
 
     fn poll(id: i64, submitted: Instant) -> Poll {
         Poll {

@@ -69,7 +69,7 @@ impl Poller<'_> {
             News::NoAnswer(failure) => self.unanswered(poll, &failure),
             News::Active(document) => {
                 self.outcomes.indexed(&subject, document);
-                polls.finished(poll.running > 0, took);
+                polls.finished(&poll, now);
             }
             News::Failed(cause) => self.end(poll, &subject, cause, false),
             News::Broken(cause) => self.end(poll, &subject, cause, true),

@@ -1,0 +1,236 @@
+//! When to look at an operation, given how long the others of this run took.
+//!
+//! So that the first look mostly finds it over: the target is close to one poll a file. Learns in
+//! generations: only operations submitted since the estimate last moved were scheduled by it, so only
+//! they say whether it is good; hundreds may be under way that an older one scheduled. Pure: the time
+//! comes from outside.
+
+use std::time::{Duration, Instant};
+
+#[derive(Debug)]
+pub struct Schedule {
+    /// When the first look is due; meant to be past the 85th percentile.
+    typical: Duration,
+    /// The highest estimate that turned out too low.
+    too_low: Duration,
+    /// When the estimate last moved.
+    since: Option<Instant>,
+    /// How long the operations of this generation took, and how many were over at the first look.
+    took: Vec<Duration>,
+    hits: usize,
+    /// Looks that found an operation running that should long have been over.
+    overdue: u32,
+    /// Good generations in a row.
+    calm: u32,
+}
+
+/// Operations that judge an estimate.
+const GENERATION: usize = 16;
+/// Share of operations that should be over at the first look.
+const FIRST_LOOK_HITS: f64 = 0.85;
+/// Running so far beyond the estimate, so often: it is too low, and nobody waits for the end to say so.
+const OVERDUE: f64 = 1.5;
+const OVERDUE_MAX: u32 = 4;
+/// How a good estimate is lowered: by this much while no bound is known, else half way to the bound,
+/// unless that is hardly a step.
+const LOWER: f64 = 0.5;
+const STEP_LEAST: f64 = 0.93;
+/// After so many good generations, and twice as many times its length, the bound itself is lowered: a
+/// service may become faster.
+const CALM: u32 = 16;
+const FORGET: f64 = 0.8;
+/// Nothing is known before the first operations of a run have ended.
+const TYPICAL_START: Duration = Duration::from_millis(500);
+const TYPICAL_MIN: Duration = Duration::from_millis(2);
+const TYPICAL_MAX: Duration = Duration::from_secs(120);
+/// The original polled every 5 s; a slow operation is looked at no less often than every 30 s.
+const LOOK_EVERY_MAX: Duration = Duration::from_secs(30);
+
+impl Schedule {
+    pub fn new() -> Schedule {
+        Schedule {
+            typical: TYPICAL_START,
+            too_low: Duration::ZERO,
+            since: None,
+            took: Vec::with_capacity(GENERATION),
+            hits: 0,
+            overdue: 0,
+            calm: 0,
+        }
+    }
+
+    pub fn first_look(&self, submitted: Instant) -> Instant {
+        submitted + self.typical
+    }
+
+    /// Still running at so many looks: a quarter of the typical time, then doubling.
+    pub fn next_look(&self, running: u32, now: Instant) -> Instant {
+        let base = (self.typical / 4).max(TYPICAL_MIN);
+        let factor = 1u32 << running.saturating_sub(1).min(16);
+        now + base.saturating_mul(factor).min(LOOK_EVERY_MAX)
+    }
+
+    /// A look found it running.
+    pub fn seen_running(&mut self, submitted: Instant, now: Instant) {
+        let age = now.saturating_duration_since(submitted);
+        if age < self.typical.mul_f64(OVERDUE) {
+            return;
+        }
+        self.overdue += 1;
+        if self.overdue >= OVERDUE_MAX {
+            self.too_low = self.typical;
+            self.calm = 0;
+            self.set(self.typical.mul_f64(OVERDUE), now);
+        }
+    }
+
+    /// A look found it over; `hit`: the first one. Looks without an answer teach nothing: they would
+    /// make an outage look like slowness.
+    pub fn finished(&mut self, submitted: Instant, hit: bool, now: Instant) {
+        if self.since.is_some_and(|since| submitted < since) {
+            return;
+        }
+        self.took.push(now.saturating_duration_since(submitted));
+        self.hits += usize::from(hit);
+        if self.took.len() == GENERATION {
+            self.judge(now);
+        }
+    }
+
+    fn judge(&mut self, now: Instant) {
+        if (self.hits as f64) < FIRST_LOOK_HITS * GENERATION as f64 {
+            self.took.sort();
+            let wanted = self.took[(FIRST_LOOK_HITS * GENERATION as f64) as usize];
+            self.too_low = self.typical;
+            self.calm = 0;
+            return self.set(wanted.max(self.typical), now);
+        }
+        self.calm += 1;
+        let held = self.since.map_or(Duration::ZERO, |since| now - since);
+        if self.calm >= CALM && held >= self.typical * (2 * CALM) {
+            self.calm = 0;
+            self.too_low = self.too_low.mul_f64(FORGET);
+        }
+        let lower = match self.too_low.is_zero() {
+            true => self.typical.mul_f64(LOWER),
+            false => {
+                let seconds = self.too_low.as_secs_f64() * self.typical.as_secs_f64();
+                Duration::from_secs_f64(seconds.sqrt())
+            }
+        };
+        match lower < self.typical.mul_f64(STEP_LEAST) {
+            true => self.set(lower, now),
+            false => self.begin_generation(),
+        }
+    }
+
+    fn set(&mut self, typical: Duration, now: Instant) {
+        self.typical = typical.clamp(TYPICAL_MIN, TYPICAL_MAX);
+        self.since = Some(now);
+        self.begin_generation();
+    }
+
+    fn begin_generation(&mut self) {
+        self.took.clear();
+        self.hits = 0;
+        self.overdue = 0;
+    }
+}
+
+impl Default for Schedule {
+    fn default() -> Schedule {
+        Schedule::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cmp::Reverse;
+    use std::collections::BinaryHeap;
+
+    /// When, of which submission, how long it takes, and how many looks found it running so far; none
+    /// before it is submitted.
+    type Look = (Instant, Instant, Duration, Option<u32>);
+
+    /// Looks a file, and lateness as a multiple of an operation's own time, of the second half of
+    /// `files` operations; `under_way` of them at any time.
+    fn simulate(files: u32, under_way: u32, mut draw: impl FnMut() -> Duration) -> (f64, f64) {
+        let start = Instant::now();
+        let gap = draw() / under_way;
+        let mut schedule = Schedule::new();
+        let mut events: BinaryHeap<Reverse<Look>> = (0..files)
+            .map(|i| {
+                let submitted = start + gap * i;
+                Reverse((submitted, submitted, draw(), None))
+            })
+            .collect();
+        let (mut looks, mut late, mut counted) = (0, 0.0, 0);
+        while let Some(Reverse((now, submitted, took, running))) = events.pop() {
+            let Some(running) = running else {
+                let due = schedule.first_look(submitted);
+                events.push(Reverse((due, submitted, took, Some(0))));
+                continue;
+            };
+            let late_half = submitted >= start + gap * (files / 2);
+            looks += u32::from(late_half);
+            if now < submitted + took {
+                schedule.seen_running(submitted, now);
+                let next = schedule.next_look(running + 1, now);
+                events.push(Reverse((next, submitted, took, Some(running + 1))));
+            } else {
+                schedule.finished(submitted, running == 0, now);
+                if late_half {
+                    late += (now - submitted).as_secs_f64() / took.as_secs_f64() - 1.0;
+                    counted += 1;
+                }
+            }
+        }
+        let counted = f64::from(counted);
+        (f64::from(looks) / counted, late / counted)
+    }
+
+    #[test]
+    fn steady_operations_need_little_more_than_one_look() {
+        for seconds in [0.01, 0.05, 0.3, 1.0, 8.0, 60.0] {
+            for under_way in [1, 10, 100, 1000] {
+                let mut rng = fastrand::Rng::with_seed(1);
+                let draw = || Duration::from_secs_f64(seconds * (0.95 + 0.1 * rng.f64()));
+                // Long enough that the second half knows better than the start value.
+                let files = (5.0 / seconds * f64::from(under_way)) as u32;
+                let files = files + 40 * under_way + 2000;
+                let (looks, late) = simulate(files, under_way, draw);
+                let case = format!("{seconds} s, {under_way} under way: {looks:.2} {late:.2}");
+                println!("{case}");
+                assert!(looks <= 1.3, "{case}");
+                assert!(late <= 0.5, "{case}");
+            }
+        }
+    }
+
+    #[test]
+    fn operations_that_vary_tenfold_need_less_than_two_looks() {
+        for seed in 0..20 {
+            for under_way in [1, 30, 300] {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                let draw = || Duration::from_secs_f64(1.0 + 9.0 * rng.f64());
+                let (looks, late) = simulate(40 * under_way + 2000, under_way, draw);
+                assert!(looks <= 2.0, "seed {seed}, {under_way} under way: {looks}");
+                assert!(late <= 2.5, "seed {seed}, {under_way} under way: {late}");
+            }
+        }
+    }
+
+    #[test]
+    fn looks_get_rarer_but_never_rarer_than_the_cap() {
+        let now = Instant::now();
+        let schedule = Schedule::new();
+        let mut before = Duration::ZERO;
+        for running in 1..40 {
+            let wait = schedule.next_look(running, now) - now;
+            assert!(wait >= before && wait <= LOOK_EVERY_MAX);
+            before = wait;
+        }
+        assert_eq!(before, LOOK_EVERY_MAX);
+    }
+}
