@@ -138,7 +138,7 @@ fn a_listing_that_cannot_be_read_creates_no_store() {
         "",
         r#"{"fileSearchStores": [], "nextPageToken": "again"}"#,
         1,
-        "page",
+        "does not end",
     );
 }
 
