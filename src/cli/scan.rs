@@ -8,9 +8,9 @@ use super::args;
 use super::settings;
 use super::signals;
 use crate::error::{Error, Kind};
-use crate::pipeline::shutdown::{Shutdown, Stop};
 use crate::report::{Event, EventSender, Progress, Reporter, Style};
 use crate::scan::{self, Found, Options};
+use crate::shutdown::{Shutdown, Stop};
 use crate::state::catalog::{Catalog, Recorder};
 use crate::state::{Change, Reader, Writer, writer};
 

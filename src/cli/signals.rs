@@ -10,7 +10,7 @@ use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::error::{Error, Kind};
-use crate::pipeline::shutdown::{Shutdown, Stop};
+use crate::shutdown::{Shutdown, Stop};
 
 pub const EXIT_INTERRUPTED: u8 = 130;
 pub const EXIT_TERMINATED: u8 = 143;

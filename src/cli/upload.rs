@@ -14,10 +14,11 @@ use crate::clock;
 use crate::error::{Error, Kind};
 use crate::names::ApiKey;
 use crate::pipeline::bottleneck;
-use crate::pipeline::run::{self, Ended, Parts};
-use crate::pipeline::shutdown::{Shutdown, Stop};
+use crate::pipeline::run::{self, Ended};
 use crate::pipeline::store;
+use crate::pipeline::{self, Parts};
 use crate::report::{Event, LimitedBy, Plan, Progress, Reporter, Style, Summary};
+use crate::shutdown::{Shutdown, Stop};
 use crate::state::reader::UploadCounts;
 use crate::state::{Change, Reader, RunTotals, Writer, writer};
 use crate::throttle::bandwidth::Bandwidth;
@@ -184,7 +185,7 @@ fn transfer(
         &events,
         session.shutdown,
     )?;
-    let settings = run::Settings {
+    let settings = pipeline::Settings {
         store,
         concurrency,
         batch_size: args.batch_size,
@@ -209,7 +210,7 @@ fn transfer(
 
 /// Counts what the database says now, writes the run's row, and words the result.
 fn finish(
-    settings: &run::Settings,
+    settings: &pipeline::Settings,
     ended: &Ended,
     parts: &Parts,
     endpoint_name: &str,

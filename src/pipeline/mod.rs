@@ -1,6 +1,19 @@
-//! One run of `upload`: `run` hands files to workers, workers to pollers, both to `outcome`.
+//! One run of `upload`: `run` starts the threads, `passes` hands files to workers, workers to pollers,
+//! both to `outcome`.
+
+use std::sync::Arc;
+
+use crate::client::Client;
+use crate::report::{EventSender, Progress};
+use crate::shutdown::Shutdown;
+use crate::state::reader::StoreRow;
+use crate::state::{Reader, Writer};
+use crate::throttle::bandwidth::Bandwidth;
+use crate::throttle::gate::Gate;
 
 pub mod run;
+
+pub mod passes;
 
 pub mod recovery;
 
@@ -22,5 +35,27 @@ pub mod store;
 
 pub mod bottleneck;
 
-pub mod shutdown;
 pub mod tally;
+
+/// What was asked for.
+pub struct Settings {
+    pub store: StoreRow,
+    pub concurrency: usize,
+    pub batch_size: u64,
+    pub limit: Option<u64>,
+    pub retry_failed: bool,
+    pub passes: u32,
+    pub max_attempts: u32,
+    pub bandwidth: Option<Bandwidth>,
+}
+
+/// What the run is built from; every part has its one owner elsewhere.
+pub struct Parts {
+    pub client: Client,
+    pub gate: Arc<Gate>,
+    pub shutdown: Arc<Shutdown>,
+    pub writer: Writer,
+    pub reader: Reader,
+    pub progress: Arc<Progress>,
+    pub events: EventSender,
+}

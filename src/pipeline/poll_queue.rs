@@ -9,8 +9,8 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::poll_schedule::Schedule;
-use super::shutdown::Shutdown;
 use crate::names::{DocumentName, OperationName};
+use crate::shutdown::Shutdown;
 use crate::state::{Durable, UploadId};
 
 /// Submitted uploads held at once (some 300 bytes each); beyond it the workers wait.

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::outcome::{self, Outcomes, Subject};
 use super::poll_queue::Poll;
-use super::shutdown::{Shutdown, Stop};
 use crate::client::{Client, Document, DocumentState, Failure, FailureKind, Operation};
 use crate::error::Error;
 use crate::names::DocumentName;
+use crate::shutdown::{Shutdown, Stop};
 use crate::state::{Cause, Charge};
 use crate::throttle::backoff;
 

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use super::outcome::{self, Outcomes, Subject};
 use super::poll_queue::Poll;
-use super::shutdown::Shutdown;
 use crate::client::{Client, Document, Failure, FailureKind, Submitted};
 use crate::error::Error;
 use crate::names::StoreName;
+use crate::shutdown::Shutdown;
 use crate::state::{Charge, Job, Reader, UploadId, UploadState};
 
 /// Lists lag behind by seconds (fact sheet 11: 0.5 s at the median, tails of 2 s); a listing younger

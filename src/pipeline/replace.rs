@@ -3,8 +3,8 @@
 //! Promises: the old document goes after the new one is active, so a search never finds none; a
 //! deletion that could not be confirmed is tried again by the next run.
 
+use super::Parts;
 use super::outcome::{self, Outcomes};
-use super::run::Parts;
 use crate::error::Error;
 use crate::state::reader::StoreRow;
 use crate::state::{Change, UploadId};

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use super::shutdown::Shutdown;
 use crate::client::{Client, Failure, FailureKind, Store};
 use crate::error::{Error, Kind};
 use crate::names::StoreName;
 use crate::report::{Event, EventSender};
+use crate::shutdown::Shutdown;
 use crate::state::reader::StoreRow;
 use crate::state::{Change, Reader, Writer};
 

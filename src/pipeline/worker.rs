@@ -10,7 +10,6 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender};
 
 use super::outcome::{self, Outcomes, Subject};
-use super::shutdown::Shutdown;
 use crate::client::{
     Body, Client, Failure, FailureKind, Finished, NewDocument, Pace, SessionState, Started,
     Submitted,
@@ -19,6 +18,7 @@ use crate::error::Error;
 use crate::identity;
 use crate::names::{SessionUrl, StoreName};
 use crate::scan;
+use crate::shutdown::Shutdown;
 use crate::state::{Change, Charge, Durable, Job, UploadId};
 use crate::throttle::bandwidth::Bandwidth;
 use crate::throttle::gate::Gate;

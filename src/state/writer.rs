@@ -19,7 +19,7 @@ use super::open;
 use crate::clock;
 use crate::error::{Error, Kind};
 use crate::names::{DocumentName, OperationName, SessionUrl};
-use crate::pipeline::shutdown::{Shutdown, Stop};
+use crate::shutdown::{Shutdown, Stop};
 
 /// Changes in one transaction: bounds its memory and how long an acknowledgement waits.
 const GROUP_CHANGES_MAX: usize = 512;

@@ -11,7 +11,7 @@ use super::breaker::{Admission, Breaker, Cause, Outcome, State};
 use super::limiter::Limiter;
 use super::ramp::Ramp;
 use super::{Class, Peaks, Settings};
-use crate::pipeline::shutdown::Shutdown;
+use crate::shutdown::Shutdown;
 
 /// How often a waiting worker looks whether the run is stopping.
 const STOP_CHECK: Duration = Duration::from_millis(100);
@@ -340,7 +340,7 @@ fn why(cause: Cause) -> PauseReason {
 mod tests {
     use super::super::Rpm;
     use super::*;
-    use crate::pipeline::shutdown::Stop;
+    use crate::shutdown::Stop;
 
     fn gate(concurrency: usize) -> (Gate, Arc<Shutdown>) {
         let shutdown = Arc::new(Shutdown::new(Duration::ZERO));

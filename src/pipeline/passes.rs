@@ -1,0 +1,350 @@
+//! Pass after pass over what is pending, until nothing is left or nothing moves.
+//!
+//! Owns the batch that is being filled and what is known of rows in doubt. Promises: recovery comes
+//! first; never more tasks about than the channel holds; what an open breaker refuses stays pending
+//! for a later pass.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::outcome::{self, Outcomes};
+use super::recovery::{self, Listed, Listing, Next};
+use super::worker::{Returned, Task};
+use super::{Parts, Settings};
+use crate::error::Error;
+use crate::state::{Change, Job, UploadId, UploadState};
+use crate::throttle::gate::Starts;
+
+/// How often a waiting run looks around.
+const TICK: Duration = Duration::from_millis(100);
+/// Tasks waiting for a worker, per worker: enough that none waits for the reader.
+pub const QUEUED_PER_WORKER: usize = 2;
+/// Pause between two passes when nothing else says how long.
+const PASS_PAUSE: Duration = Duration::from_secs(1);
+
+/// The batch that is being filled.
+struct Batch {
+    id: i64,
+    number: i64,
+    files: u64,
+}
+
+/// The thread that hands out tasks.
+pub struct Passes<'r> {
+    settings: &'r Settings,
+    parts: &'r Parts,
+    outcomes: &'r Outcomes,
+    run: i64,
+    tasks: Sender<Task>,
+    answers: Receiver<Returned>,
+    stop: &'r (dyn Fn(Error) + Sync),
+    /// Tasks without an answer.
+    outstanding: usize,
+    batch: Option<Batch>,
+    batch_number: i64,
+    /// Fresh files handed out, for `--limit`.
+    started: u64,
+    /// Rows whose session the service no longer knows, and since when nothing of theirs can happen.
+    lost: BTreeSet<UploadId>,
+    lost_since: Instant,
+    /// Rows of this pass that are still in doubt.
+    doubts: usize,
+    /// The store was listed; once a run is all it takes.
+    listed: bool,
+}
+
+impl<'r> Passes<'r> {
+    pub fn new(
+        settings: &'r Settings,
+        parts: &'r Parts,
+        outcomes: &'r Outcomes,
+        run: i64,
+        tasks: Sender<Task>,
+        answers: Receiver<Returned>,
+        stop: &'r (dyn Fn(Error) + Sync),
+    ) -> Passes<'r> {
+        Passes {
+            settings,
+            parts,
+            outcomes,
+            run,
+            tasks,
+            answers,
+            stop,
+            outstanding: 0,
+            batch: None,
+            batch_number: 0,
+            started: 0,
+            lost: BTreeSet::new(),
+            lost_since: Instant::now(),
+            doubts: 0,
+            listed: false,
+        }
+    }
+
+    /// All of them; returns when nothing is left to hand out, or the run stops.
+    pub fn run(&mut self) -> Result<(), Error> {
+        self.recover()?;
+        let mut idle = 0;
+        loop {
+            let before = self.outcomes.tally.progress();
+            self.pass()?;
+            if self.is_stopping() {
+                return Ok(());
+            }
+            self.settle_lost();
+            if !self.is_work_left()? || self.limit_reached() {
+                self.wait_for_operations();
+                if self.is_stopping() || self.limit_reached() || !self.is_work_left()? {
+                    return Ok(());
+                }
+            }
+            idle = match self.outcomes.tally.progress() > before {
+                true => 0,
+                false => idle + 1,
+            };
+            if idle >= self.settings.passes {
+                if self.parts.gate.starts() != Starts::Refused {
+                    self.wait_for_operations();
+                }
+                return Ok(());
+            }
+            if !self.pause() {
+                return Ok(());
+            }
+            self.ask_doubts()?;
+        }
+    }
+
+    /// The first stage: everything that an earlier run left on the way.
+    fn recover(&mut self) -> Result<(), Error> {
+        self.each_unfinished(|passes, job| match recovery::settle(job, passes.outcomes) {
+            Next::Settled => {}
+            Next::Ask(job) => passes.hand_out(*job, None),
+        })
+    }
+
+    /// Rows of this run whose sessions are to be asked (again). What the poll queue holds is not in
+    /// doubt.
+    fn ask_doubts(&mut self) -> Result<(), Error> {
+        if self.doubts == 0 {
+            return Ok(());
+        }
+        self.doubts = 0;
+        self.each_unfinished(|passes, job| {
+            let doubtful = job.state == UploadState::Uploading && job.session.is_some();
+            if doubtful && !passes.lost.contains(&job.upload) {
+                passes.hand_out(job, None);
+            }
+        })
+    }
+
+    /// Pages through the rows that are on the way, and waits for what came of it.
+    fn each_unfinished(&mut self, mut each: impl FnMut(&mut Self, Job)) -> Result<(), Error> {
+        let mut after = UploadId(0);
+        loop {
+            let store = self.settings.store.id;
+            let page = self.parts.reader.unfinished(store, after)?;
+            let Some(last) = page.last() else { break };
+            after = last.upload;
+            for job in page {
+                if self.is_stopping() {
+                    break;
+                }
+                each(self, job);
+            }
+        }
+        self.drain();
+        Ok(())
+    }
+
+    /// Once through everything that is pending now.
+    fn pass(&mut self) -> Result<(), Error> {
+        let store = self.settings.store.id;
+        let last = self.parts.reader.last_queued(store)?;
+        let mut after = i64::MIN;
+        'pages: loop {
+            let page = self.parts.reader.pending(store, after, last)?;
+            let Some(end) = page.last() else { break };
+            after = end.queued;
+            for job in page {
+                if self.limit_reached() || !self.may_start() {
+                    break 'pages;
+                }
+                let batch = self.batch()?;
+                self.started += 1;
+                self.hand_out(job, Some(batch));
+            }
+        }
+        self.close_batch()?;
+        self.drain();
+        Ok(())
+    }
+
+    /// Waits while a probe decides; `false` if the breaker is open or the run stops. What is left is
+    /// then skipped: it stays pending for a later pass.
+    fn may_start(&mut self) -> bool {
+        loop {
+            match self.parts.gate.starts() {
+                _ if self.is_stopping() => return false,
+                Starts::Free => return true,
+                Starts::Refused => return false,
+                Starts::OneAtATime if self.outstanding == 0 => return true,
+                Starts::OneAtATime => self.take_answer(),
+            }
+        }
+    }
+
+    /// The batch that the next file counts in.
+    fn batch(&mut self) -> Result<i64, Error> {
+        if self
+            .batch
+            .as_ref()
+            .is_some_and(|b| b.files >= self.settings.batch_size)
+        {
+            self.close_batch()?;
+        }
+        let mut batch = match self.batch.take() {
+            Some(batch) => batch,
+            None => {
+                self.batch_number += 1;
+                let number = self.batch_number;
+                let run = self.run;
+                let change = Change::BatchOpened { run, number };
+                let id = self.parts.writer.commit(change)?.row;
+                self.parts
+                    .progress
+                    .batch_opened(number, self.settings.batch_size);
+                Batch {
+                    id,
+                    number,
+                    files: 0,
+                }
+            }
+        };
+        batch.files += 1;
+        let id = batch.id;
+        self.batch = Some(batch);
+        Ok(id)
+    }
+
+    fn close_batch(&mut self) -> Result<(), Error> {
+        if let Some(batch) = self.batch.take() {
+            self.parts.progress.batch_opened(batch.number, batch.files);
+            let change = Change::BatchFilled {
+                batch: batch.id,
+                files: batch.files,
+            };
+            let done = self.parts.writer.commit(change);
+            self.outcomes.committed(&done);
+            done?;
+        }
+        Ok(())
+    }
+
+    fn hand_out(&mut self, job: Job, batch: Option<i64>) {
+        let capacity = self.settings.concurrency * QUEUED_PER_WORKER;
+        while self.outstanding >= capacity {
+            self.take_answer();
+        }
+        // There is room: there are never more tasks about than the channel holds.
+        if self.tasks.send(Task { job, batch }).is_ok() {
+            self.outstanding += 1;
+        }
+    }
+
+    /// Waits until no worker has anything in hand.
+    fn drain(&mut self) {
+        while self.outstanding > 0 {
+            self.take_answer();
+        }
+    }
+
+    fn take_answer(&mut self) {
+        match self.answers.recv_timeout(TICK) {
+            Ok(answer) => {
+                self.outstanding -= 1;
+                self.answered(answer);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            // Every worker is gone: nothing more will come.
+            Err(RecvTimeoutError::Disconnected) => self.outstanding = 0,
+        }
+    }
+
+    fn answered(&mut self, answer: Returned) {
+        match answer {
+            Returned::Done | Returned::Skipped | Returned::NotStarted => {}
+            Returned::InDoubt => self.doubts += 1,
+            Returned::Lost(upload) => {
+                self.lost.insert(upload);
+                self.lost_since = Instant::now();
+            }
+            Returned::Fatal(error) => (self.stop)(error),
+            Returned::Panicked => (self.stop)(outcome::panicked("worker")),
+        }
+    }
+
+    /// One listing a run, for what the service itself could not tell.
+    fn settle_lost(&mut self) {
+        if self.lost.is_empty() || self.listed {
+            return;
+        }
+        self.listed = true;
+        let listing = Listing {
+            store: &self.settings.store.name,
+            store_id: self.settings.store.id,
+            client: &self.parts.client,
+            reader: &self.parts.reader,
+            shutdown: &self.parts.shutdown,
+            outcomes: self.outcomes,
+        };
+        match listing.settle(self.lost.clone(), self.lost_since) {
+            Listed::Settled => self.lost.clear(),
+            Listed::Unknown => {}
+            Listed::Fatal(error) => (self.stop)(error),
+        }
+    }
+
+    /// Files that are pending, or whose session can be asked once more.
+    fn is_work_left(&self) -> Result<bool, Error> {
+        // What was sent to the writer must be there before it is counted.
+        let store = self.settings.store.id;
+        self.parts.writer.commit(Change::Flush)?;
+        let (pending, _) = self.parts.reader.in_state(store, UploadState::Pending)?;
+        Ok(pending > 0 || self.doubts > 0)
+    }
+
+    /// Nothing is left to send: the rest is the service's time.
+    fn wait_for_operations(&self) {
+        let began = Instant::now();
+        while self.outcomes.polls.unsettled() > 0 && !self.is_stopping() {
+            self.outcomes.polls.wait_settled(&self.parts.shutdown, TICK);
+        }
+        self.outcomes.tally.indexing_ns.add_time(began.elapsed());
+    }
+
+    /// Until the breaker lets something through; `false` if the run stops.
+    fn pause(&self) -> bool {
+        let mut wait = PASS_PAUSE;
+        while self.parts.shutdown.sleep(wait) {
+            if self.parts.gate.starts() != Starts::Refused {
+                return true;
+            }
+            wait = TICK;
+        }
+        false
+    }
+
+    pub fn limit_reached(&self) -> bool {
+        self.settings
+            .limit
+            .is_some_and(|limit| self.started >= limit)
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.parts.shutdown.is_stopping()
+    }
+}
