@@ -2,6 +2,13 @@
 
 use serde_json::{Value, json};
 
+/// What becomes of a request's connection.
+pub enum Fate {
+    Answer(Answer),
+    /// The client gets no answer.
+    Reset,
+}
+
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::answer::{Answer, error, forbidden, invalid};
 use super::check;
 use super::database::{Document, File, Session};
-use super::routes::{Call, Service, token, whole};
-use super::sessions::{blank, metadata, new_file, storage_full};
+use super::documents::{blank, metadata, storage_full};
+use super::service::{Call, Service, token, whole};
 use super::stores::{no_store, page};
 use crate::clock::{now_ms, rfc3339};
 
@@ -163,6 +163,32 @@ pub fn import(service: &Service, call: &Call<'_>) -> Result {
         database.add_operation(&operation, &document, never_done, &response)
     })?;
     Ok(Answer::json(&json!({ "name": operation })))
+}
+
+/// What a file of the Files API is called that names itself.
+fn chosen_file(request: &Value) -> Option<&str> {
+    request["file"]["name"].as_str().filter(|n| !n.is_empty())
+}
+
+fn new_file(session: &Session, size: u64, sha256: String, text: String) -> File {
+    let file = &session.request["file"];
+    let text_of = |field: &str| file[field].as_str().unwrap_or_default().to_owned();
+    File {
+        name: match chosen_file(&session.request) {
+            Some(name) if name.starts_with("files/") => name.to_owned(),
+            Some(name) => format!("files/{name}"),
+            None => format!("files/{}", token(12)),
+        },
+        display_name: text_of("displayName"),
+        mime: match (text_of("mimeType"), session.mime.as_str()) {
+            (mime, "") => mime,
+            (_, mime) => mime.to_owned(),
+        },
+        size,
+        sha256,
+        created_ms: now_ms(),
+        text,
+    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use super::answer::Answer;
-use super::routes::{Fate, Service};
+use super::answer::{Answer, Fate};
 
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 100;
@@ -121,14 +120,16 @@ impl BodyReader<'_> {
     }
 }
 
+/// What answers a request.
+type Handler<'h> = &'h dyn Fn(&Head, &mut BodyReader<'_>) -> Fate;
+
 /// Serves one connection until either side ends it.
-pub fn serve(stream: TcpStream, service: &Service) {
+pub fn serve(stream: TcpStream, handle: Handler<'_>) {
     let _ = stream.set_nodelay(true);
     let _ = stream.set_read_timeout(Some(IDLE));
-    service.connected();
     let mut from = BufReader::with_capacity(64 * 1024, stream);
     // Whatever goes wrong with a connection ends it, and it alone.
-    while let Ok(Some(keep)) = exchange(&mut from, service) {
+    while let Ok(Some(keep)) = exchange(&mut from, handle) {
         if !keep {
             return;
         }
@@ -136,7 +137,7 @@ pub fn serve(stream: TcpStream, service: &Service) {
 }
 
 /// `None`: the client is done. Otherwise whether the connection lives on.
-fn exchange(from: &mut BufReader<TcpStream>, service: &Service) -> io::Result<Option<bool>> {
+fn exchange(from: &mut BufReader<TcpStream>, handle: Handler<'_>) -> io::Result<Option<bool>> {
     let Some(head) = read_head(from)? else {
         return Ok(None);
     };
@@ -165,7 +166,7 @@ fn exchange(from: &mut BufReader<TcpStream>, service: &Service) -> io::Result<Op
     }
     let keep = !head.header("connection").eq_ignore_ascii_case("close");
     let mut body = BodyReader { from, left };
-    let fate = service.handle(&head, &mut body);
+    let fate = handle(&head, &mut body);
     match fate {
         Fate::Answer(answer) => {
             // What nobody wanted has to be read before the next request.

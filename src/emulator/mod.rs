@@ -16,6 +16,7 @@ use crate::error::{Error, Kind};
 mod answer;
 mod check;
 mod database;
+mod documents;
 pub mod faults;
 mod files;
 mod filter;
@@ -23,6 +24,7 @@ mod http;
 mod ledger;
 mod routes;
 mod search;
+mod service;
 mod sessions;
 mod stores;
 
@@ -66,7 +68,7 @@ impl Emulator {
         let listener = TcpListener::bind(("127.0.0.1", options.port))
             .map_err(|e| fail(format!("cannot be listened on: {e}")))?;
         let address = listener.local_addr().map_err(|e| fail(e.to_string()))?;
-        let service = Arc::new(routes::Service::open(&options)?);
+        let service = Arc::new(service::Service::open(&options)?);
         let stopping = Arc::new(AtomicBool::new(false));
         let acceptor = {
             let stopping = Arc::clone(&stopping);
@@ -108,7 +110,7 @@ impl Drop for Emulator {
     }
 }
 
-fn accept(listener: &TcpListener, service: &Arc<routes::Service>, stopping: &AtomicBool) {
+fn accept(listener: &TcpListener, service: &Arc<service::Service>, stopping: &AtomicBool) {
     let open = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
         if stopping.load(Ordering::SeqCst) {
@@ -125,7 +127,8 @@ fn accept(listener: &TcpListener, service: &Arc<routes::Service>, stopping: &Ato
             .name("emulator-connection".to_owned())
             .stack_size(512 * 1024)
             .spawn(move || {
-                http::serve(stream, &service);
+                service.connected();
+                http::serve(stream, &|head, body| service.handle(head, body));
                 open.fetch_sub(1, Ordering::SeqCst);
             });
     }

@@ -1,70 +1,23 @@
 //! From a request to its fate: control plane, faults, key, route.
 //!
-//! Owns everything the connections share. The order is the service's: what the network breaks, then
+//! The order is the service's: what the network breaks, then
 //! overload and quotas, then the key, then the call itself.
 
-use std::collections::HashMap;
 use std::io::Read;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::answer::{self, Answer};
-use super::database::Database;
-use super::faults::{Dice, Limited};
+use super::answer::{self, Answer, Fate};
+use super::faults::Limited;
 use super::http::{BodyReader, Head};
-use super::ledger::Ledger;
-use super::sessions::Live;
-use super::{Options, files, search, sessions, stores};
-use crate::error::Error;
+use super::service::{Call, Service, whole};
+use super::{files, search, sessions, stores};
 
 /// A JSON request is read up to here.
 const JSON_BYTES_MAX: u64 = 1 << 20;
-
-/// What becomes of a request's connection.
-pub enum Fate {
-    Answer(Answer),
-    /// The client gets no answer.
-    Reset,
-}
-
-pub struct Service {
-    pub database: Mutex<Database>,
-    pub dice: Mutex<Dice>,
-    pub ledger: Mutex<Ledger>,
-    /// Uploads of which some bytes are here.
-    pub live: Mutex<HashMap<String, Arc<Mutex<Live>>>>,
-    pub loose: bool,
-    refuse_keys: Vec<String>,
-    started: Instant,
-    connections: AtomicU64,
-}
-
-/// A call, taken apart.
-pub struct Call<'a> {
-    pub head: &'a Head,
-    /// Behind the version: `fileSearchStores/x/documents`.
-    pub path: &'a str,
-    pub body: Vec<u8>,
-}
-
-impl Call<'_> {
-    pub fn query(&self, camel: &str, snake: &str) -> &str {
-        let query = &self.head.query;
-        query
-            .get(camel)
-            .or_else(|| query.get(snake))
-            .map_or("", String::as_str)
-    }
-
-    /// `true`, `True` and `1` are all seen in the field.
-    pub fn force(&self) -> bool {
-        matches!(self.query("force", "force"), "true" | "True" | "1")
-    }
-}
 
 /// What kind of call a path and method are; `None`: no such route.
 fn kind(method: &str, upload: bool, path: &str, command: &str) -> Option<&'static str> {
@@ -101,23 +54,6 @@ fn kind(method: &str, upload: bool, path: &str, command: &str) -> Option<&'stati
 }
 
 impl Service {
-    pub fn open(options: &Options) -> Result<Service, Error> {
-        Ok(Service {
-            database: Mutex::new(Database::open(options.data.as_deref())?),
-            dice: Mutex::new(Dice::new(options.faults.clone(), options.seed)),
-            ledger: Mutex::new(Ledger::new(options.record)),
-            live: Mutex::default(),
-            loose: options.loose,
-            refuse_keys: options.refuse_keys.clone(),
-            started: Instant::now(),
-            connections: AtomicU64::new(0),
-        })
-    }
-
-    pub fn connected(&self) {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-    }
-
     pub fn handle(&self, head: &Head, body: &mut BodyReader<'_>) -> Fate {
         if let Some(path) = head.path.strip_prefix("/_emulator/") {
             self.connections.fetch_sub(1, Ordering::Relaxed);
@@ -358,18 +294,6 @@ impl Service {
             Err(e) => Answer::text(400, &format!("not a plan: {e}")),
         }
     }
-
-    /// Whether a fault of the plan happens now.
-    pub fn roll(&self, name: &'static str, of: impl Fn(&super::Faults) -> f64) -> bool {
-        let mut dice = whole(&self.dice);
-        let probability = of(&dice.plan);
-        dice.roll(name, probability)
-    }
-
-    /// The authority that the client called us by.
-    pub fn origin(head: &Head) -> String {
-        format!("http://{}", head.header("host"))
-    }
 }
 
 /// `/v1beta/x` and `/upload/v1beta/x`: whether it is an upload, and `x`.
@@ -381,17 +305,4 @@ fn version(path: &str) -> Option<(bool, &str)> {
     };
     let (version, rest) = path.split_once('/')?;
     matches!(version, "v1" | "v1beta" | "v1alpha").then_some((upload, rest))
-}
-
-/// Everything under these locks is changed in whole steps, so a poisoned lock is as good as a clean one.
-pub fn whole<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
-}
-
-/// Random, and not the same after a restart with the same seed.
-pub fn token(length: usize) -> String {
-    let letters = b"abcdefghijklmnopqrstuvwxyz0123456789";
-    (0..length)
-        .map(|_| letters[fastrand::usize(..letters.len())] as char)
-        .collect()
 }

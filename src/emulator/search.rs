@@ -8,7 +8,7 @@ use super::answer::{Answer, invalid};
 use super::check;
 use super::database::Document;
 use super::filter;
-use super::routes::{Call, Service, whole};
+use super::service::{Call, Service, whole};
 use super::stores::no_store;
 use crate::clock::now_ms;
 

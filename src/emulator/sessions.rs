@@ -7,17 +7,18 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::Digest;
 
-use super::answer::{self, Answer, error, invalid};
+use super::answer::{Answer, error, invalid};
 use super::check;
-use super::database::{Document, File, Session};
+use super::database::{Document, Session};
+use super::documents::{blank, metadata, storage_full};
 use super::files;
 use super::http::{BodyReader, Head};
-use super::routes::{Call, Service, token, whole};
+use super::service::{Call, Live, Service, token, whole};
 use super::stores::{id_from, no_store};
-use crate::clock::{UnixMs, now_ms};
+use crate::clock::now_ms;
 
 const GRANULARITY: u64 = 8_388_608;
 const DOCUMENT_BYTES_MAX: u64 = 104_857_600;
@@ -28,15 +29,6 @@ const TEXT_BYTES_MAX: usize = 32 * 1024;
 const LIVE_MAX: usize = 10_000;
 
 type Result = rusqlite::Result<Answer>;
-
-/// What is here of an upload.
-#[derive(Default)]
-pub struct Live {
-    hasher: sha2::Sha256,
-    received: u64,
-    bodies: u32,
-    text: Vec<u8>,
-}
 
 pub fn start(service: &Service, call: &Call<'_>) -> Result {
     let header = |name: &str| call.head.header(name);
@@ -339,74 +331,4 @@ fn finalize(service: &Service, session: &Session, live: &mut Live) -> Result {
         database.end_session(&session.id, "final", Some((200, &answer.to_string())))
     })?;
     Ok(Answer::json(&answer))
-}
-
-pub fn storage_full(service: &Service, more: u64) -> rusqlite::Result<Option<Answer>> {
-    let limit = whole(&service.dice).plan.storage_limit_bytes;
-    let Some(limit) = limit else { return Ok(None) };
-    if whole(&service.database).bytes_in_all()? + more <= limit {
-        return Ok(None);
-    }
-    whole(&service.dice).fire("storage_limit_bytes");
-    Ok(Some(answer::error(
-        429,
-        &format!("Corpus has reached the storage limit of {limit} bytes."),
-        Vec::new(),
-    )))
-}
-
-pub fn metadata(request: &Value) -> Value {
-    match &request["customMetadata"] {
-        Value::Null => json!([]),
-        entries => entries.clone(),
-    }
-}
-
-/// A document's times and luck, by the faults in force; the rest is for the caller to fill in.
-pub fn blank(service: &Service) -> Document {
-    let mut dice = whole(&service.dice);
-    let (base, jitter) = (dice.plan.operation_delay_ms, dice.plan.operation_jitter_ms);
-    let delay = dice.between(base, jitter);
-    let probability = dice.plan.operation_fail;
-    let fails = dice.roll("operation_fail", probability);
-    let now: UnixMs = now_ms();
-    Document {
-        name: String::new(),
-        store: String::new(),
-        display_name: String::new(),
-        metadata: json!([]),
-        mime: String::new(),
-        size: 0,
-        sha256: String::new(),
-        created_ms: now,
-        ready_ms: now + i64::try_from(delay).unwrap_or(i64::MAX / 2),
-        fails,
-        text: String::new(),
-    }
-}
-
-/// What a file of the Files API is called that names itself.
-pub fn chosen_file(request: &Value) -> Option<&str> {
-    request["file"]["name"].as_str().filter(|n| !n.is_empty())
-}
-
-pub fn new_file(session: &Session, size: u64, sha256: String, text: String) -> File {
-    let file = &session.request["file"];
-    let text_of = |field: &str| file[field].as_str().unwrap_or_default().to_owned();
-    File {
-        name: match chosen_file(&session.request) {
-            Some(name) if name.starts_with("files/") => name.to_owned(),
-            Some(name) => format!("files/{name}"),
-            None => format!("files/{}", token(12)),
-        },
-        display_name: text_of("displayName"),
-        mime: match (text_of("mimeType"), session.mime.as_str()) {
-            (mime, "") => mime,
-            (_, mime) => mime.to_owned(),
-        },
-        size,
-        sha256,
-        created_ms: now_ms(),
-        text,
-    }
 }

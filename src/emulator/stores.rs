@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, error, forbidden, invalid, precondition};
 use super::check;
-use super::routes::{Call, Service, token, whole};
+use super::service::{Call, Service, token, whole};
 use crate::clock::{now_ms, rfc3339};
 
 type Result = rusqlite::Result<Answer>;

@@ -1,0 +1,52 @@
+//! What an upload and an import have in common: how a document comes to be.
+
+use serde_json::{Value, json};
+
+use super::answer::{self, Answer};
+use super::database::Document;
+use super::service::{Service, whole};
+use crate::clock::{UnixMs, now_ms};
+
+pub fn storage_full(service: &Service, more: u64) -> rusqlite::Result<Option<Answer>> {
+    let limit = whole(&service.dice).plan.storage_limit_bytes;
+    let Some(limit) = limit else { return Ok(None) };
+    if whole(&service.database).bytes_in_all()? + more <= limit {
+        return Ok(None);
+    }
+    whole(&service.dice).fire("storage_limit_bytes");
+    Ok(Some(answer::error(
+        429,
+        &format!("Corpus has reached the storage limit of {limit} bytes."),
+        Vec::new(),
+    )))
+}
+
+pub fn metadata(request: &Value) -> Value {
+    match &request["customMetadata"] {
+        Value::Null => json!([]),
+        entries => entries.clone(),
+    }
+}
+
+/// A document's times and luck, by the faults in force; the rest is for the caller to fill in.
+pub fn blank(service: &Service) -> Document {
+    let mut dice = whole(&service.dice);
+    let (base, jitter) = (dice.plan.operation_delay_ms, dice.plan.operation_jitter_ms);
+    let delay = dice.between(base, jitter);
+    let probability = dice.plan.operation_fail;
+    let fails = dice.roll("operation_fail", probability);
+    let now: UnixMs = now_ms();
+    Document {
+        name: String::new(),
+        store: String::new(),
+        display_name: String::new(),
+        metadata: json!([]),
+        mime: String::new(),
+        size: 0,
+        sha256: String::new(),
+        created_ms: now,
+        ready_ms: now + i64::try_from(delay).unwrap_or(i64::MAX / 2),
+        fails,
+        text: String::new(),
+    }
+}

@@ -1,0 +1,101 @@
+//! What all connections share: database, faults, ledger, uploads in progress.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use super::Options;
+use super::database::Database;
+use super::faults::Dice;
+use super::http::Head;
+use super::ledger::Ledger;
+use crate::error::Error;
+
+pub struct Service {
+    pub database: Mutex<Database>,
+    pub dice: Mutex<Dice>,
+    pub ledger: Mutex<Ledger>,
+    /// Uploads of which some bytes are here.
+    pub live: Mutex<HashMap<String, Arc<Mutex<Live>>>>,
+    pub loose: bool,
+    pub refuse_keys: Vec<String>,
+    pub started: Instant,
+    pub connections: AtomicU64,
+}
+
+/// What is here of an upload.
+#[derive(Default)]
+pub struct Live {
+    pub hasher: sha2::Sha256,
+    pub received: u64,
+    pub bodies: u32,
+    pub text: Vec<u8>,
+}
+
+/// A call, taken apart.
+pub struct Call<'a> {
+    pub head: &'a Head,
+    /// Behind the version: `fileSearchStores/x/documents`.
+    pub path: &'a str,
+    pub body: Vec<u8>,
+}
+
+impl Call<'_> {
+    pub fn query(&self, camel: &str, snake: &str) -> &str {
+        let query = &self.head.query;
+        query
+            .get(camel)
+            .or_else(|| query.get(snake))
+            .map_or("", String::as_str)
+    }
+
+    /// `true`, `True` and `1` are all seen in the field.
+    pub fn force(&self) -> bool {
+        matches!(self.query("force", "force"), "true" | "True" | "1")
+    }
+}
+
+impl Service {
+    pub fn open(options: &Options) -> Result<Service, Error> {
+        Ok(Service {
+            database: Mutex::new(Database::open(options.data.as_deref())?),
+            dice: Mutex::new(Dice::new(options.faults.clone(), options.seed)),
+            ledger: Mutex::new(Ledger::new(options.record)),
+            live: Mutex::default(),
+            loose: options.loose,
+            refuse_keys: options.refuse_keys.clone(),
+            started: Instant::now(),
+            connections: AtomicU64::new(0),
+        })
+    }
+
+    pub fn connected(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether a fault of the plan happens now.
+    pub fn roll(&self, name: &'static str, of: impl Fn(&super::Faults) -> f64) -> bool {
+        let mut dice = whole(&self.dice);
+        let probability = of(&dice.plan);
+        dice.roll(name, probability)
+    }
+
+    /// The authority that the client called us by.
+    pub fn origin(head: &Head) -> String {
+        format!("http://{}", head.header("host"))
+    }
+}
+
+/// Everything under these locks is changed in whole steps, so a poisoned lock is as good as a clean one.
+pub fn whole<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Random, and not the same after a restart with the same seed.
+pub fn token(length: usize) -> String {
+    let letters = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    (0..length)
+        .map(|_| letters[fastrand::usize(..letters.len())] as char)
+        .collect()
+}
