@@ -112,15 +112,22 @@ pub struct ScanOptions {
 }
 
 #[derive(Debug, Args)]
-pub struct Remote {
+pub struct Store {
     /// Store, by display name (or fileSearchStores/… by resource name)
     #[arg(
-        long,
+        id = "store",
+        long = "store",
         value_name = "NAME",
         env = "OBJLIB_STORE",
         default_value = "objlib"
     )]
-    pub store: String,
+    pub name: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Remote {
+    #[command(flatten)]
+    pub store: Store,
     /// Service to talk to [env: GOOGLE_GEMINI_BASE_URL] [default: Google's]
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
@@ -200,14 +207,8 @@ pub struct Upload {
 
 #[derive(Debug, Args)]
 pub struct Status {
-    /// Store, by display name
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "OBJLIB_STORE",
-        default_value = "objlib"
-    )]
-    pub store: String,
+    #[command(flatten)]
+    pub store: Store,
     /// List the files that failed, with their causes
     #[arg(long)]
     pub failed: bool,

@@ -12,8 +12,8 @@ pub fn run(args: &args::Status, database: &Path, style: Style) -> Result<u8, Err
     let reader = Reader::open(database)?;
     let mut out = std::io::stdout().lock();
     let text = match args.failed {
-        true => failed(&reader, &args.store, style)?,
-        false => page(&reader, &args.store, style)?,
+        true => failed(&reader, &args.store.name, style)?,
+        false => page(&reader, &args.store.name, style)?,
     };
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // Whoever read this has seen enough.

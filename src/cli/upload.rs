@@ -17,7 +17,7 @@ use crate::pipeline::bottleneck;
 use crate::pipeline::run::{self, Ended};
 use crate::pipeline::store;
 use crate::pipeline::{self, Parts};
-use crate::report::{Event, LimitedBy, Plan, Progress, Reporter, Style, Summary};
+use crate::report::{Event, Plan, Progress, Reporter, Style, Summary};
 use crate::shutdown::{Shutdown, Stop};
 use crate::state::reader::UploadCounts;
 use crate::state::{Change, Reader, RunTotals, Writer, writer};
@@ -120,7 +120,7 @@ fn scan_then_run(session: &Session<'_>) -> Result<Summary, Error> {
             total: plan.files,
             pending: plan.files,
             dry_run: true,
-            ..nothing_done()
+            ..Summary::default()
         };
         session.reporter.send(Event::Plan(plan));
         return Ok(planned);
@@ -128,7 +128,7 @@ fn scan_then_run(session: &Session<'_>) -> Result<Summary, Error> {
     if session.shutdown.is_stopping() {
         return Ok(Summary {
             exit: exit_of_stop(session.shutdown).unwrap_or(0),
-            ..nothing_done()
+            ..Summary::default()
         });
     }
     match service {
@@ -177,7 +177,7 @@ fn transfer(
     )?;
     let events = session.reporter.sender();
     let store = store::resolve(
-        &args.remote.store,
+        &args.remote.store.name,
         session.endpoint_name,
         &reader,
         session.writer,
@@ -345,37 +345,12 @@ fn stopped(error: &Error, shutdown: &Shutdown) -> Summary {
     Summary {
         exit,
         error: Some(error.to_string()),
-        ..nothing_done()
-    }
-}
-
-fn nothing_done() -> Summary {
-    Summary {
-        total: 0,
-        indexed: 0,
-        failed: 0,
-        skipped: 0,
-        pending: 0,
-        processing: 0,
-        bytes: 0,
-        seconds: 0.0,
-        requests: 0,
-        polls: 0,
-        retries: 0,
-        throttled: 0,
-        resumed: 0,
-        adopted: 0,
-        limited_by: LimitedBy::Nothing,
-        exit: 0,
-        dry_run: false,
-        error: None,
-        indexed_in_all: 0,
-        failed_in_all: 0,
+        ..Summary::default()
     }
 }
 
 fn plan(session: &Session<'_>, reader: &Reader) -> Result<Plan, Error> {
-    let name = &session.args.remote.store;
+    let name = &session.args.remote.store.name;
     let store = reader.store(session.endpoint_name, name)?;
     let rows = reader.plan(store.as_ref().map(|s| s.id))?;
     let files = rows.by_type.iter().map(|(_, files, _)| files).sum();

@@ -87,7 +87,7 @@ impl ThrottleState {
 }
 
 /// What held a run back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LimitedBy {
     Quota,
     /// The service's latency, at the concurrency there was.
@@ -96,6 +96,7 @@ pub enum LimitedBy {
     Cpu,
     Bandwidth,
     Indexing,
+    #[default]
     Nothing,
 }
 
@@ -114,7 +115,7 @@ impl LimitedBy {
 }
 
 /// The last line of every run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Summary {
     /// Files this run had to bring to an end: the sum of the next five.
     pub total: u64,

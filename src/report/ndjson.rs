@@ -101,7 +101,6 @@ fn rounded(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::event::{FileStatus, ThrottleState};
-    use super::super::summary::tests::SUMMARY;
     use super::*;
 
     fn fields(event: &Event) -> Vec<String> {
@@ -180,7 +179,7 @@ mod tests {
                 "batch,files,succeeded,failed,skipped",
             ),
             (
-                Event::Summary(SUMMARY),
+                Event::Summary(Summary::default()),
                 "total,indexed,failed,skipped,pending,processing,bytes,seconds,requests,polls,\
                  retries,throttled,resumed,adopted,limited_by,exit",
             ),

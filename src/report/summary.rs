@@ -105,37 +105,14 @@ fn next(exit: u8) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
-
-    pub const SUMMARY: Summary = Summary {
-        total: 0,
-        indexed: 0,
-        failed: 0,
-        skipped: 0,
-        pending: 0,
-        processing: 0,
-        bytes: 0,
-        seconds: 2.0,
-        requests: 0,
-        polls: 0,
-        retries: 0,
-        throttled: 0,
-        resumed: 0,
-        adopted: 0,
-        limited_by: LimitedBy::Nothing,
-        exit: 0,
-        dry_run: false,
-        error: None,
-        indexed_in_all: 0,
-        failed_in_all: 0,
-    };
 
     #[test]
     fn a_run_without_work_says_so() {
         let done = Summary {
             indexed_in_all: 873,
-            ..SUMMARY
+            ..Summary::default()
         };
         assert_eq!(words(&done), ["nothing to do: all 873 files are indexed"]);
     }
@@ -144,11 +121,12 @@ pub mod tests {
     fn a_whole_run_names_what_held_it_back() {
         let done = Summary {
             total: 10,
+            seconds: 2.0,
             indexed: 10,
             bytes: 12_000,
             requests: 31,
             limited_by: LimitedBy::Concurrency,
-            ..SUMMARY
+            ..Summary::default()
         };
         assert_eq!(
             words(&done),
@@ -168,7 +146,7 @@ pub mod tests {
             failed: 1,
             failed_in_all: 1,
             exit: 130,
-            ..SUMMARY
+            ..Summary::default()
         };
         assert_eq!(
             words(&stopped),
