@@ -1,4 +1,4 @@
-//! The remote API, as the fact sheet has it (`v1beta`).
+//! The remote API (`v1beta`), as the fact sheet has it: `docs/gemini-file-search-api.md`.
 //!
 //! `send` is the one way out: through the gate, one request, one answer. Above it a file a resource.
 //! Promises: the key goes into one header of requests to the configured origin and nowhere else; every
