@@ -97,7 +97,14 @@ impl<'r> Passes<'r> {
             self.settle_lost();
             if !self.is_work_left()? || self.limit_reached() {
                 self.wait_for_operations();
-                if self.is_stopping() || self.limit_reached() || !self.is_work_left()? {
+                self.settle_lost();
+                if self.is_stopping() {
+                    return Ok(());
+                }
+                if self.outcomes.polls.unsettled() > 0 {
+                    continue;
+                }
+                if self.limit_reached() || !self.is_work_left()? {
                     return Ok(());
                 }
             }
@@ -289,7 +296,12 @@ impl<'r> Passes<'r> {
 
     /// One listing a run, for what the service itself could not tell.
     fn settle_lost(&mut self) {
-        if self.lost.is_empty() || self.listed {
+        let lost = self.outcomes.polls.take_lost();
+        if !lost.is_empty() {
+            self.lost.extend(lost);
+            self.lost_since = Instant::now();
+        }
+        if self.lost.is_empty() || self.listed || self.is_stopping() {
             return;
         }
         self.listed = true;

@@ -71,6 +71,8 @@ struct Inner {
     /// In the heap or in a poller's hands.
     unsettled: usize,
     pushed: u64,
+    /// Of which the service knows neither operation nor document.
+    lost: Vec<UploadId>,
     schedule: Schedule,
     closed: bool,
 }
@@ -134,6 +136,16 @@ impl PollQueue {
         let hit = poll.running == 0;
         self.lock().schedule.finished(poll.submitted, hit, now);
         self.settled();
+    }
+
+    /// Only a listing of the store can tell what became of it.
+    pub fn lost(&self, upload: UploadId) {
+        self.lock().lost.push(upload);
+        self.settled();
+    }
+
+    pub fn take_lost(&self) -> Vec<UploadId> {
+        std::mem::take(&mut self.lock().lost)
     }
 
     /// It is out of this queue's hands.

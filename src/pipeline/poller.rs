@@ -74,7 +74,6 @@ impl Poller<'_> {
             News::Failed(cause) => self.end(poll, &subject, cause, false),
             News::Broken(cause) => self.end(poll, &subject, cause, true),
             News::Lost => {
-                // Only the listing of a later run can tell; the row stays as it is.
                 let words = "the service no longer knows its operation".to_owned();
                 let cause = Cause {
                     kind: "in doubt",
@@ -82,7 +81,7 @@ impl Poller<'_> {
                 };
                 self.outcomes
                     .left_in_doubt(&subject, Charge::Nothing, cause);
-                polls.settled();
+                polls.lost(poll.upload);
             }
             News::Stopped => polls.settled(),
             News::Fatal(error) => {

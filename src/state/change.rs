@@ -319,6 +319,8 @@ impl Change {
                 hashed_ms,
                 sha256,
             } => {
+                // Refused before anything is changed.
+                at.row(*upload)?;
                 at.run(
                     "UPDATE files SET size_bytes = ?2, mtime_ns = ?3, hashed_ms = ?4, sha256 = ?5
                      WHERE id = ?1",

@@ -216,12 +216,14 @@ impl State {
         match done {
             Ok(results) => {
                 for (request, result) in group.drain(..).zip(results) {
+                    if let Err(e) = &result {
+                        self.fail(e);
+                    }
                     (request.ack)(result);
                 }
             }
             Err(e) => {
-                lock_of(&self.failure).get_or_insert_with(|| e.clone());
-                self.shutdown.stop(Stop::Error);
+                self.fail(&e);
                 for request in group.drain(..) {
                     (request.ack)(Err(e.clone()));
                 }
@@ -229,8 +231,14 @@ impl State {
         }
     }
 
-    /// One transaction. A change that the state machine refuses fails alone; an error of the
-    /// database fails all.
+    /// The first failure stays: from here on nothing is accepted, and the run stops.
+    fn fail(&self, e: &Error) {
+        lock_of(&self.failure).get_or_insert_with(|| e.clone());
+        self.shutdown.stop(Stop::Error);
+    }
+
+    /// One transaction. A change that the state machine refuses does not undo the others; an error of
+    /// the database fails all.
     fn transact(
         &mut self,
         group: &[Request],

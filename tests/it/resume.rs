@@ -80,3 +80,40 @@ fn a_stopped_service_costs_nothing_but_time() {
     place.upload(&service, &[]).seen().exit(0);
     service.ledger().is_exactly(&place.docs());
 }
+
+#[test]
+fn what_the_service_forgot_is_settled_by_one_listing() {
+    let place = Place::new();
+    place.files(4);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    // As after a crash long ago: two operations that nobody knows any more. One document is there,
+    // the other is not.
+    let db = rusqlite::Connection::open(place.db()).unwrap();
+    let gone: String = db
+        .query_row("SELECT document FROM uploads WHERE id = 2", [], |r| {
+            r.get(0)
+        })
+        .unwrap();
+    db.execute(
+        "UPDATE uploads SET status = 'processing', operation = replace(document, '/documents/', '/upload/operations/') || '-none',
+             document = document || '-none' WHERE id <= 2",
+        [],
+    )
+    .unwrap();
+    drop(db);
+    ureq::delete(format!("{}/v1beta/{gone}?force=true", service.url))
+        .header("x-goog-api-key", crate::run::KEY)
+        .call()
+        .unwrap();
+    let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    let summary = seen.summary();
+    assert_eq!(
+        (&summary["adopted"], &summary["indexed"]),
+        (&1.into(), &2.into())
+    );
+    let ledger = service.ledger();
+    ledger.is_exactly(&place.docs());
+    assert_eq!(ledger.requests("upload.start"), 5);
+    assert_eq!(ledger.requests("document.list"), 1);
+}
