@@ -220,6 +220,11 @@ fn transport(e: &ureq::Error, host: &str) -> Failure {
             FailureKind::Transient,
             format!("no answer from {host} in time ({phase:?})"),
         ),
+        // TLS errors of the handshake come wrapped; another try would end the same way.
+        ureq::Error::Io(e) if e.to_string().contains("certificate") => (
+            FailureKind::BadAnswer,
+            format!("no trust in the certificate of {host} ({e}); --ca-file adds one's own"),
+        ),
         ureq::Error::Io(e) => (
             FailureKind::Transient,
             format!("connection to {host} failed: {e}"),
