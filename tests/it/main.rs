@@ -31,3 +31,6 @@ mod requests;
 
 /// Every command line in the README runs.
 mod readme;
+
+/// Borders that no compiler guards.
+mod tidy;

@@ -1,0 +1,52 @@
+use std::fs;
+use std::path::Path;
+
+fn each_source(folder: &Path, each: &mut dyn FnMut(&Path, &str)) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => each_source(&path, each),
+            false => each(&path, &fs::read_to_string(&path).unwrap()),
+        }
+    }
+}
+
+/// What a file uses of its own crate: `error` of `crate::error::Error`.
+fn used(text: &str) -> impl Iterator<Item = &str> {
+    let end = |rest: &str| rest.find(|c: char| !c.is_alphanumeric() && c != '_');
+    text.split("crate::")
+        .skip(1)
+        .map(move |rest| &rest[..end(rest).unwrap_or(rest.len())])
+}
+
+#[test]
+fn the_emulator_shares_nothing_with_the_client() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut seen = 0;
+    each_source(&src.join("emulator"), &mut |path, text| {
+        for name in used(text) {
+            seen += 1;
+            let allowed = ["clock", "error"].contains(&name);
+            assert!(allowed, "{} uses {name}", path.display());
+        }
+    });
+    assert!(seen > 5, "the emulator's sources were not found");
+    // And nobody but the command line starts it.
+    each_source(&src, &mut |path, text| {
+        let relative = path.strip_prefix(&src).unwrap();
+        let may = relative.starts_with("cli") || relative.starts_with("emulator");
+        let uses = used(text).any(|name| name == "emulator");
+        assert!(may || !uses, "{} uses the emulator", path.display());
+    });
+}
+
+#[test]
+fn no_async_runtime_comes_in() {
+    let lock = include_str!("../../Cargo.lock");
+    for name in ["tokio", "async-std", "smol", "futures-executor", "hyper"] {
+        assert!(
+            !lock.contains(&format!("name = \"{name}\"")),
+            "{name} came in"
+        );
+    }
+}
