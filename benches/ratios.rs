@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use objlib::emulator::{Emulator, Faults, Options};
 
@@ -62,7 +62,13 @@ fn fill(docs: &Path, files: usize) {
         let folder = docs.join(format!("part-{}", i % 50));
         std::fs::create_dir_all(&folder).expect("a folder");
         let text = format!("# Note {i}\n\n{}\n", "some words of a note ".repeat(40));
-        std::fs::write(folder.join(format!("note-{i}.md")), text).expect("a file");
+        let path = folder.join(format!("note-{i}.md"));
+        std::fs::write(&path, text).expect("a file");
+        // Of yesterday: what is as young as its scan is read once more by the next.
+        let file = std::fs::File::options().append(true).open(path);
+        let yesterday = SystemTime::now() - Duration::from_secs(86_400);
+        file.and_then(|f| f.set_modified(yesterday))
+            .expect("a time");
     }
 }
 

@@ -3,6 +3,7 @@
 //! `Catalog` answers from the reader; `Recorder` sends findings to the writer, without waiting for
 //! each, and waits for all of them at the end.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 
 use super::change::{Change, FileRow};
@@ -15,16 +16,30 @@ use crate::scan::{Known, KnownFile, Record, Seen, Skip};
 pub struct Catalog<'r> {
     reader: &'r Reader,
     library: i64,
+    lookups: Cell<u32>,
 }
+
+/// Lookups that share a read transaction: opening one costs as much as a lookup. Not all of them: while
+/// one is open, the write-ahead log cannot start anew.
+const LOOKUPS: u32 = 256;
 
 impl<'r> Catalog<'r> {
     pub fn new(reader: &'r Reader, library: i64) -> Catalog<'r> {
-        Catalog { reader, library }
+        Catalog {
+            reader,
+            library,
+            lookups: Cell::new(0),
+        }
     }
 }
 
 impl Known for Catalog<'_> {
     fn file(&self, path: &str) -> Result<Option<KnownFile>, Error> {
+        let lookups = self.lookups.get();
+        if lookups.is_multiple_of(LOOKUPS) {
+            self.reader.renew()?;
+        }
+        self.lookups.set(lookups.wrapping_add(1));
         let record = self.reader.file(self.library, path)?;
         Ok(record.map(|r| KnownFile {
             id: r.id,

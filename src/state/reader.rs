@@ -214,6 +214,15 @@ impl Reader {
         )
     }
 
+    /// One read transaction from here to the next call: the database is seen as it is now.
+    pub fn renew(&self) -> Result<(), Error> {
+        let sql = match self.conn.is_autocommit() {
+            true => "BEGIN",
+            false => "COMMIT; BEGIN",
+        };
+        self.conn.execute_batch(sql).map_err(|e| self.error(&e))
+    }
+
     pub fn file(&self, library: i64, path: &str) -> Result<Option<FileRecord>, Error> {
         self.maybe(
             "SELECT id, size_bytes, mtime_ns, hashed_ms, sha256, state FROM files
