@@ -29,6 +29,7 @@ pub mod clock;
 pub mod error;
 pub mod identity;
 pub mod names;
+pub mod proof;
 pub mod shutdown;
 
 #[cfg(feature = "emulator")]

@@ -1,0 +1,75 @@
+//! Where the proof programs end the process, and the waits they shorten.
+//!
+//! In a normal build all of it compiles to nothing; only the feature `proof` gives it a meaning.
+//! Promises: `point` never returns if it is the one that was asked for, and leaves nothing behind that
+//! a killed process would not.
+
+use std::time::Duration;
+
+/// A place before or after a step that something else rests on. With the feature `proof` and
+/// `OBJLIB_CRASH_AT=name` (or `name#3` for the third time) the process ends here.
+#[cfg(not(feature = "proof"))]
+#[inline(always)]
+pub fn point(_name: &'static str) {}
+
+/// A wait that is there for the service's sake. With the feature `proof` and `OBJLIB_HASTE=100` it is a
+/// hundredth of what it is.
+#[cfg(not(feature = "proof"))]
+#[inline(always)]
+pub fn hasten(wait: Duration) -> Duration {
+    wait
+}
+
+#[cfg(feature = "proof")]
+pub use armed::{hasten, point};
+
+#[cfg(feature = "proof")]
+mod armed {
+    use std::collections::BTreeMap;
+    use std::io::Write;
+    use std::sync::{Mutex, OnceLock};
+    use std::time::Duration;
+
+    /// Name and how often it has to be met.
+    fn asked() -> Option<&'static (String, u64)> {
+        static ASKED: OnceLock<Option<(String, u64)>> = OnceLock::new();
+        let asked = || {
+            let text = std::env::var("OBJLIB_CRASH_AT").ok()?;
+            Some(match text.split_once('#') {
+                Some((name, times)) => (name.to_owned(), times.parse().ok()?),
+                None => (text, 1),
+            })
+        };
+        ASKED.get_or_init(asked).as_ref()
+    }
+
+    pub fn point(name: &'static str) {
+        static MET: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
+        let mut met = MET.lock().unwrap_or_else(|e| e.into_inner());
+        let times = met.entry(name).or_default();
+        *times += 1;
+        // One line a visit, so that a program can learn which points a run meets, and how often.
+        if let Ok(path) = std::env::var("OBJLIB_POINTS") {
+            let open = std::fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(path);
+            if let Ok(mut file) = open {
+                let _ = writeln!(file, "{name}");
+            }
+        }
+        if asked().is_some_and(|(which, n)| which == name && n == times) {
+            // As kill -9 does: no destructor runs, nothing is flushed.
+            std::process::abort();
+        }
+    }
+
+    pub fn hasten(wait: Duration) -> Duration {
+        static HASTE: OnceLock<u32> = OnceLock::new();
+        let haste = *HASTE.get_or_init(|| {
+            let text = std::env::var("OBJLIB_HASTE").ok();
+            text.and_then(|t| t.parse().ok()).unwrap_or(1).max(1)
+        });
+        wait / haste
+    }
+}

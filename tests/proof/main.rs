@@ -1,0 +1,69 @@
+//! The proof that no crash, power cut, lost answer or fault loses, doubles or tears a document.
+//!
+//! `cargo test --features proof --test proof -- PROGRAM [--long] [--seed N]`; without a program all
+//! of them run, each in its short form. Every program prints its seed first and a table at the end,
+//! and ends with an error if a single case is not exact. Truth is the emulator's ledger.
+
+#![allow(clippy::unwrap_used)]
+
+/// The builder of the integration tests: a folder, a service, a command, what was seen.
+#[path = "../it/run.rs"]
+#[allow(dead_code)]
+mod run;
+
+/// What was asked for on the command line.
+pub struct Options {
+    /// The thorough form, in minutes instead of seconds.
+    pub long: bool,
+    pub seed: u64,
+}
+
+/// Name, what it proves, and the program.
+type Program = (&'static str, &'static str, fn(&Options));
+
+const PROGRAMS: &[Program] = &[];
+
+fn main() {
+    let mut options = Options {
+        long: false,
+        seed: fastrand::u64(..),
+    };
+    let mut wanted = Vec::new();
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--long" => options.long = true,
+            "--seed" => options.seed = args.next().unwrap().parse().unwrap(),
+            name => wanted.push(name.to_owned()),
+        }
+    }
+    for name in &wanted {
+        let known = PROGRAMS.iter().any(|(n, ..)| n == name);
+        assert!(known, "no program `{name}`");
+    }
+    for (name, what, program) in PROGRAMS {
+        if wanted.is_empty() || wanted.iter().any(|w| w == name) {
+            println!("\n== {name}: {what}\nseed {}", options.seed);
+            program(&options);
+        }
+    }
+}
+
+/// A table for people: columns as wide as their widest cell.
+pub fn table(head: &[&str], rows: &[Vec<String>]) {
+    let width = |i: usize| {
+        let cells = rows.iter().map(|row| row[i].chars().count());
+        cells.chain([head[i].len()]).max().unwrap_or(0)
+    };
+    let line = |cells: Vec<&str>| {
+        let cells = cells.iter().enumerate();
+        let padded: Vec<String> = cells
+            .map(|(i, c)| format!("{c:<w$}", w = width(i)))
+            .collect();
+        println!("{}", padded.join("  ").trim_end());
+    };
+    line(head.to_vec());
+    for row in rows {
+        line(row.iter().map(String::as_str).collect());
+    }
+}
