@@ -4,6 +4,7 @@
 //! Promises: `point` never returns if it is the one that was asked for, and leaves nothing behind that
 //! a killed process would not.
 
+#[cfg(not(feature = "proof"))]
 use std::time::Duration;
 
 /// A place before or after a step that something else rests on. With the feature `proof` and
