@@ -70,6 +70,15 @@ pub enum Color {
     Never,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MethodArg {
+    Auto,
+    /// One resumable upload into the store
+    Direct,
+    /// A temporary file of the Files API, imported into the store
+    Staged,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Record what is in one or more folders: new, changed and missing files
@@ -185,6 +194,9 @@ pub struct Upload {
     /// Bytes a second, all uploads together (500K, 2M, 1.5MiB)
     #[arg(long, value_name = "RATE")]
     pub bwlimit: Option<BytesPerSecond>,
+    /// The way a file takes: auto goes direct, and staged for a file that the direct way fails twice
+    #[arg(long, value_name = "WAY", default_value = "auto")]
+    pub method: MethodArg,
     /// Start at most N files
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::args;
+use super::args::{self, MethodArg};
 use super::scan;
 use super::settings::{self, Service};
 use super::signals;
@@ -14,13 +14,14 @@ use crate::clock;
 use crate::error::{Error, Kind};
 use crate::names::ApiKey;
 use crate::pipeline::bottleneck;
+use crate::pipeline::rules::MethodChoice;
 use crate::pipeline::run::{self, Ended};
 use crate::pipeline::store;
 use crate::pipeline::{self, Parts};
 use crate::report::{Event, Plan, Progress, Reporter, Style, Summary};
 use crate::shutdown::{Shutdown, Stop};
 use crate::state::reader::UploadCounts;
-use crate::state::{Change, Reader, RunTotals, Writer, writer};
+use crate::state::{Change, Lease, Reader, RunTotals, Writer, writer};
 use crate::throttle::bandwidth::Bandwidth;
 use crate::throttle::gate::Gate;
 use crate::throttle::{self, Peaks, Rpm};
@@ -81,6 +82,7 @@ fn upload(
         progress,
         shutdown,
         writer: &writer,
+        lease: started.thread.lease(),
     });
     drop(writer);
     let closed = started.thread.close();
@@ -100,6 +102,7 @@ struct Session<'a> {
     progress: &'a Arc<Progress>,
     shutdown: &'a Arc<Shutdown>,
     writer: &'a Writer,
+    lease: Arc<Lease>,
 }
 
 fn scan_then_run(session: &Session<'_>) -> Result<Summary, Error> {
@@ -172,6 +175,7 @@ fn transfer(
             key,
             ca_file: args.remote.ca_file.clone(),
             concurrency,
+            lease: Arc::clone(&session.lease),
         },
         Arc::clone(&gate),
     )?;
@@ -194,6 +198,11 @@ fn transfer(
         passes: args.passes,
         max_attempts: args.max_attempts,
         bandwidth: args.bwlimit.map(|rate| Bandwidth::new(rate.get())),
+        method: match args.method {
+            MethodArg::Auto => MethodChoice::Auto,
+            MethodArg::Direct => MethodChoice::Direct,
+            MethodArg::Staged => MethodChoice::Staged,
+        },
     };
     let parts = Parts {
         client,

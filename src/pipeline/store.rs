@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::client::{Client, Failure, FailureKind, Store};
 use crate::error::{Error, Kind};
 use crate::names::StoreName;
+use crate::proof;
 use crate::report::{Event, EventSender};
 use crate::shutdown::Shutdown;
 use crate::state::reader::StoreRow;
@@ -79,7 +80,7 @@ fn find_or_create(
         // It may exist now, and may show up late: it is absent when whole listings say so for longer
         // than lists lag.
         for _ in 0..LOOKS_MAX {
-            if !shutdown.sleep(LOOK_AGAIN_AFTER) {
+            if !shutdown.sleep(proof::hasten(LOOK_AGAIN_AFTER)) {
                 return Err(unclear(name));
             }
             if let Some(store) = find(name, client)? {
