@@ -17,18 +17,19 @@ mod answer;
 mod check;
 mod database;
 mod documents;
-pub mod faults;
+mod faults;
 mod files;
 mod filter;
 mod http;
 mod ledger;
+pub mod plan;
 mod routes;
 mod search;
 mod service;
 mod sessions;
 mod stores;
 
-pub use faults::Faults;
+pub use plan::Faults;
 
 /// Connections served at once; one more is closed at once.
 const CONNECTIONS_MAX: usize = 512;
