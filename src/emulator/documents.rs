@@ -29,12 +29,11 @@ pub fn metadata(request: &Value) -> Value {
 }
 
 /// A document's times and luck, by the faults in force; the rest is for the caller to fill in.
-pub fn blank(service: &Service) -> Document {
+pub fn blank(service: &Service, kind: &str) -> Document {
     let mut dice = whole(&service.dice);
     let (base, jitter) = (dice.plan.operation_delay_ms, dice.plan.operation_jitter_ms);
     let delay = dice.between(base, jitter);
-    let probability = dice.plan.operation_fail;
-    let fails = dice.roll("operation_fail", probability);
+    let fails = dice.roll(kind, "operation_fail", |p| p.operation_fail);
     let now: UnixMs = now_ms();
     Document {
         name: String::new(),

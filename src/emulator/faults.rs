@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::plan::{Faults, Shape};
+use super::plan::{Faults, Shape, Trouble};
 
 /// Every bucket may save up so many seconds of its rate.
 const BUCKET_SECONDS: f64 = 10.0;
@@ -78,7 +78,14 @@ pub struct Dice {
     write: Quota,
     read: Quota,
     today: u64,
+    /// Requests since the plan's list of calls was given.
+    calls_seen: u64,
+    /// Wrong bodies handed out.
+    wrong: usize,
 }
+
+/// What comes instead of the JSON of an answer.
+const WRONG_BODIES: [&str; 3] = ["{\"nam", "[]", "<html><title>Welcome</title></html>"];
 
 impl Dice {
     pub fn new(plan: Faults, seed: u64) -> Dice {
@@ -90,17 +97,50 @@ impl Dice {
             write: Quota::default(),
             read: Quota::default(),
             today: 0,
+            calls_seen: 0,
+            wrong: 0,
         }
     }
 
-    /// Whether a fault of this probability happens now.
-    pub fn roll(&mut self, name: &'static str, probability: f64) -> bool {
+    /// Whether a fault of the plan happens now to a request of this kind.
+    pub fn roll(&mut self, kind: &str, name: &'static str, of: impl Fn(&Faults) -> f64) -> bool {
+        let probability = of(&self.plan);
+        let only = &self.plan.only_kinds;
+        let spared = !only.is_empty() && !only.iter().any(|k| k == kind);
         // Nothing is drawn for what is off, so that switching one fault leaves the others alone.
-        let fires = probability > 0.0 && self.rng.f64() < probability;
+        let fires = probability > 0.0 && !spared && self.rng.f64() < probability;
         if fires {
             self.fire(name);
         }
         fires
+    }
+
+    /// Counts a request; what the plan has for its number.
+    pub fn next_call(&mut self) -> Option<Trouble> {
+        self.calls_seen += 1;
+        let number = self.calls_seen;
+        let named = self.plan.calls.iter().find(|c| c.call == number)?.kind;
+        self.fire("calls");
+        Some(named)
+    }
+
+    pub fn calls_seen(&self) -> u64 {
+        self.calls_seen
+    }
+
+    pub fn count_calls_anew(&mut self) {
+        self.calls_seen = 0;
+    }
+
+    /// One after the other.
+    pub fn wrong_body(&mut self) -> &'static str {
+        self.wrong += 1;
+        WRONG_BODIES[(self.wrong - 1) % WRONG_BODIES.len()]
+    }
+
+    /// An index below `n`, which is not 0.
+    pub fn pick(&mut self, n: usize) -> usize {
+        self.rng.usize(..n)
     }
 
     pub fn fire(&mut self, name: &'static str) {
@@ -169,6 +209,7 @@ pub enum Limited {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::NthCall;
     use super::*;
 
     #[test]
@@ -202,10 +243,45 @@ mod tests {
     #[test]
     fn one_seed_is_one_sequence() {
         let rolls = |seed| {
-            let mut dice = Dice::new(Faults::default(), seed);
-            (0..50).map(|_| dice.roll("x", 0.3)).collect::<Vec<_>>()
+            let plan = Faults {
+                error_503: 0.3,
+                ..Faults::default()
+            };
+            let mut dice = Dice::new(plan, seed);
+            let mut roll = |_| dice.roll("import", "error_503", |p| p.error_503);
+            (0..50).map(&mut roll).collect::<Vec<_>>()
         };
         assert_eq!(rolls(7), rolls(7));
         assert_ne!(rolls(7), rolls(8));
+    }
+
+    #[test]
+    fn other_kinds_are_spared() {
+        let plan = Faults {
+            error_503: 1.0,
+            only_kinds: vec!["import".to_owned()],
+            ..Faults::default()
+        };
+        let mut dice = Dice::new(plan, 1);
+        assert!(!dice.roll("store.get", "error_503", |p| p.error_503));
+        assert!(dice.roll("import", "error_503", |p| p.error_503));
+        assert_eq!(dice.fired()["error_503"], 1);
+    }
+
+    #[test]
+    fn a_call_is_met_at_its_number_and_once() {
+        let plan = Faults {
+            calls: vec![NthCall {
+                call: 2,
+                kind: Trouble::Stall,
+            }],
+            ..Faults::default()
+        };
+        let mut dice = Dice::new(plan, 1);
+        let met = [dice.next_call(), dice.next_call(), dice.next_call()];
+        assert_eq!(met, [None, Some(Trouble::Stall), None]);
+        dice.count_calls_anew();
+        assert_eq!([dice.next_call(), dice.next_call()], [met[0], met[1]]);
+        assert_eq!(dice.fired()["calls"], 2);
     }
 }

@@ -149,14 +149,16 @@ pub fn import(service: &Service, call: &Call<'_>) -> Result {
         size: file.size,
         sha256: file.sha256,
         text: file.text,
-        ..blank(service)
+        ..blank(service, call.kind)
     };
     let operation = format!("{store}/operations/{id}");
     // Without prefixes, unlike that of a direct upload.
     let response = json!({
         "@type": "type.googleapis.com/google.ai.generativelanguage.v1main.ImportFileResponse",
         "parent": store.trim_start_matches("fileSearchStores/"), "documentName": id});
-    let never_done = service.roll("operation_never_done", |p| p.operation_never_done);
+    let never_done = service.roll(call.kind, "operation_never_done", |p| {
+        p.operation_never_done
+    });
     let database = whole(&service.database);
     database.together(|| {
         database.add_document(&document)?;

@@ -15,6 +15,7 @@ use crate::error::{Error, Kind};
 
 mod answer;
 mod check;
+mod control;
 mod database;
 mod documents;
 mod faults;
@@ -28,6 +29,7 @@ mod search;
 mod service;
 mod sessions;
 mod stores;
+mod troubles;
 
 pub use plan::Faults;
 

@@ -35,6 +35,7 @@ pub struct Live {
 
 /// A call, taken apart.
 pub struct Call<'a> {
+    pub kind: &'static str,
     pub head: &'a Head,
     /// Behind the version: `fileSearchStores/x/documents`.
     pub path: &'a str,
@@ -74,11 +75,9 @@ impl Service {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether a fault of the plan happens now.
-    pub fn roll(&self, name: &'static str, of: impl Fn(&super::Faults) -> f64) -> bool {
-        let mut dice = whole(&self.dice);
-        let probability = of(&dice.plan);
-        dice.roll(name, probability)
+    /// Whether a fault of the plan happens now to a request of this kind.
+    pub fn roll(&self, kind: &str, name: &'static str, of: impl Fn(&super::Faults) -> f64) -> bool {
+        whole(&self.dice).roll(kind, name, of)
     }
 
     /// The authority that the client called us by.

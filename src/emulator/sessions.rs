@@ -291,7 +291,7 @@ fn finalize(service: &Service, session: &Session, live: &mut Live) -> Result {
         whole(&service.database).end_session(&session.id, "final", Some((answer.status, &body)))?;
         Ok(answer)
     };
-    if service.roll("count_tokens_503", |p| p.count_tokens_503) {
+    if service.roll("upload.body", "count_tokens_503", |p| p.count_tokens_503) {
         return fail(error(503, "Failed to count tokens.", Vec::new()));
     }
     if let Some(full) = storage_full(service, live.received)? {
@@ -314,7 +314,7 @@ fn finalize(service: &Service, session: &Session, live: &mut Live) -> Result {
         size: live.received,
         sha256,
         text,
-        ..blank(service)
+        ..blank(service, "upload.body")
     };
     let operation = format!("{}/upload/operations/{id}", session.target);
     let response = json!({
@@ -323,7 +323,9 @@ fn finalize(service: &Service, session: &Session, live: &mut Live) -> Result {
         "mimeType": document.mime, "sizeBytes": document.size.to_string()});
     // As captured: already with its response, and without `done`.
     let answer = json!({"name": operation, "response": response});
-    let never_done = service.roll("operation_never_done", |p| p.operation_never_done);
+    let never_done = service.roll("upload.body", "operation_never_done", |p| {
+        p.operation_never_done
+    });
     let database = whole(&service.database);
     database.together(|| {
         database.add_document(&document)?;

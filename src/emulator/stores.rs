@@ -155,7 +155,7 @@ pub fn list_documents(service: &Service, call: &Call<'_>) -> Result {
         Ok(page) => page,
         Err(refused) => return Ok(refused),
     };
-    if after > 0 && service.roll("list_error_page2", |p| p.list_error_page2) {
+    if after > 0 && service.roll(call.kind, "list_error_page2", |p| p.list_error_page2) {
         return Ok(error(
             503,
             "The service is currently unavailable.",
@@ -205,7 +205,7 @@ pub fn delete_document(service: &Service, call: &Call<'_>) -> Result {
 }
 
 pub fn operation(service: &Service, call: &Call<'_>) -> Result {
-    if service.roll("poll_name_only", |p| p.poll_name_only) {
+    if service.roll(call.kind, "poll_name_only", |p| p.poll_name_only) {
         return Ok(Answer::json(&json!({"name": call.path})));
     }
     let Some(operation) = whole(&service.database).operation(call.path)? else {
