@@ -16,7 +16,8 @@ pub fn handle(service: &Service, path: &str, head: &Head, body: &mut BodyReader<
     match (head.method.as_str(), path) {
         ("GET", "ledger") => {
             let connections = service.connections.load(Ordering::Relaxed);
-            match whole(&service.ledger).to_json(&whole(&service.database), connections) {
+            let at = service.moment();
+            match whole(&service.ledger).to_json(&whole(&service.database), &at, connections) {
                 Ok(ledger) => Answer::json(&ledger),
                 Err(e) => Answer::text(500, &e.to_string()),
             }

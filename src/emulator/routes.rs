@@ -13,7 +13,7 @@ use super::http::{BodyReader, Head};
 use super::plan::Trouble;
 use super::service::{Call, Service, whole};
 use super::troubles::Luck;
-use super::{control, files, search, sessions, stores};
+use super::{control, files, listing, search, sessions, stores};
 
 /// A JSON request is read up to here.
 const JSON_BYTES_MAX: u64 = 1 << 20;
@@ -176,7 +176,7 @@ impl Service {
             "store.list" => stores::list(self, call),
             "store.get" => stores::get(self, call),
             "store.delete" => stores::delete(self, call),
-            "document.list" => stores::list_documents(self, call),
+            "document.list" => listing::documents(self, call),
             "document.get" => stores::get_document(self, call),
             "document.delete" => stores::delete_document(self, call),
             "operation.get" => stores::operation(self, call),

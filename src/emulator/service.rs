@@ -10,6 +10,8 @@ use super::database::Database;
 use super::faults::Dice;
 use super::http::Head;
 use super::ledger::Ledger;
+use super::records::Moment;
+use crate::clock::now_ms;
 use crate::error::Error;
 
 pub struct Service {
@@ -27,7 +29,9 @@ pub struct Service {
 /// What is here of an upload.
 #[derive(Default)]
 pub struct Live {
+    /// Of all but the last byte.
     pub hasher: sha2::Sha256,
+    pub last: Option<u8>,
     pub received: u64,
     pub bodies: u32,
     pub text: Vec<u8>,
@@ -78,6 +82,11 @@ impl Service {
     /// Whether a fault of the plan happens now to a request of this kind.
     pub fn roll(&self, kind: &str, name: &'static str, of: impl Fn(&super::Faults) -> f64) -> bool {
         whole(&self.dice).roll(kind, name, of)
+    }
+
+    /// Now, as the plan sees it.
+    pub fn moment(&self) -> Moment {
+        Moment::of(&whole(&self.dice).plan, now_ms())
     }
 
     /// The authority that the client called us by.

@@ -330,3 +330,294 @@ fn calls_are_counted_from_when_the_list_was_given() {
     raw.service.ledger();
     assert_eq!(seen(), 1);
 }
+
+/// Names of the documents that a listing shows, page by page, as long as it goes on.
+fn listed(raw: &Raw, page_size: usize) -> Vec<Vec<String>> {
+    let mut pages = Vec::new();
+    let mut token = String::new();
+    loop {
+        let path = format!(
+            "{}/documents?pageSize={page_size}&pageToken={token}",
+            raw.store
+        );
+        let page = raw.get(&path).json();
+        let documents = page["documents"].as_array().cloned().unwrap_or_default();
+        let name = |d: &Value| d["name"].as_str().unwrap().to_owned();
+        pages.push(documents.iter().map(name).collect());
+        match page["nextPageToken"].as_str() {
+            Some(next) => token = next.to_owned(),
+            None => return pages,
+        }
+        assert!(pages.len() < 100, "a list without an end");
+    }
+}
+
+/// So many documents; their names in order.
+fn documents(raw: &Raw, n: usize) -> Vec<String> {
+    (0..n)
+        .map(|i| Raw::document(&raw.upload(&format!("{i}.txt"), &format!("text {i}"))))
+        .collect()
+}
+
+#[test]
+fn a_document_can_fail_although_its_operation_does_not_and_heal() {
+    let raw = Raw::start(&["--document-fail", "1"]);
+    let operation = raw.upload("a.txt", "one");
+    let document = Raw::document(&operation);
+    let polled = raw.get(operation["name"].as_str().unwrap()).json();
+    assert_eq!(polled["done"], true);
+    assert!(polled["error"].is_null(), "{polled}");
+    assert_eq!(raw.get(&document).json()["state"], "STATE_FAILED");
+    assert_eq!(raw.get(&raw.store).json()["failedDocumentsCount"], "1");
+    raw.fired("document_fail", 1);
+    raw.faults(json!({"document_heals_ms": 3_600_000}));
+    assert_eq!(raw.get(&document).json()["state"], "STATE_FAILED");
+    raw.fired("document_heals_ms", 0);
+    raw.faults(json!({"document_heals_ms": 0}));
+    assert_eq!(raw.get(&document).json()["state"], "STATE_ACTIVE");
+    assert_eq!(raw.active(), 1);
+    raw.fired("document_heals_ms", 1);
+}
+
+#[test]
+fn a_document_whose_operation_failed_does_not_heal() {
+    let raw = Raw::start(&["--operation-fail", "1", "--document-heals-ms", "0"]);
+    let operation = raw.upload("a.txt", "one");
+    let polled = raw.get(operation["name"].as_str().unwrap()).json();
+    assert!(polled["error"].is_object(), "{polled}");
+    let document = raw.get(&Raw::document(&operation)).json();
+    assert_eq!(document["state"], "STATE_FAILED");
+    raw.fired("document_heals_ms", 0);
+}
+
+#[test]
+fn a_repeated_page_loses_nothing_and_shows_some_twice() {
+    let raw = Raw::start(&[]);
+    let names = documents(&raw, 9);
+    raw.faults(json!({"list_repeat_page": 1.0}));
+    let pages = listed(&raw, 4);
+    assert_eq!(pages[0], names[..4]);
+    assert_eq!(pages[1], names[2..6]);
+    assert!(pages.iter().all(|page| page.len() <= 4));
+    let mut all = pages.concat();
+    assert!(all.len() > names.len());
+    let mut seen = std::collections::BTreeSet::new();
+    all.retain(|name| seen.insert(name.clone()));
+    assert_eq!(all, names);
+    raw.fired("list_repeat_page", pages.len() as u64 - 1);
+    assert_eq!(raw.active(), 9);
+}
+
+#[test]
+fn a_lost_page_is_empty_and_the_token_goes_on() {
+    let raw = Raw::start(&[]);
+    let names = documents(&raw, 6);
+    raw.faults(json!({"list_lose_page": 1.0}));
+    let lost: Vec<Vec<String>> = vec![Vec::new(); 3];
+    assert_eq!(listed(&raw, 2), lost);
+    raw.fired("list_lose_page", 3);
+    assert_eq!(raw.active(), 6);
+    raw.faults(json!({"list_lose_page": 0.0}));
+    assert_eq!(listed(&raw, 2).concat(), names);
+}
+
+#[test]
+fn one_document_of_a_page_is_lost() {
+    let raw = Raw::start(&[]);
+    documents(&raw, 6);
+    raw.faults(json!({"list_lose_one": 1.0}));
+    let sizes: Vec<usize> = listed(&raw, 3).iter().map(Vec::len).collect();
+    assert_eq!(sizes, [2, 2]);
+    raw.fired("list_lose_one", 2);
+    assert_eq!(raw.active(), 6);
+}
+
+#[test]
+fn a_deleted_document_is_still_listed_and_not_there() {
+    let raw = Raw::start(&["--list-ghost-ms", "3600000"]);
+    let mut names = documents(&raw, 5);
+    for gone in [1, 4] {
+        assert_eq!(raw.delete(&names[gone]).status, 200);
+        assert_eq!(raw.get(&names[gone]).status, 404);
+        assert_eq!(raw.delete(&names[gone]).status, 404);
+    }
+    // The number of the last one is not given away again.
+    names.extend(documents(&raw, 1));
+    assert_eq!(listed(&raw, 2).concat(), names);
+    assert_eq!(raw.active(), 4);
+    assert!(raw.service.fired("list_ghost_ms") > 0);
+    raw.faults(json!({"list_ghost_ms": 0}));
+    names.remove(4);
+    names.remove(1);
+    assert_eq!(listed(&raw, 2).concat(), names);
+}
+
+#[test]
+fn a_new_store_is_there_before_it_is_listed() {
+    let raw = Raw::start(&["--store-lag-ms", "3600000"]);
+    assert_eq!(raw.get("fileSearchStores").json(), json!({}));
+    assert_eq!(raw.get(&raw.store).status, 200);
+    raw.fired("store_lag_ms", 1);
+    raw.faults(json!({"store_lag_ms": 0}));
+    let stores = raw.get("fileSearchStores").json();
+    assert_eq!(stores["fileSearchStores"][0]["name"], raw.store);
+}
+
+#[test]
+fn what_is_missing_can_be_said_to_be_forbidden() {
+    let raw = Raw::start(&["--missing-403", "1"]);
+    let document = format!("{}/documents/none-1", raw.store);
+    for answer in [raw.get(&document), raw.delete(&document)] {
+        assert_eq!(answer.status, 403);
+        assert_eq!(
+            answer.json()["error"]["message"],
+            "You do not have permission to access the Document none-1 or it may not exist."
+        );
+    }
+    let operation = raw.get(&format!("{}/operations/none-1", raw.store));
+    assert_eq!(operation.status, 403);
+    raw.fired("missing_403", 3);
+}
+
+#[test]
+fn a_start_can_be_final_with_an_empty_document() {
+    let raw = Raw::start(&["--start-final", "1"]);
+    let request = json!({"displayName": "a.txt", "customMetadata": [
+        {"key": "objlib_path", "stringValue": "a.txt"}]});
+    let begun = raw.begin(&raw.store, request);
+    assert_eq!((begun.status, begun.upload("status")), (200, "final"));
+    assert_eq!(begun.upload("url"), "");
+    let document = raw.get(&Raw::document(&begun.json())).json();
+    assert_eq!(document["sizeBytes"], "0");
+    assert_eq!(document["customMetadata"][0]["stringValue"], "a.txt");
+    raw.fired("start_final", 1);
+    let ledger = raw.service.ledger().0;
+    assert_eq!(ledger["documents"][0]["sizeBytes"], 0);
+    // A file of the staging area always has its bytes.
+    let begun = raw.begin("files", json!({}));
+    assert_eq!(begun.upload("status"), "active");
+    raw.fired("start_final", 1);
+}
+
+#[test]
+fn a_start_can_lack_its_url_or_name_another_host() {
+    let raw = Raw::start(&["--start-no-url", "1"]);
+    for to in [raw.store.as_str(), "files"] {
+        let begun = raw.begin(to, json!({}));
+        assert_eq!((begun.status, begun.upload("status")), (200, "active"));
+        assert_eq!(begun.upload("url"), "");
+        assert_eq!(begun.upload("control-url"), "");
+    }
+    raw.fired("start_no_url", 2);
+    raw.faults(json!({"start_no_url": 0.0, "start_foreign_url": 1.0}));
+    let begun = raw.begin(&raw.store, json!({}));
+    assert!(
+        begun
+            .upload("url")
+            .starts_with("http://127.0.0.2:9/upload/")
+    );
+    raw.fired("start_foreign_url", 1);
+}
+
+#[test]
+fn a_wrong_size_is_told_everywhere_and_the_ledger_shows_the_tear() {
+    let raw = Raw::start(&["--final-size-wrong", "1"]);
+    // More than one read of the service.
+    let body = "0123456789".repeat(20_000);
+    let operation = raw.upload("a.txt", &body);
+    assert_eq!(operation["response"]["sizeBytes"], "199999");
+    let polled = raw.get(operation["name"].as_str().unwrap()).json();
+    assert_eq!(polled["response"]["sizeBytes"], "199999");
+    let document = raw.get(&Raw::document(&operation)).json();
+    assert_eq!(document["sizeBytes"], "199999");
+    raw.fired("final_size_wrong", 1);
+    let sha256 = |text: &str| objlib::identity::Sha256::of(text.as_bytes()).to_string();
+    let kept = |i: usize| raw.service.ledger().0["documents"][i]["sha256"].clone();
+    assert_eq!(kept(0), sha256(&body[..199_999]));
+    raw.faults(json!({"final_size_wrong": 0.0}));
+    raw.upload("a.txt", &body);
+    assert_eq!(kept(1), sha256(&body));
+}
+
+#[test]
+fn a_final_answer_may_not_be_told_again() {
+    let raw = Raw::start(&[]);
+    let begun = raw.begin(&raw.store, json!({}));
+    let done = raw.end(begun.upload("url"), "one").unwrap();
+    raw.faults(json!({"final_not_replayed": 1.0}));
+    let asked = raw.query(begun.upload("url"));
+    assert_eq!((asked.status, asked.upload("status")), (200, "final"));
+    assert_eq!(asked.body, "");
+    raw.fired("final_not_replayed", 1);
+    raw.faults(json!({"final_not_replayed": 0.0}));
+    assert_eq!(raw.query(begun.upload("url")).body, done.body);
+}
+
+/// Uploads to the staging area; the last answer.
+fn staged(raw: &Raw, body: &str) -> Value {
+    let begun = raw.begin("files", json!({"file": {"displayName": "a.txt"}}));
+    let done = raw.end(begun.upload("url"), body).unwrap();
+    assert_eq!(done.status, 200, "{done:?}");
+    done.json()
+}
+
+fn import(raw: &Raw, file: &str) -> Answer {
+    let path = format!("{}:importFile", raw.store);
+    raw.post(&path, json!({"fileName": file}))
+}
+
+#[test]
+fn a_file_that_is_processed_or_failed_cannot_be_imported() {
+    let raw = Raw::start(&["--file-processing-ms", "3600000"]);
+    let file = staged(&raw, "one")["file"].clone();
+    assert_eq!(file["state"], "PROCESSING");
+    let name = file["name"].as_str().unwrap();
+    let refused = import(&raw, name);
+    assert_eq!(refused.status, 400);
+    assert_eq!(refused.json()["error"]["status"], "FAILED_PRECONDITION");
+    assert!(raw.service.fired("file_processing_ms") > 0);
+    raw.faults(json!({"file_processing_ms": 0}));
+    assert_eq!(raw.get(name).json()["state"], "ACTIVE");
+    assert_eq!(import(&raw, name).status, 200);
+
+    raw.faults(json!({"file_fail": 1.0}));
+    let file = staged(&raw, "two")["file"].clone();
+    assert_eq!(file["state"], "FAILED");
+    assert!(file["error"]["message"].is_string(), "{file}");
+    assert_eq!(import(&raw, file["name"].as_str().unwrap()).status, 400);
+    raw.fired("file_fail", 1);
+    assert_eq!(raw.active(), 1);
+}
+
+#[test]
+fn a_file_can_go_before_its_time_and_its_document_stays() {
+    let raw = Raw::start(&[]);
+    let file = staged(&raw, "one")["file"].clone();
+    let name = file["name"].as_str().unwrap();
+    assert_eq!(import(&raw, name).status, 200);
+    assert_eq!(raw.service.ledger().0["temporaryFiles"], json!([name]));
+    raw.faults(json!({"file_kept_ms": 0}));
+    assert_eq!(raw.get(name).status, 403);
+    assert_eq!(import(&raw, name).status, 403);
+    assert_eq!(raw.get("files").json(), json!({}));
+    assert_eq!(raw.service.ledger().0["temporaryFiles"], json!([]));
+    raw.fired("file_kept_ms", 2);
+    assert_eq!(raw.active(), 1);
+}
+
+#[test]
+fn a_files_last_answer_can_lack_the_file() {
+    let raw = Raw::start(&["--file-no-body", "1"]);
+    assert_eq!(staged(&raw, "one"), json!({}));
+    raw.fired("file_no_body", 1);
+    let files = raw.service.ledger().0["temporaryFiles"].clone();
+    assert_eq!(files.as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn the_ledger_counts_every_request() {
+    let raw = Raw::start(&[]);
+    raw.get(&raw.store);
+    raw.get("fileSearchStores");
+    assert_eq!(raw.service.ledger().0["requestsTotal"], 3);
+}
