@@ -93,7 +93,7 @@ impl Ledger {
         }
     }
 
-    /// `None`: the connection was reset.
+    /// `None`: no answer came, mostly since the connection was reset.
     pub fn answered(&mut self, number: u64, status: Option<u16>) {
         match status {
             Some(status) => *self.answers.entry(status).or_default() += 1,
