@@ -85,6 +85,8 @@ pub enum Command {
     Scan(Scan),
     /// Upload what is pending; with DIR, scan it first
     Upload(Box<Upload>),
+    /// Compare database and store both ways, and repair what differs
+    Verify(Box<Verify>),
     /// What is done, what waits and why, and what to do next
     Status(Status),
     /// Run a local File Search service for trying and testing
@@ -215,6 +217,16 @@ pub struct Upload {
     #[arg(long, value_name = "SECONDS", default_value_t = 30,
           value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub grace: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    pub remote: Remote,
+    /// Make them equal: take back what the store holds, forget what it has lost, delete what is there
+    /// twice; without it, only show
+    #[arg(long)]
+    pub repair: bool,
 }
 
 #[derive(Debug, Args)]

@@ -11,7 +11,7 @@ use crate::client::{Client, Document, DocumentState, DocumentsPage, Failure, Fai
 use crate::error::Error;
 use crate::names::StoreName;
 use crate::shutdown::Shutdown;
-use crate::state::listed::{ListedDocument, ListedDocuments};
+use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
 
 /// Pages of one listing: a million documents at 20 a page, with room.
 const PAGES_MAX: u32 = 100_000;
@@ -93,6 +93,10 @@ fn listed(document: Document) -> ListedDocument {
         path: document.path,
         sha256: document.sha256,
         size_bytes: document.size_bytes,
-        usable: document.state != DocumentState::Failed,
+        state: match document.state {
+            DocumentState::Pending => Shown::Pending,
+            DocumentState::Active => Shown::Active,
+            DocumentState::Failed => Shown::Failed,
+        },
     }
 }

@@ -34,6 +34,8 @@ pub mod outcome;
 
 pub mod leftovers;
 
+pub mod verify;
+
 pub mod watch;
 
 pub mod store;

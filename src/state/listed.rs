@@ -18,8 +18,15 @@ pub struct ListedDocument {
     pub path: Option<String>,
     pub sha256: Option<Sha256>,
     pub size_bytes: Option<u64>,
-    /// Searchable, or on its way to be.
-    pub usable: bool,
+    pub state: Shown,
+}
+
+/// What the listing said of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    Pending,
+    Active,
+    Failed,
 }
 
 pub struct ListedDocuments {
@@ -38,7 +45,7 @@ impl ListedDocuments {
             conn.pragma_update(None, "journal_mode", "OFF")?;
             conn.execute_batch(
                 "CREATE TABLE documents (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
-                     path TEXT, sha256 BLOB, size_bytes INTEGER, usable INTEGER NOT NULL) STRICT;
+                     path TEXT, sha256 BLOB, size_bytes INTEGER, state INTEGER NOT NULL) STRICT;
                  BEGIN",
             )?;
             Ok(conn)
@@ -52,7 +59,7 @@ impl ListedDocuments {
         let sha256 = document.sha256.as_ref().map(|s| s.as_bytes().as_slice());
         self.conn
             .prepare_cached(
-                "INSERT OR IGNORE INTO documents (name, path, sha256, size_bytes, usable)
+                "INSERT OR IGNORE INTO documents (name, path, sha256, size_bytes, state)
                  VALUES (?1, ?2, ?3, ?4, ?5)",
             )
             .and_then(|mut s| {
@@ -61,7 +68,7 @@ impl ListedDocuments {
                     document.path,
                     sha256,
                     document.size_bytes.map(|n| n as i64),
-                    document.usable
+                    document.state as i64
                 ])
             })
             .map(|_| ())
@@ -78,7 +85,7 @@ impl ListedDocuments {
     pub fn find(&self, name: &DocumentName) -> Result<Option<ListedDocument>, Error> {
         let found = |_: &Connection| {
             let mut statement = self.conn.prepare_cached(
-                "SELECT name, path, sha256, size_bytes, usable FROM documents WHERE name = ?1",
+                "SELECT name, path, sha256, size_bytes, state FROM documents WHERE name = ?1",
             )?;
             let mut rows = statement.query_map([name.as_str()], listed)?;
             rows.next().transpose()
@@ -94,7 +101,7 @@ impl ListedDocuments {
         let mut statement = self
             .conn
             .prepare_cached(
-                "SELECT name, path, sha256, size_bytes, usable FROM documents ORDER BY number",
+                "SELECT name, path, sha256, size_bytes, state FROM documents ORDER BY number",
             )
             .map_err(|e| failed(&e))?;
         let mut rows = statement.query([]).map_err(|e| failed(&e))?;
@@ -112,7 +119,11 @@ fn listed(r: &Row<'_>) -> rusqlite::Result<ListedDocument> {
         path: r.get(1)?,
         sha256: sha256.and_then(|bytes| Sha256::from_slice(&bytes)),
         size_bytes: r.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs),
-        usable: r.get(4)?,
+        state: match r.get(4)? {
+            0 => Shown::Pending,
+            1 => Shown::Active,
+            _ => Shown::Failed,
+        },
     })
 }
 
@@ -132,7 +143,7 @@ mod tests {
             path: Some("a.md".to_owned()),
             sha256: Some(Sha256::of(b"a")),
             size_bytes: Some(1),
-            usable: true,
+            state: Shown::Active,
         };
         listed.add(&document).unwrap();
         listed.add(&document).unwrap();

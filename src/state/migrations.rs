@@ -178,6 +178,8 @@ ALTER TABLE uploads ADD COLUMN direct_faults INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE uploads ADD COLUMN importing INTEGER NOT NULL DEFAULT 0 CHECK (importing IN (0, 1));
 CREATE INDEX uploads_leftovers ON uploads (store_id, id)
     WHERE temp_file IS NOT NULL OR (document IS NOT NULL AND status IN ('pending', 'failed'));
+-- A document in the store is matched with the file that its identity names.
+CREATE INDEX files_by_identity ON files (path_value);
 ";
 
 #[cfg(test)]

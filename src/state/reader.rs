@@ -53,6 +53,19 @@ impl Job {
     }
 }
 
+/// A file that a document may belong to.
+#[derive(Debug, Clone)]
+pub struct FileLike {
+    pub file: i64,
+    pub path: String,
+    pub size_bytes: u64,
+    /// The file is there with the document's content.
+    pub current: bool,
+    /// Of its row for the document's content.
+    pub state: Option<UploadState>,
+    pub document: Option<DocumentName>,
+}
+
 /// What is known of a file, for the next scan.
 #[derive(Debug, Clone)]
 pub struct FileRecord {
@@ -171,6 +184,49 @@ impl Reader {
             "WHERE u.sha256 = ?3 AND u.status IN ('uploading', 'processing')
              AND u.store_id = ?1 AND f.path_value = ?2 ORDER BY u.id",
             params![store, path_value, sha256.as_bytes()],
+        )
+    }
+
+    /// The row that claims a document.
+    pub fn claimant(&self, document: &DocumentName) -> Result<Option<Job>, Error> {
+        let rows = self.jobs("WHERE u.document = ?1", params![document.as_str()])?;
+        Ok(rows.into_iter().next())
+    }
+
+    /// Files with this identity's path, those with the content first; of each the row for the content in
+    /// this store, unless it has ended.
+    pub fn files_like(
+        &self,
+        store: i64,
+        path_value: &str,
+        sha256: &Sha256,
+    ) -> Result<Vec<FileLike>, Error> {
+        self.many(
+            "SELECT f.id, f.path, f.size_bytes, f.sha256 = ?3 AND f.state = 'present', u.status,
+                 u.document
+             FROM files f LEFT JOIN uploads u ON u.file_id = f.id AND u.store_id = ?1
+                 AND u.sha256 = ?3 AND u.status NOT IN ('superseded', 'retired')
+             WHERE f.path_value = ?2 ORDER BY 4 DESC, f.id LIMIT 100",
+            params![store, path_value, sha256.as_bytes()],
+            |r| {
+                let state: Option<String> = r.get(4)?;
+                Ok(FileLike {
+                    file: r.get(0)?,
+                    path: r.get(1)?,
+                    size_bytes: count(r, 2)?,
+                    current: r.get(3)?,
+                    state: state.as_deref().and_then(UploadState::parse),
+                    document: r.get::<_, Option<String>>(5)?.map(DocumentName::new),
+                })
+            },
+        )
+    }
+
+    /// Rows that say `indexed`, by id.
+    pub fn indexed(&self, store: i64, after: UploadId) -> Result<Vec<Job>, Error> {
+        self.jobs(
+            "WHERE u.store_id = ?1 AND u.status = 'indexed' AND u.id > ?2 ORDER BY u.id",
+            params![store, after.0],
         )
     }
 

@@ -23,6 +23,9 @@ mod emulator;
 /// kill -9 and run again.
 mod resume;
 
+/// Database and store compared, and made equal.
+mod verify;
+
 /// Ctrl-C, SIGTERM and the lock.
 mod shutdown;
 
