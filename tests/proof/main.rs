@@ -11,6 +11,12 @@
 #[allow(dead_code)]
 mod run;
 
+/// A folder, a service, runs until nothing is left, the verdict.
+mod case;
+
+/// Crashes before and after every step and request.
+mod matrix;
+
 /// What was asked for on the command line.
 pub struct Options {
     /// The thorough form, in minutes instead of seconds.
@@ -21,7 +27,10 @@ pub struct Options {
 /// Name, what it proves, and the program.
 type Program = (&'static str, &'static str, fn(&Options));
 
-const PROGRAMS: &[Program] = &[];
+const PROGRAMS: &[Program] = &[
+    ("points", "where a run can be made to crash", matrix::list),
+    ("matrix", "a crash at every point", matrix::run),
+];
 
 fn main() {
     let mut options = Options {

@@ -1,0 +1,193 @@
+//! The crash matrix: the process dies before and after every durable step and every request, and runs
+//! again.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use serde_json::json;
+
+use crate::case::Case;
+use crate::{Options, table};
+
+/// What is uploaded, and how; each meets points that the others do not.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Scenario {
+    Direct,
+    Staged,
+    /// All files were indexed and have other content now.
+    Changed,
+    /// The same by way of temporary files.
+    ChangedStaged,
+    /// Died after a body; sessions have expired, so that a listing has to settle it.
+    Expired,
+    /// Died after an import that nobody answered.
+    Imported,
+}
+
+const SCENARIOS: [Scenario; 6] = [
+    Scenario::Direct,
+    Scenario::Staged,
+    Scenario::Changed,
+    Scenario::ChangedStaged,
+    Scenario::Expired,
+    Scenario::Imported,
+];
+
+/// One crash to be had.
+#[derive(Clone)]
+struct Crash {
+    scenario: Scenario,
+    workers: &'static str,
+    point: String,
+    visit: u64,
+}
+
+impl Scenario {
+    fn args(self, workers: &'static str) -> Vec<&'static str> {
+        let method = match self {
+            Scenario::Staged | Scenario::ChangedStaged | Scenario::Imported => "staged",
+            Scenario::Direct | Scenario::Changed | Scenario::Expired => "auto",
+        };
+        vec!["--method", method, "--concurrency", workers]
+    }
+
+    /// Everything up to the run that is to be met by a crash.
+    fn prepare(self, workers: &'static str, files: usize) -> Case {
+        let case = Case::new(files, &[]);
+        let args = self.args(workers);
+        match self {
+            Scenario::Direct | Scenario::Staged => {}
+            Scenario::Changed | Scenario::ChangedStaged => {
+                case.finish(&args);
+                for i in 0..files {
+                    let path = format!("part {}/note-{i}.md", i % 7);
+                    case.place.file(&path, format!("new words of note {i}"));
+                }
+            }
+            Scenario::Expired => {
+                assert!(case.crash(&args, "after body#2"), "no second body");
+                case.service.set_faults(json!({"session_expiry_ms": 1}));
+            }
+            Scenario::Imported => {
+                assert!(case.crash(&args, "after import#2"), "no second import");
+            }
+        }
+        case
+    }
+
+    /// The sessions of the crashed run are gone; those of the next one live.
+    fn resume(self, case: &Case) {
+        if self == Scenario::Expired {
+            case.service.set_faults(json!({"session_expiry_ms": null}));
+        }
+    }
+}
+
+/// Every point that a run meets, and how often.
+fn points(scenario: Scenario, workers: &'static str, files: usize) -> BTreeMap<String, u64> {
+    let case = scenario.prepare(workers, files);
+    let log = case.place.path().join("points");
+    let mut command = case.upload(&scenario.args(workers));
+    let ended = command.env("OBJLIB_POINTS", &log).output().unwrap();
+    assert!(matches!(ended.status.code(), Some(0 | 4)));
+    let mut visits = BTreeMap::new();
+    for line in std::fs::read_to_string(&log).unwrap().lines() {
+        *visits.entry(line.to_owned()).or_default() += 1;
+    }
+    visits
+}
+
+/// First, middle and last visit of each point.
+fn plan(scenario: Scenario, workers: &'static str, files: usize, long: bool) -> Vec<Crash> {
+    let mut crashes = Vec::new();
+    for (point, visits) in points(scenario, workers, files) {
+        let mut chosen = match long {
+            true => vec![1, visits.div_ceil(2), visits],
+            false => vec![visits.div_ceil(2)],
+        };
+        chosen.dedup();
+        crashes.extend(chosen.into_iter().map(|visit| Crash {
+            scenario,
+            workers,
+            point: point.clone(),
+            visit,
+        }));
+    }
+    crashes
+}
+
+/// Whether the point was met; panics if what is left is not exact.
+fn try_one(crash: &Crash, files: usize) -> bool {
+    let case = crash.scenario.prepare(crash.workers, files);
+    let args = crash.scenario.args(crash.workers);
+    let at = format!("{}#{}", crash.point, crash.visit);
+    let met = case.crash(&args, &at);
+    crash.scenario.resume(&case);
+    case.finish(&args);
+    case.exact();
+    met
+}
+
+pub fn run(options: &Options) {
+    let files = if options.long { 7 } else { 3 };
+    let workers: &[&'static str] = if options.long { &["1", "8"] } else { &["1"] };
+    let mut rows = Vec::new();
+    for scenario in SCENARIOS {
+        for workers in workers {
+            let crashes = plan(scenario, workers, files, options.long);
+            let next = AtomicUsize::new(0);
+            let met = AtomicUsize::new(0);
+            let failures = Mutex::new(Vec::new());
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        while let Some(crash) = crashes.get(next.fetch_add(1, Relaxed)) {
+                            match catch_unwind(AssertUnwindSafe(|| try_one(crash, files))) {
+                                Ok(was_met) => drop(met.fetch_add(usize::from(was_met), Relaxed)),
+                                Err(_) => failures.lock().unwrap().push(crash.clone()),
+                            }
+                        }
+                    });
+                }
+            });
+            for crash in failures.lock().unwrap().iter() {
+                let Crash { point, visit, .. } = crash;
+                println!("NOT EXACT: {scenario:?}, {workers} workers, {point}#{visit}");
+            }
+            let failed = failures.lock().unwrap().len();
+            let mut points: Vec<&str> = crashes.iter().map(|c| c.point.as_str()).collect();
+            points.dedup();
+            rows.push(vec![
+                format!("{scenario:?}"),
+                (*workers).to_owned(),
+                points.len().to_string(),
+                crashes.len().to_string(),
+                met.load(Relaxed).to_string(),
+                (crashes.len() - failed).to_string(),
+            ]);
+        }
+    }
+    table(
+        &["scenario", "workers", "points", "crashes", "met", "exact"],
+        &rows,
+    );
+    for row in &rows {
+        assert_eq!(row[3], row[5], "not exact");
+        // With one worker almost everything happens in the same order every time.
+        let (met, crashes): (f64, f64) = (row[4].parse().unwrap(), row[3].parse().unwrap());
+        assert!(row[1] != "1" || met >= crashes * 0.9, "points not met");
+    }
+}
+
+/// All points of all scenarios, with their visits.
+pub fn list(_: &Options) {
+    let mut rows = Vec::new();
+    for scenario in SCENARIOS {
+        for (point, visits) in points(scenario, "1", 3) {
+            rows.push(vec![format!("{scenario:?}"), point, visits.to_string()]);
+        }
+    }
+    table(&["scenario", "point", "visits"], &rows);
+}
