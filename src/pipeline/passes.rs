@@ -14,6 +14,7 @@ use super::recovery::{self, LookUp, LookedUp};
 use super::worker::{Returned, Task};
 use super::{Parts, Settings};
 use crate::error::Error;
+use crate::proof;
 use crate::report::Event;
 use crate::state::{Change, Job, UploadId, UploadState};
 use crate::throttle::gate::Starts;
@@ -347,7 +348,7 @@ impl<'r> Passes<'r> {
 
     /// Until the breaker lets something through; `false` if the run stops.
     fn pause(&self) -> bool {
-        let mut wait = PASS_PAUSE;
+        let mut wait = proof::hasten(PASS_PAUSE);
         while self.parts.shutdown.sleep(wait) {
             if self.parts.gate.starts() != Starts::Refused {
                 return true;

@@ -7,6 +7,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::proof;
+
 #[derive(Debug)]
 pub struct Schedule {
     /// When the first look is due; meant to be past the 85th percentile.
@@ -60,14 +62,14 @@ impl Schedule {
     }
 
     pub fn first_look(&self, submitted: Instant) -> Instant {
-        submitted + self.typical
+        submitted + proof::hasten(self.typical)
     }
 
     /// Still running at so many looks: a quarter of the typical time, then doubling.
     pub fn next_look(&self, running: u32, now: Instant) -> Instant {
         let base = (self.typical / 4).max(TYPICAL_MIN);
         let factor = 1u32 << running.saturating_sub(1).min(16);
-        now + base.saturating_mul(factor).min(LOOK_EVERY_MAX)
+        now + proof::hasten(base.saturating_mul(factor).min(LOOK_EVERY_MAX))
     }
 
     /// A look found it running.

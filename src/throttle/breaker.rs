@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Class;
 use super::backoff;
+use crate::proof;
 
 /// Outcomes that a share is taken of.
 const WINDOW: usize = 100;
@@ -207,7 +208,7 @@ impl Breaker {
     }
 
     fn open(&mut self, cause: Cause, asked: Option<Duration>, now: Instant) {
-        let wait = self.cool_down.max(backoff::honoured(asked));
+        let wait = proof::hasten(self.cool_down.max(backoff::honoured(asked)));
         self.state = State::Open {
             cause,
             until: now + wait,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff;
 use super::{Class, Peaks, Rpm};
+use crate::proof;
 
 /// Tokens that an idle moment saves up, in time and in number: late threads catch up, and a minute
 /// never gets more than its ceiling.
@@ -219,7 +220,7 @@ impl Rate {
         };
         let pause_ended = self.paused_until;
         if self.cut_at.is_some_and(|cut| sent_at <= cut) {
-            self.paused_until = pause_ended.max(Some(now + asked));
+            self.paused_until = pause_ended.max(Some(now + proof::hasten(asked)));
             return false;
         }
         self.repeated = match pause_ended {
@@ -230,7 +231,7 @@ impl Rate {
             0 => asked,
             n => asked.max(Duration::from_secs(1 << n.min(8)).min(PAUSE_LONGEST)),
         };
-        let until = now + pause;
+        let until = now + proof::hasten(pause);
         self.paused_until = pause_ended.max(Some(until));
         let measured = self.accepted.in_last_minute(now);
         let peak = match self.phase {

@@ -193,7 +193,7 @@ impl Service {
         Service { child, url }
     }
 
-    fn get(&self, path: &str) -> Value {
+    pub fn get(&self, path: &str) -> Value {
         let answer = ureq::get(format!("{}/_emulator/{path}", self.url))
             .call()
             .unwrap();
@@ -279,7 +279,7 @@ impl Ledger {
     }
 }
 
-fn for_each_file(dir: &Path, each: &mut dyn FnMut(&Path)) {
+pub fn for_each_file(dir: &Path, each: &mut dyn FnMut(&Path)) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         match path.is_dir() {

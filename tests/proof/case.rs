@@ -1,10 +1,12 @@
 //! One case of a proof: a folder, a service of its own, runs until nothing is left, and the verdict.
 
+use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
+use objlib::identity::Sha256;
 use serde_json::Value;
 
-use crate::run::{Place, RunToEnd, Seen, Service};
+use crate::run::{Place, RunToEnd, Seen, Service, for_each_file};
 
 /// Protocol waits are a fiftieth of what they are.
 pub const HASTE: &str = "50";
@@ -57,16 +59,106 @@ impl Case {
         panic!("not done after {RUNS_MAX} runs");
     }
 
-    /// Exactly one active document a file, nothing temporary left, and `status` says the same.
-    #[track_caller]
-    pub fn exact(&self) {
-        let ledger = self.service.ledger();
-        ledger.is_exactly(&self.place.docs());
-        assert_eq!(ledger.0["temporaryFiles"], serde_json::json!([]));
+    /// Requests since the last plan with `calls`, or since the start.
+    pub fn requests(&self) -> u64 {
+        self.service.get("faults")["calls_seen"].as_u64().unwrap()
+    }
+
+    /// Every fault that fired, and how often.
+    pub fn fired(&self) -> String {
+        let plan = self.service.get("faults");
+        let fired = plan["fired"].as_object().unwrap();
+        let fired: Vec<String> = fired
+            .iter()
+            .map(|(name, n)| format!("{n} {name}"))
+            .collect();
+        fired.join(", ")
+    }
+
+    /// All rolled faults off, and no time limits.
+    pub fn calm(&self) {
+        let plan = self.service.get("faults");
+        let mut calm = serde_json::Map::new();
+        for (name, value) in plan.as_object().unwrap() {
+            if value.is_f64() {
+                calm.insert(name.clone(), 0.0.into());
+            }
+        }
+        for name in ["session_expiry_ms", "document_heals_ms", "file_kept_ms"] {
+            calm.insert(name.to_owned(), Value::Null);
+        }
+        self.service.set_faults(Value::Object(calm));
+    }
+
+    /// The ledger against the folder, and `status` against the ledger.
+    pub fn verdict(&self) -> Verdict {
+        let mut wanted = BTreeMap::new();
+        let docs = self.place.docs();
+        for_each_file(&docs, &mut |path| {
+            let name = path.strip_prefix(&docs).unwrap().to_str().unwrap();
+            let sha256 = Sha256::of(&std::fs::read(path).unwrap()).to_string();
+            wanted.insert(name.to_owned(), (sha256, 0));
+        });
+        let files = wanted.len();
+        let ledger = self.service.ledger().0;
+        let documents = ledger["documents"].as_array().unwrap();
+        let mut orphans = ledger["temporaryFiles"].as_array().unwrap().len();
+        for document in documents {
+            let path = document["objlibPath"].as_str().unwrap_or_default();
+            match wanted.get_mut(path) {
+                Some((sha256, found))
+                    if document["state"] == "STATE_ACTIVE" && document["sha256"] == **sha256 =>
+                {
+                    *found += 1;
+                }
+                _ => orphans += 1,
+            }
+        }
         let status = self.place.objlib(&["status", "--json"]).seen().exit(0);
         let status: Value = serde_json::from_str(&status.stdout).unwrap();
-        let documents = ledger.0["documents"].as_array().unwrap().len();
-        assert_eq!(status["indexed"], documents, "{status}");
-        assert_eq!(status["files"], documents, "{status}");
+        let indexed = status["indexed"].as_u64().unwrap() as usize;
+        let really = wanted.values().filter(|(_, found)| *found > 0).count();
+        Verdict {
+            files,
+            documents: documents.len(),
+            lost: files - really,
+            doubled: wanted.values().filter(|(_, found)| *found > 1).count(),
+            orphans,
+            misreported: indexed.abs_diff(really),
+            violations: ledger["violations"].as_array().unwrap().len(),
+        }
+    }
+
+    /// Exactly one active document a file, nothing else left, and `status` says the same.
+    #[track_caller]
+    pub fn exact(&self) -> Verdict {
+        let verdict = self.verdict();
+        let ledger = self.service.ledger().0;
+        assert!(verdict.is_exact(), "{verdict:?}\n{}", ledger["violations"]);
+        verdict
+    }
+}
+
+/// What is wrong, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    pub files: usize,
+    pub documents: usize,
+    /// Files without an active document of their content.
+    pub lost: usize,
+    /// Files with more than one.
+    pub doubled: usize,
+    /// Documents that are no file's content (torn, old, failed), and temporary files.
+    pub orphans: usize,
+    /// By how many files `status` is wrong.
+    pub misreported: usize,
+    /// Requests that no client should send.
+    pub violations: usize,
+}
+
+impl Verdict {
+    pub fn is_exact(&self) -> bool {
+        self.lost + self.doubled + self.orphans + self.misreported + self.violations == 0
+            && self.files == self.documents
     }
 }

@@ -17,6 +17,12 @@ mod case;
 /// Crashes before and after every step and request.
 mod matrix;
 
+/// The N-th call fails.
+mod calls;
+
+/// kill -9 under all faults at once.
+mod torture;
+
 /// What was asked for on the command line.
 pub struct Options {
     /// The thorough form, in minutes instead of seconds.
@@ -30,6 +36,8 @@ type Program = (&'static str, &'static str, fn(&Options));
 const PROGRAMS: &[Program] = &[
     ("points", "where a run can be made to crash", matrix::list),
     ("matrix", "a crash at every point", matrix::run),
+    ("calls", "the N-th call fails", calls::run),
+    ("torture", "kill -9 under all faults", torture::run),
 ];
 
 fn main() {

@@ -1,0 +1,78 @@
+//! The N-th call fails: for every N and every kind of failure, until a run ends without meeting it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use serde_json::json;
+
+use crate::case::Case;
+use crate::{Options, table};
+
+/// As the fault plan calls them.
+const KINDS: [&str; 11] = [
+    "reset_before",
+    "reset_after",
+    "lose_answer",
+    "429",
+    "500",
+    "503",
+    "408",
+    "cut_answer",
+    "wrong_json",
+    "empty_answer",
+    "stall",
+];
+
+/// Whether the N-th call was made at all; panics if what is left is not exact.
+fn try_one(method: &str, kind: &str, call: u64) -> bool {
+    let case = Case::new(3, &["--stall-ms", "3000"]);
+    case.service
+        .set_faults(json!({"calls": [{"call": call, "kind": kind}]}));
+    case.finish(&["--method", method, "--concurrency", "1"]);
+    case.exact();
+    case.service.fired("calls") == 1
+}
+
+pub fn run(options: &Options) {
+    let mut rows = Vec::new();
+    // The short form meets every third call; which, the seed says.
+    let (first, step) = match options.long {
+        true => (1, 1),
+        false => (1 + options.seed % 3, 3),
+    };
+    for method in ["direct", "staged"] {
+        let next = AtomicUsize::new(0);
+        let done = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while let Some(kind) = KINDS.get(next.fetch_add(1, Relaxed)) {
+                        let (mut met, mut call) = (0, first);
+                        loop {
+                            let one = AssertUnwindSafe(|| try_one(method, kind, call));
+                            match catch_unwind(one) {
+                                Ok(true) => met += 1,
+                                Ok(false) => break,
+                                Err(_) => panic!("NOT EXACT: {method}, {kind} at call {call}"),
+                            }
+                            call += step;
+                        }
+                        done.lock().unwrap().push((kind, met));
+                    }
+                });
+            }
+        });
+        for (kind, met) in done.into_inner().unwrap() {
+            assert!(met > 0, "{kind} was never met");
+            rows.push(vec![
+                method.to_owned(),
+                (*kind).to_owned(),
+                met.to_string(),
+                met.to_string(),
+            ]);
+        }
+    }
+    rows.sort();
+    table(&["method", "failure", "calls that met it", "exact"], &rows);
+}

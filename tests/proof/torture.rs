@@ -1,0 +1,101 @@
+//! The torture run: kill -9 at random events over one library under all faults at once, until done.
+
+use std::process::Stdio;
+
+use serde_json::json;
+
+use crate::case::Case;
+use crate::{Options, table};
+
+/// Requests that a run lives for, at the most.
+const LIFE_MAX: u64 = 60;
+
+pub fn run(options: &Options) {
+    let mut rng = fastrand::Rng::with_seed(options.seed);
+    let (files, kills_wanted) = if options.long { (400, 200) } else { (40, 15) };
+    let seed = options.seed.to_string();
+    let case = Case::new(files, &["--seed", &seed, "--stall-ms", "2000"]);
+    let faults = json!({
+        "error_503": 0.04, "error_500": 0.02, "error_408": 0.01, "reset_before": 0.02,
+        "reset_within": 0.03, "reset_after": 0.02, "lose_answer": 0.03, "lose_final_answer": 0.05,
+        "wrong_json": 0.01, "cut_answer": 0.01, "empty_answer": 0.01, "stall": 0.001,
+        "html_502": 0.01, "count_tokens_503": 0.05, "poll_name_only": 0.10,
+        "operation_never_done": 0.02, "document_fail": 0.03, "document_heals_ms": 100,
+        "operation_delay_ms": 20, "operation_jitter_ms": 60, "list_lag_ms": 200,
+        "list_error_page2": 0.10, "list_repeat_page": 0.10, "list_lose_page": 0.05,
+        "list_lose_one": 0.05, "list_ghost_ms": 300, "final_not_replayed": 0.10,
+        "session_expiry_ms": 1500, "start_no_url": 0.01, "final_size_wrong": 0.01,
+        "missing_403": 0.5, "file_no_body": 0.02, "file_processing_ms": 20,
+    });
+    case.service.set_faults(faults);
+    let args = [
+        "--max-attempts",
+        "100",
+        "--passes",
+        "100",
+        "--concurrency",
+        "6",
+    ];
+    let (mut kills, mut runs, mut rewritten) = (0, 0, 0);
+    while kills < kills_wanted {
+        runs += 1;
+        // The direct way, and by way of temporary files.
+        let method = ["auto", "staged"][rng.usize(..2)];
+        let mut run = case
+            .upload(&args)
+            .args(["--method", method])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let until = case.requests() + rng.u64(1..=LIFE_MAX);
+        let ended = loop {
+            if let Some(ended) = run.try_wait().unwrap() {
+                break Some(ended);
+            }
+            if case.requests() >= until {
+                break None;
+            }
+            std::thread::yield_now();
+        };
+        match ended {
+            None => {
+                run.kill().unwrap();
+                run.wait().unwrap();
+                kills += 1;
+            }
+            Some(ended) => {
+                assert!(matches!(ended.code(), Some(0 | 4)), "{ended}");
+                // It got to its end first: some files get other words.
+                for _ in 0..files / 8 + 1 {
+                    let i = rng.usize(..files);
+                    rewritten += 1;
+                    let words = format!("words number {rewritten} of note {i}");
+                    case.place
+                        .file(&format!("part {}/note-{i}.md", i % 7), words);
+                }
+            }
+        }
+    }
+    let fired = case.fired();
+    case.calm();
+    let last = case.finish(&args);
+    let verdict = case.verdict();
+    let cells = [
+        ("kills", kills),
+        ("runs", runs + last),
+        ("rewritten", rewritten),
+        ("files", verdict.files),
+        ("documents", verdict.documents),
+        ("lost", verdict.lost),
+        ("duplicates", verdict.doubled),
+        ("orphans", verdict.orphans),
+        ("misreported", verdict.misreported),
+    ];
+    table(
+        &cells.map(|(name, _)| name),
+        &[cells.map(|(_, n)| n.to_string()).to_vec()],
+    );
+    println!("faults that fired: {fired}\nagain: --seed {}", options.seed);
+    assert!(verdict.is_exact(), "{verdict:?}");
+}
