@@ -6,6 +6,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod disk;
+mod power;
+
 /// The builder of the integration tests: a folder, a service, a command, what was seen.
 #[path = "../it/run.rs"]
 #[allow(dead_code)]
@@ -21,7 +24,11 @@ pub struct Options {
 /// Name, what it proves, and the program.
 type Program = (&'static str, &'static str, fn(&Options));
 
-const PROGRAMS: &[Program] = &[];
+const PROGRAMS: &[Program] = &[(
+    "power",
+    "a power cut at any event leaves a database from which the next run is exact",
+    power::power,
+)];
 
 fn main() {
     let mut options = Options {
