@@ -4,9 +4,11 @@
 //! Beside it the order itself: before a request is sent, what it rests on is on the synced disk.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use fastrand::Rng;
 use rusqlite::Connection;
@@ -89,27 +91,31 @@ pub fn spread(last: u64, n: usize, rng: &mut Rng) -> Vec<u64> {
         .collect()
 }
 
-/// Runs all cases, a few at once. The first that fails ends it.
+/// Runs all cases, a few at once; the first that fails ends it.
 pub fn each<C: Send, F: Send>(cases: Vec<C>, run: impl Fn(C) -> F + Sync) -> Vec<F> {
     let (left, found) = (Mutex::new(cases.into_iter()), Mutex::new(Vec::new()));
+    let failed = AtomicBool::new(false);
     let work = || {
         // The guard must not live while the case runs.
         while let Some(case) = { left.lock().unwrap().next() } {
-            let seen = run(case);
-            found.lock().unwrap().push(seen);
-            if found.is_poisoned() {
+            match catch_unwind(AssertUnwindSafe(|| run(case))) {
+                Ok(seen) => found.lock().unwrap().push(seen),
+                Err(_) => failed.store(true, Relaxed),
+            }
+            if failed.load(Relaxed) {
                 return;
             }
         }
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
-        for thread in threads {
-            if thread.join().is_err() {
-                std::process::exit(101);
-            }
+        for _ in 0..AT_ONCE {
+            scope.spawn(work);
         }
     });
+    assert!(
+        !failed.into_inner(),
+        "a case was not exact; it is named above"
+    );
     found.into_inner().unwrap()
 }
 
