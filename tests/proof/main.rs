@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod disk;
+mod machine;
 mod power;
 
 /// The builder of the integration tests: a folder, a service, a command, what was seen.
@@ -24,11 +25,18 @@ pub struct Options {
 /// Name, what it proves, and the program.
 type Program = (&'static str, &'static str, fn(&Options));
 
-const PROGRAMS: &[Program] = &[(
-    "power",
-    "a power cut at any event leaves a database from which the next run is exact",
-    power::power,
-)];
+const PROGRAMS: &[Program] = &[
+    (
+        "power",
+        "a power cut at any event leaves a database from which the next run is exact",
+        power::power,
+    ),
+    (
+        "machine",
+        "a failing disk, a locked or lost database, a jumping clock and a long sleep lose nothing",
+        machine::machine,
+    ),
+];
 
 fn main() {
     let mut options = Options {
