@@ -39,6 +39,18 @@ resource_name!(
     /// `fileSearchStores/<store>/upload/operations/<id>` or `fileSearchStores/<store>/operations/<id>`
     OperationName
 );
+resource_name!(
+    /// `files/<id>`: a temporary file of the Files API
+    FileName
+);
+
+impl FileName {
+    /// A name of our own choosing: known, and recorded, before the file exists (fact sheet 8: up to 40
+    /// of `[a-z0-9-]`).
+    pub fn fresh() -> FileName {
+        FileName(format!("files/objlib-{:032x}", fastrand::u128(..)))
+    }
+}
 
 /// The URL of a resumable session. It is a credential: whoever has it may write to the session.
 #[derive(Clone, PartialEq, Eq)]

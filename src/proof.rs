@@ -7,11 +7,11 @@
 #[cfg(not(feature = "proof"))]
 use std::time::Duration;
 
-/// A place before or after a step that something else rests on. With the feature `proof` and
-/// `OBJLIB_CRASH_AT=name` (or `name#3` for the third time) the process ends here.
+/// A place `before` or `after` a step that something else rests on. With the feature `proof` and
+/// `OBJLIB_CRASH_AT="before step"` (or `"after step#3"` for the third time) the process ends here.
 #[cfg(not(feature = "proof"))]
 #[inline(always)]
-pub fn point(_name: &'static str) {}
+pub fn point(_when: &'static str, _step: &'static str) {}
 
 /// A wait that is there for the service's sake. With the feature `proof` and `OBJLIB_HASTE=100` it is a
 /// hundredth of what it is.
@@ -44,10 +44,11 @@ mod armed {
         ASKED.get_or_init(asked).as_ref()
     }
 
-    pub fn point(name: &'static str) {
-        static MET: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
+    pub fn point(when: &'static str, step: &'static str) {
+        static MET: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+        let name = format!("{when} {step}");
         let mut met = MET.lock().unwrap_or_else(|e| e.into_inner());
-        let times = met.entry(name).or_default();
+        let times = met.entry(name.clone()).or_default();
         *times += 1;
         // One line a visit, so that a program can learn which points a run meets, and how often.
         if let Ok(path) = std::env::var("OBJLIB_POINTS") {
@@ -59,7 +60,7 @@ mod armed {
                 let _ = writeln!(file, "{name}");
             }
         }
-        if asked().is_some_and(|(which, n)| which == name && n == times) {
+        if asked().is_some_and(|(which, n)| *which == name && n == times) {
             // As kill -9 does: no destructor runs, nothing is flushed.
             std::process::abort();
         }

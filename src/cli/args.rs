@@ -70,12 +70,23 @@ pub enum Color {
     Never,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MethodArg {
+    Auto,
+    /// One resumable upload into the store
+    Direct,
+    /// A temporary file of the Files API, imported into the store
+    Staged,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Record what is in one or more folders: new, changed and missing files
     Scan(Scan),
     /// Upload what is pending; with DIR, scan it first
     Upload(Box<Upload>),
+    /// Compare database and store both ways, and repair what differs
+    Verify(Box<Verify>),
     /// What is done, what waits and why, and what to do next
     Status(Status),
     /// Run a local File Search service for trying and testing
@@ -185,6 +196,9 @@ pub struct Upload {
     /// Bytes a second, all uploads together (500K, 2M, 1.5MiB)
     #[arg(long, value_name = "RATE")]
     pub bwlimit: Option<BytesPerSecond>,
+    /// The way a file takes: auto goes direct, and staged for a file that the direct way fails twice
+    #[arg(long, value_name = "WAY", default_value = "auto")]
+    pub method: MethodArg,
     /// Start at most N files
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
@@ -203,6 +217,16 @@ pub struct Upload {
     #[arg(long, value_name = "SECONDS", default_value_t = 30,
           value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub grace: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    #[command(flatten)]
+    pub remote: Remote,
+    /// Make them equal: take back what the store holds, forget what it has lost, delete what is there
+    /// twice; without it, only show
+    #[arg(long)]
+    pub repair: bool,
 }
 
 #[derive(Debug, Args)]

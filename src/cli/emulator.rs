@@ -84,6 +84,8 @@ fault_flags! {
     error_500: f64,
     /// 429 without a quota behind it
     error_429: f64,
+    /// 408
+    error_408: f64,
     /// 503 "Failed to count tokens." at the end of a direct upload
     count_tokens_503: f64,
     /// 503 with an empty message
@@ -102,6 +104,28 @@ fault_flags! {
     lose_answer: f64,
     /// The same for the end of an upload only
     lose_final_answer: f64,
+    /// The request takes effect, the answer is 200 with what is not the JSON it should be
+    wrong_json: f64,
+    /// The request takes effect, the answer ends before its announced length
+    cut_answer: f64,
+    /// The request takes effect, the answer is 200 and nothing else
+    empty_answer: f64,
+    /// Each byte of an answer's body takes so long
+    drip_ms: u64,
+    /// The request takes effect, no answer comes
+    stall: f64,
+    /// After so long such a connection is closed [default: 120000]
+    stall_ms: u64,
+    /// Uploads that are final at their start, with an empty document
+    start_final: f64,
+    /// Uploads that start without an upload URL
+    start_no_url: f64,
+    /// Uploads that start with a URL on another host
+    start_foreign_url: f64,
+    /// Uploads that are kept one byte short, and reported so
+    final_size_wrong: f64,
+    /// Queries after the end that say final, and nothing more
+    final_not_replayed: f64,
     /// An operation takes so long
     operation_delay_ms: u64,
     /// Up to so much longer
@@ -110,12 +134,36 @@ fault_flags! {
     operation_fail: f64,
     /// Operations that never say done
     operation_never_done: f64,
+    /// Documents that fail although their operation ends without an error
+    document_fail: f64,
+    /// Such a document is active so long after it was ready
+    document_heals_ms: u64,
     /// Polls answered with nothing but the name
     poll_name_only: f64,
     /// A new document is not listed for so long
     list_lag_ms: u64,
     /// Pages of a listing after the first that fail
     list_error_page2: f64,
+    /// Pages of a listing after the first that begin with documents of the one before
+    list_repeat_page: f64,
+    /// Pages of a listing that come without their documents
+    list_lose_page: f64,
+    /// Pages of a listing that come without one of their documents
+    list_lose_one: f64,
+    /// A deleted document is still listed for so long
+    list_ghost_ms: u64,
+    /// A new store is not listed for so long
+    store_lag_ms: u64,
+    /// Missing documents and operations answered 403 instead of 404
+    missing_403: f64,
+    /// A file of the Files API is PROCESSING for so long
+    file_processing_ms: u64,
+    /// Files of the Files API that end as FAILED
+    file_fail: f64,
+    /// A file of the Files API is kept for so long instead of 48 hours
+    file_kept_ms: u64,
+    /// Uploads to the Files API whose final answer lacks the file
+    file_no_body: f64,
     /// An upload session is forgotten after so long
     session_expiry_ms: u64,
     /// Chunk granularity that is announced

@@ -11,11 +11,15 @@ use crate::error::Error;
 pub mod args;
 pub mod settings;
 
+pub mod connect;
+
 pub mod scan;
 
 pub mod upload;
 
 pub mod status;
+
+pub mod verify;
 
 #[cfg(feature = "emulator")]
 pub mod emulator;
@@ -43,6 +47,7 @@ fn run(cli: &Cli) -> u8 {
     let done = settings::database(&cli.global).and_then(|database| match &cli.command {
         Command::Scan(args) => scan::run(args, &database, style),
         Command::Upload(args) => Ok(upload::run(args, &database, style)),
+        Command::Verify(args) => verify::run(args, &database, style),
         Command::Status(args) => status::run(args, &database, style),
         #[cfg(feature = "emulator")]
         Command::Emulator(args) => emulator::run(args).map(|()| 0),

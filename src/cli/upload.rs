@@ -1,32 +1,29 @@
 //! `objlib upload`: scan, plan or run, report.
 
-use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::args;
+use super::args::{self, MethodArg};
+use super::connect::{self, Pace};
 use super::scan;
 use super::settings::{self, Service};
 use super::signals;
-use crate::client::{self, Client, Endpoint};
-use crate::clock;
-use crate::error::{Error, Kind};
+use crate::client::Endpoint;
+use crate::error::Error;
 use crate::names::ApiKey;
 use crate::pipeline::bottleneck;
+use crate::pipeline::rules::MethodChoice;
 use crate::pipeline::run::{self, Ended};
 use crate::pipeline::store;
 use crate::pipeline::{self, Parts};
 use crate::report::{Event, Plan, Progress, Reporter, Style, Summary};
 use crate::shutdown::{Shutdown, Stop};
 use crate::state::reader::UploadCounts;
-use crate::state::{Change, Reader, RunTotals, Writer, writer};
+use crate::state::{Change, Lease, Reader, RunTotals, Writer, writer};
+use crate::throttle::Rpm;
 use crate::throttle::bandwidth::Bandwidth;
-use crate::throttle::gate::Gate;
-use crate::throttle::{self, Peaks, Rpm};
 
-/// A rate found longer ago than this is not trusted any more.
-const PEAK_FRESH_MS: i64 = 24 * 3600 * 1000;
 /// Start, body and one poll.
 const REQUESTS_PER_FILE: u64 = 3;
 /// Of those, the body takes no token.
@@ -81,6 +78,7 @@ fn upload(
         progress,
         shutdown,
         writer: &writer,
+        lease: started.thread.lease(),
     });
     drop(writer);
     let closed = started.thread.close();
@@ -100,6 +98,7 @@ struct Session<'a> {
     progress: &'a Arc<Progress>,
     shutdown: &'a Arc<Shutdown>,
     writer: &'a Writer,
+    lease: Arc<Lease>,
 }
 
 fn scan_then_run(session: &Session<'_>) -> Result<Summary, Error> {
@@ -131,23 +130,9 @@ fn scan_then_run(session: &Session<'_>) -> Result<Summary, Error> {
             ..Summary::default()
         });
     }
-    match service {
-        Service::Remote { endpoint, key } => {
-            transfer(session, reader, endpoint.clone(), key.clone())
-        }
-        #[cfg(feature = "emulator")]
-        Service::Emulator => {
-            let emulator = super::emulator::beside(session.database)?;
-            let endpoint = Endpoint::parse(&emulator.url())?;
-            // Any key will do for the embedded service.
-            let key = ApiKey::new("emulator").ok_or_else(|| internal("the emulator's key"))?;
-            let summary = transfer(session, reader, endpoint, key);
-            emulator.stop();
-            summary
-        }
-        #[cfg(not(feature = "emulator"))]
-        Service::Emulator => Err(internal("built without the emulator")),
-    }
+    connect::with_service(service, session.database, |endpoint, key| {
+        transfer(session, reader, endpoint, key)
+    })
 }
 
 fn transfer(
@@ -158,22 +143,18 @@ fn transfer(
 ) -> Result<Summary, Error> {
     let args = session.args;
     let concurrency = usize::from(args.concurrency);
-    let gate = Arc::new(Gate::new(
-        throttle::Settings {
-            rpm: rpm(args),
-            concurrency,
-            peaks: peaks(&reader, session.endpoint_name)?,
-        },
-        Arc::clone(session.shutdown),
-    ));
-    let client = Client::new(
-        client::Settings {
-            endpoint,
-            key,
-            ca_file: args.remote.ca_file.clone(),
-            concurrency,
-        },
-        Arc::clone(&gate),
+    let pace = Pace {
+        rpm: connect::rpm(args.rpm, args.tier),
+        concurrency,
+        endpoint_name: session.endpoint_name,
+    };
+    let (gate, client) = connect::client(
+        &args.remote,
+        (endpoint, key),
+        &pace,
+        &reader,
+        Arc::clone(&session.lease),
+        session.shutdown,
     )?;
     let events = session.reporter.sender();
     let store = store::resolve(
@@ -194,6 +175,11 @@ fn transfer(
         passes: args.passes,
         max_attempts: args.max_attempts,
         bandwidth: args.bwlimit.map(|rate| Bandwidth::new(rate.get())),
+        method: match args.method {
+            MethodArg::Auto => MethodChoice::Auto,
+            MethodArg::Direct => MethodChoice::Direct,
+            MethodArg::Staged => MethodChoice::Staged,
+        },
     };
     let parts = Parts {
         client,
@@ -362,9 +348,9 @@ fn plan(session: &Session<'_>, reader: &Reader) -> Result<Plan, Error> {
         }
         None => 0,
     };
-    let rate_per_min = match rpm(session.args) {
+    let rate_per_min = match connect::rpm(session.args.rpm, session.args.tier) {
         Rpm::Ceiling(n) => Some(f64::from(n.get())),
-        Rpm::Auto => peaks(reader, session.endpoint_name)?.write,
+        Rpm::Auto => connect::peaks(reader, session.endpoint_name)?.write,
         Rpm::Unlimited => None,
     };
     Ok(Plan {
@@ -383,30 +369,4 @@ fn plan(session: &Session<'_>, reader: &Reader) -> Result<Plan, Error> {
         in_flight,
         skipped: reader.file_counts()?.skipped,
     })
-}
-
-fn rpm(args: &args::Upload) -> Rpm {
-    match args.tier {
-        Some(tier) => NonZeroU32::new(tier.rpm()).map_or(Rpm::Auto, Rpm::Ceiling),
-        None => args.rpm,
-    }
-}
-
-/// What an earlier run found, while it is fresh.
-fn peaks(reader: &Reader, endpoint: &str) -> Result<Peaks, Error> {
-    let fresh = |class: &str| -> Result<Option<f64>, Error> {
-        let oldest = clock::now_ms() - PEAK_FRESH_MS;
-        Ok(reader
-            .rate(endpoint, class)?
-            .filter(|(_, found_ms)| *found_ms >= oldest)
-            .map(|(per_minute, _)| per_minute))
-    };
-    Ok(Peaks {
-        write: fresh("write")?,
-        read: fresh("read")?,
-    })
-}
-
-fn internal(what: &str) -> Error {
-    Error::new(Kind::Bug, what, "internal error", "please report this")
 }

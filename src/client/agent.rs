@@ -12,6 +12,8 @@ use super::endpoint::Endpoint;
 use super::resolver::CachingResolver;
 use crate::error::{Error, Kind};
 use crate::names::ApiKey;
+use crate::proof;
+use crate::state::Lease;
 use crate::throttle::gate::Gate;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -31,6 +33,8 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
     /// Uploads at once; sizes the pool of connections.
     pub concurrency: usize,
+    /// Nothing is sent unless the lock is surely ours.
+    pub lease: Arc<Lease>,
 }
 
 /// Shared by reference between the threads of a run.
@@ -39,9 +43,8 @@ pub struct Client {
     pub(super) endpoint: Endpoint,
     pub(super) key: ApiKey,
     pub(super) gate: Arc<Gate>,
+    pub(super) lease: Arc<Lease>,
     pub(super) sent: Sent,
-    /// Waits between tries; tests need none.
-    pub(super) patience: f64,
 }
 
 /// Requests so far.
@@ -76,7 +79,7 @@ impl Client {
             .max_redirects_will_error(false)
             .tls_config(tls.build())
             .timeout_connect(Some(CONNECT))
-            .timeout_per_read(Some(FINAL_ANSWER))
+            .timeout_per_read(Some(proof::hasten(FINAL_ANSWER)))
             .timeout_per_write(Some(STALLED))
             .max_idle_connections(connections)
             .max_idle_connections_per_host(connections)
@@ -95,8 +98,8 @@ impl Client {
             endpoint: settings.endpoint,
             key: settings.key,
             gate,
+            lease: settings.lease,
             sent: Sent::default(),
-            patience: 1.0,
         })
     }
 

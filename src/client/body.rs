@@ -71,6 +71,15 @@ impl<'a> Body<'a> {
         }
     }
 
+    /// The same for a session that an earlier process, or an earlier connection, has sent to: the service
+    /// may have all of it already.
+    pub fn resumed(self) -> Body<'a> {
+        Body {
+            whole: true,
+            ..self
+        }
+    }
+
     /// Opens the file and reads up to `offset`, for the digest. From there on it can be sent.
     pub fn begin(&mut self, offset: u64) -> Result<(), Broken> {
         self.hasher = sha2::Sha256::new();

@@ -1,5 +1,7 @@
 //! `documents` of a store: get, list a page, delete.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use serde::Deserialize;
 
 use super::agent::Client;
@@ -23,7 +25,8 @@ pub struct Document {
     /// Our identity entries, if it carries them.
     pub path: Option<String>,
     pub sha256: Option<Sha256>,
-    pub size_bytes: u64,
+    /// As the service counts it; `None`: it does not say.
+    pub size_bytes: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -75,16 +78,24 @@ impl From<WireDocument> for Document {
             },
             path: text(PATH_KEY),
             sha256: text(SHA256_KEY).and_then(|hex| Sha256::parse(&hex)),
-            size_bytes: wire.size_bytes.parse().unwrap_or(0),
+            size_bytes: wire.size_bytes.parse().ok(),
         }
     }
 }
 
 impl Client {
+    /// A poll: one try, since whoever polls has its own schedule.
     pub fn document(&self, name: &DocumentName) -> Result<Document, Failure> {
+        self.sent.polls.fetch_add(1, Relaxed);
         let path = name.as_str().to_owned();
-        let call = Call::new(Class::Read, About::Object, Method::Get, path);
-        Ok(self.call(&call)?.json::<WireDocument>()?.into())
+        let call = Call::new(
+            "document get",
+            Class::Read,
+            About::Object,
+            Method::Get,
+            path,
+        );
+        Ok(self.call_once(&call)?.json::<WireDocument>()?.into())
     }
 
     /// 20 a page, which is the most (fact sheet 11); oldest first.
@@ -98,7 +109,7 @@ impl Client {
             path.push_str("&pageToken=");
             path.push_str(&escaped(token));
         }
-        let call = Call::new(Class::Read, About::Store, Method::Get, path);
+        let call = Call::new("list", Class::Read, About::Store, Method::Get, path);
         let page: WireList = self.call(&call)?.json()?;
         Ok(DocumentsPage {
             documents: page.documents.into_iter().map(Document::from).collect(),
@@ -109,7 +120,7 @@ impl Client {
     /// With its chunks. That it is not there (any more) is success.
     pub fn delete_document(&self, name: &DocumentName) -> Result<(), Failure> {
         let path = format!("{name}?force=true");
-        let call = Call::new(Class::Write, About::Object, Method::Delete, path);
+        let call = Call::new("delete", Class::Write, About::Object, Method::Delete, path);
         match self.call(&call) {
             Err(failure) if failure.kind != FailureKind::Missing => Err(failure),
             Ok(_) | Err(_) => Ok(()),

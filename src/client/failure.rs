@@ -280,6 +280,10 @@ fn kind(code: u16, about: About, words: &str, status: &Status) -> FailureKind {
         400 | 415 if says("mime") => FailureKind::UnsupportedMime,
         401 => FailureKind::KeyRefused,
         403 if about == About::Object && missing => FailureKind::Missing,
+        // An import names a file as well as a store.
+        400 | 403 | 404 if about == About::Store && missing && says("the file ") => {
+            FailureKind::Missing
+        }
         403 if about == About::Store && !says("unregistered callers") => FailureKind::StoreRefused,
         403 => FailureKind::KeyRefused,
         404 | 410 if about == About::Object => FailureKind::Missing,

@@ -24,11 +24,14 @@ pub mod operations;
 
 pub mod documents;
 
+pub mod files;
+
 pub use agent::{Client, Counts, Settings};
 pub use body::{Body, Pace};
 pub use documents::{Document, DocumentState, DocumentsPage};
 pub use endpoint::Endpoint;
 pub use failure::{Failure, FailureKind};
+pub use files::{File, FileState};
 pub use operations::Operation;
-pub use session::{Finished, NewDocument, SessionState, Started, Submitted};
+pub use session::{Ended, Finished, NewDocument, SessionState, Started, Submitted};
 pub use stores::Store;

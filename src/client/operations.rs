@@ -53,7 +53,7 @@ impl Client {
     pub fn operation(&self, name: &OperationName) -> Result<Operation, Failure> {
         self.sent.polls.fetch_add(1, Relaxed);
         let path = name.as_str().to_owned();
-        let call = Call::new(Class::Read, About::Object, Method::Get, path);
+        let call = Call::new("poll", Class::Read, About::Object, Method::Get, path);
         let wire: WireOperation = self.call_once(&call)?.json()?;
         Ok(match (wire.done, wire.error) {
             (true, Some(error)) => Operation::Failed {

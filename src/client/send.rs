@@ -6,16 +6,20 @@
 use serde::de::DeserializeOwned;
 use std::io::Read;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 use ureq::http::{HeaderMap, Response};
 
 use super::agent::{CALL, Client};
 use super::failure::{About, Failure, FailureKind, Refusal, classify};
+use crate::proof;
 use crate::throttle::Class;
 use crate::throttle::backoff;
 use crate::throttle::gate::{Pass, Refused, Verdict};
 
 /// An answer is read up to here; a page of documents has some 20 KiB.
 pub const RESPONSE_BYTES_MAX: u64 = 8 << 20;
+/// How often a request that waits for the lock looks again.
+const LOCK_CHECK: Duration = Duration::from_millis(10);
 /// Tries of one request.
 pub const TRIES_MAX: u32 = 5;
 
@@ -28,6 +32,8 @@ pub(super) enum Method {
 
 /// A plain call: its body, if any, is small and in memory.
 pub(super) struct Call<'a> {
+    /// What it is, for the proof programs.
+    pub step: &'static str,
     pub class: Class,
     pub about: About,
     pub method: Method,
@@ -40,8 +46,15 @@ pub(super) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    pub fn new(class: Class, about: About, method: Method, path: String) -> Call<'a> {
+    pub fn new(
+        step: &'static str,
+        class: Class,
+        about: About,
+        method: Method,
+        path: String,
+    ) -> Call<'a> {
         Call {
+            step,
             class,
             about,
             method,
@@ -99,15 +112,40 @@ impl Client {
     pub(super) fn call_once(&self, call: &Call<'_>) -> Result<Answer, Failure> {
         let upload = if call.upload { "/upload" } else { "" };
         let url = format!("{}{upload}/v1beta/{}", self.endpoint.as_str(), call.path);
-        let pass = self.gate.enter(call.class).map_err(refused)?;
+        let pass = self.enter(call.class)?;
+        proof::point("before", call.step);
         let answer = self.exchange(&url, call);
+        proof::point("after", call.step);
         self.judged(pass, answer, call.about)
+    }
+
+    /// Leave to send one request: by the throttle, and by the lock.
+    pub(super) fn enter(&self, class: Class) -> Result<Pass, Failure> {
+        let pass = self.gate.enter(class).map_err(refused)?;
+        match self.hold_lock() {
+            Ok(()) => Ok(pass),
+            Err(failure) => {
+                self.gate.report(pass, Verdict::Answered);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Nothing is sent while it is not certain that the lock is still ours: a process that was suspended
+    /// may find it taken over.
+    pub fn hold_lock(&self) -> Result<(), Failure> {
+        while !self.lease.is_fresh() {
+            if !self.gate.sleep(LOCK_CHECK) {
+                return Err(Failure::new(FailureKind::Stopped, "the run is stopping"));
+            }
+        }
+        Ok(())
     }
 
     /// The wait before another try; an error if the run stops.
     pub(super) fn wait(&self, tries: u32, failure: &Failure) -> Result<(), Failure> {
         let wait = backoff::delay(tries, failure.delay, &mut fastrand::Rng::new());
-        match self.gate.sleep(wait.mul_f64(self.patience)) {
+        match self.gate.sleep(proof::hasten(wait)) {
             true => Ok(()),
             false => Err(Failure::new(FailureKind::Stopped, failure.to_string())),
         }
@@ -137,7 +175,7 @@ impl Client {
                 request
                     .header("x-goog-api-key", key)
                     .config()
-                    .timeout_per_call(Some(CALL))
+                    .timeout_per_call(Some(proof::hasten(CALL)))
                     .build()
                     .call()
             }
@@ -150,7 +188,10 @@ impl Client {
                 for (name, value) in call.headers {
                     request = request.header(*name, value);
                 }
-                let request = request.config().timeout_per_call(Some(CALL)).build();
+                let request = request
+                    .config()
+                    .timeout_per_call(Some(proof::hasten(CALL)))
+                    .build();
                 request.send(call.body.as_deref().unwrap_or_default())
             }
         };

@@ -1,4 +1,5 @@
-//! The resumable upload session: start, send, query, cancel (fact sheet 4 to 6).
+//! The resumable upload session: start, send, query, cancel (fact sheet 4 to 6), the same for a document
+//! and for a temporary file.
 //!
 //! Promises: what guards a request is durable before it is sent (the types ask for it); after a broken
 //! connection the service is asked what it has, and only the rest is sent; a body is never sent again
@@ -13,10 +14,12 @@ use ureq::SendBody;
 use super::agent::{CALL, Client, FINAL_ANSWER};
 use super::body::{Body, Broken};
 use super::failure::{About, Failure, FailureKind};
+use super::files::{File, WireFile};
 use super::operations::document_name;
 use super::send::{Answer, Call, Method, Received, TRIES_MAX, received, refused};
 use crate::identity::Entry;
-use crate::names::{DocumentName, OperationName, SessionUrl, StoreName};
+use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
+use crate::proof;
 use crate::state::{Durable, Intent};
 use crate::throttle::Class;
 use crate::throttle::gate::Verdict;
@@ -31,18 +34,27 @@ pub struct NewDocument<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Started {
     Session(SessionUrl),
-    /// Ended at once; has been seen for tiny uploads.
-    Final(Submitted),
+    /// Ended at once (fact sheet 4). Not a byte was sent, so whatever it made is not the file.
+    Final(Option<Ended>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Finished {
-    Submitted(Submitted),
-    /// The file on disk is not the scanned one; the session is cancelled.
+    Ended(Ended),
+    /// The service said that the session is over, without success.
+    Dead(Failure),
+    /// The file on disk is not the scanned one; nothing can come of the session any more.
     Changed,
 }
 
-/// What the last answer of a session names.
+/// What a session made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    Document(Submitted),
+    File(File),
+}
+
+/// A document that is being made, as the last answer names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submitted {
     pub operation: Option<OperationName>,
@@ -55,7 +67,7 @@ pub enum SessionState {
     /// Continue at exactly this offset.
     Active { received: u64 },
     /// `None`: ended, but the answer is not replayed.
-    Final(Option<Submitted>),
+    Final(Option<Ended>),
     /// Cancelled, expired or never there.
     Gone,
 }
@@ -63,12 +75,14 @@ pub enum SessionState {
 const STATUS: &str = "x-goog-upload-status";
 const COMMAND: &str = "x-goog-upload-command";
 
+/// An operation, or a file: the two never meet in one answer.
 #[derive(Deserialize)]
 struct WireFinal {
     #[serde(default)]
     name: String,
     #[serde(default)]
     response: WireResponse,
+    file: Option<WireFile>,
 }
 
 #[derive(Default, Deserialize)]
@@ -79,11 +93,41 @@ struct WireResponse {
 }
 
 impl Client {
+    /// A session whose end makes a document.
     pub fn start(
         &self,
         store: &StoreName,
         _intent: &Durable<Intent>,
         document: &NewDocument<'_>,
+    ) -> Result<Started, Failure> {
+        let path = format!("{store}:uploadToFileSearchStore");
+        let body = json!({
+            "displayName": document.display_name,
+            "customMetadata": document.metadata,
+        });
+        self.open_session("start", path, About::Store, document, body)
+    }
+
+    /// A session whose end makes a temporary file of this name.
+    pub fn start_file(
+        &self,
+        name: &FileName,
+        _intent: &Durable<Intent>,
+        document: &NewDocument<'_>,
+    ) -> Result<Started, Failure> {
+        let body = json!({"file": {
+            "name": name.as_str(), "displayName": document.display_name}});
+        let path = "files".to_owned();
+        self.open_session("file start", path, About::Account, document, body)
+    }
+
+    fn open_session(
+        &self,
+        step: &'static str,
+        path: String,
+        about: About,
+        document: &NewDocument<'_>,
+        body: serde_json::Value,
     ) -> Result<Started, Failure> {
         let headers = [
             ("x-goog-upload-protocol", "resumable".to_owned()),
@@ -98,18 +142,13 @@ impl Client {
                 document.mime.to_owned(),
             ),
         ];
-        let path = format!("{store}:uploadToFileSearchStore");
-        let mut call = Call::new(Class::Write, About::Store, Method::Post, path);
+        let mut call = Call::new(step, Class::Write, about, Method::Post, path);
         call.upload = true;
         call.headers = &headers;
-        let body = json!({
-            "displayName": document.display_name,
-            "customMetadata": document.metadata,
-        });
         call.body = Some(body.to_string());
         let answer = self.call(&call)?;
         if answer.header(STATUS) == Some("final") {
-            return Ok(Started::Final(submitted(&answer)?));
+            return Ok(Started::Final(ended(&answer).ok()));
         }
         let Some(url) = answer.header("x-goog-upload-url") else {
             return Err(Failure::new(
@@ -128,6 +167,9 @@ impl Client {
 
     /// Sends the body from `offset` on and ends the session. After a broken connection it asks how far
     /// the service got, and continues there.
+    ///
+    /// # Errors
+    /// It is not known whether the session made something: its URL must be kept.
     pub fn finish(
         &self,
         session: &Durable<SessionUrl>,
@@ -138,12 +180,15 @@ impl Client {
         let mut tries = 1;
         loop {
             let failure = match self.send_from(session, body, at) {
-                Sent::Submitted(submitted) => return Ok(Finished::Submitted(submitted)),
-                Sent::Dead(failure) => return Err(failure),
+                Sent::Ended(ended) => return Ok(Finished::Ended(ended)),
+                Sent::Dead(failure) => return Ok(Finished::Dead(failure)),
                 Sent::Broken(Broken::Changed) => {
-                    // If this fails the session expires by itself: nothing in it is complete.
-                    let _ = self.cancel(session);
-                    return Ok(Finished::Changed);
+                    return match self.cancel(session) {
+                        // Some earlier connection may have delivered all of the old content.
+                        Err(failure) if body.is_whole() => Err(failure),
+                        // It expires by itself: nothing in it is complete.
+                        Ok(()) | Err(_) => Ok(Finished::Changed),
+                    };
                 }
                 Sent::Broken(Broken::Stopped) => {
                     return Err(Failure::new(FailureKind::Stopped, "the run is stopping"));
@@ -170,14 +215,12 @@ impl Client {
                     };
                     at = received;
                 }
-                SessionState::Final(Some(submitted)) => {
-                    return Ok(Finished::Submitted(submitted));
-                }
+                SessionState::Final(Some(ended)) => return Ok(Finished::Ended(ended)),
                 SessionState::Gone if !body.is_whole() => {
-                    return Err(Failure {
+                    return Ok(Finished::Dead(Failure {
                         kind: FailureKind::SessionDead,
                         ..failure
-                    });
+                    }));
                 }
                 SessionState::Final(None) | SessionState::Gone => {
                     return Err(Failure {
@@ -207,10 +250,13 @@ impl Client {
     pub fn cancel(&self, session: &SessionUrl) -> Result<(), Failure> {
         let answer = self.command(session, "cancel", Class::Write)?;
         match answer.header(STATUS) {
-            Some("cancelled") | None => Ok(()),
-            Some(other) => Err(Failure::new(
+            Some("cancelled") => Ok(()),
+            other => Err(Failure::new(
                 FailureKind::BadAnswer,
-                format!("cancelling left the session {other}"),
+                format!(
+                    "cancelling left the session {}",
+                    other.unwrap_or("as it was")
+                ),
             )),
         }
     }
@@ -234,7 +280,7 @@ impl Client {
                     .map(|received| SessionState::Active { received })
                     .ok_or_else(|| odd("a number of bytes that is none"))
             }
-            Some("final") => Ok(SessionState::Final(submitted(&answer).ok())),
+            Some("final") => Ok(SessionState::Final(ended(&answer).ok())),
             Some("cancelled") => Ok(SessionState::Gone),
             _ => Err(odd("no state of the upload")),
         }
@@ -244,19 +290,21 @@ impl Client {
     fn command(
         &self,
         session: &SessionUrl,
-        command: &str,
+        command: &'static str,
         class: Class,
     ) -> Result<Answer, Failure> {
-        let pass = self.gate.enter(class).map_err(refused)?;
+        let pass = self.enter(class)?;
+        proof::point("before", command);
         self.sent.requests.fetch_add(1, Relaxed);
         let result = self
             .agent
             .post(session.expose())
             .header(COMMAND, command)
             .config()
-            .timeout_per_call(Some(CALL))
+            .timeout_per_call(Some(proof::hasten(CALL)))
             .build()
             .send_empty();
+        proof::point("after", command);
         self.judged(pass, received(result, self.endpoint.host()), About::Object)
     }
 
@@ -268,6 +316,11 @@ impl Client {
             Ok(pass) => pass,
             Err(why) => return Sent::Unclear(refused(why)),
         };
+        if let Err(failure) = self.hold_lock() {
+            self.gate.report(pass, Verdict::Answered);
+            return Sent::Unclear(failure);
+        }
+        proof::point("before", "body");
         self.sent.requests.fetch_add(1, Relaxed);
         let left = body.size_bytes() - offset;
         let result = self
@@ -278,9 +331,10 @@ impl Client {
             // A length makes it a plain body; without one it would be sent in chunks.
             .header("content-length", left.to_string())
             .config()
-            .timeout_recv_response(Some(FINAL_ANSWER))
+            .timeout_recv_response(Some(proof::hasten(FINAL_ANSWER)))
             .build()
             .send(SendBody::from_reader(body));
+        proof::point("after", "body");
         if let Some(broken) = body.broken() {
             self.gate.report(pass, Verdict::Answered);
             return Sent::Broken(broken);
@@ -289,8 +343,8 @@ impl Client {
         let is_final = got.as_ref().is_ok_and(Received::is_final);
         let result = self.judged(pass, got, About::Object);
         match (is_final, result) {
-            (true, Ok(answer)) => match submitted(&answer) {
-                Ok(submitted) => Sent::Submitted(submitted),
+            (true, Ok(answer)) => match ended(&answer) {
+                Ok(ended) => Sent::Ended(ended),
                 Err(failure) => Sent::Unclear(failure),
             },
             // The header decides: this session is over, and without success (fact sheet 5).
@@ -309,7 +363,7 @@ impl Client {
 
 /// What one try to send the body led to.
 enum Sent {
-    Submitted(Submitted),
+    Ended(Ended),
     /// The service said that the session ended without a document.
     Dead(Failure),
     /// This side broke off.
@@ -326,18 +380,21 @@ impl Received {
     }
 }
 
-fn submitted(answer: &Answer) -> Result<Submitted, Failure> {
+fn ended(answer: &Answer) -> Result<Ended, Failure> {
     let wire: WireFinal = answer.json()?;
-    if wire.name.is_empty() && wire.response.document_name.is_empty() {
-        return Err(odd("neither an operation nor a document"));
+    if let Some(file) = wire.file {
+        return Ok(Ended::File(file.try_into()?));
     }
-    Ok(Submitted {
+    if wire.name.is_empty() && wire.response.document_name.is_empty() {
+        return Err(odd("neither an operation nor a document nor a file"));
+    }
+    Ok(Ended::Document(Submitted {
         document: document_name(&wire.name, &wire.response.document_name),
         operation: Some(wire.name)
             .filter(|name| !name.is_empty())
             .map(OperationName::new),
         size_bytes: wire.response.size_bytes.parse().ok(),
-    })
+    }))
 }
 
 fn odd(what: &str) -> Failure {

@@ -17,6 +17,8 @@ const PAGES_MAX: usize = 1000;
 pub struct Store {
     pub name: StoreName,
     pub display_name: String,
+    /// Documents in any state, as the service counts them.
+    pub documents: u64,
 }
 
 #[derive(Deserialize)]
@@ -25,6 +27,12 @@ struct WireStore {
     name: String,
     #[serde(default)]
     display_name: String,
+    #[serde(default)]
+    active_documents_count: String,
+    #[serde(default)]
+    pending_documents_count: String,
+    #[serde(default)]
+    failed_documents_count: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -36,9 +44,14 @@ struct WireList {
 
 impl From<WireStore> for Store {
     fn from(wire: WireStore) -> Store {
+        // A count of zero is left out (fact sheet 2).
+        let count = |text: &str| text.parse::<u64>().unwrap_or(0);
         Store {
             name: StoreName::new(wire.name),
             display_name: wire.display_name,
+            documents: count(&wire.active_documents_count)
+                .saturating_add(count(&wire.pending_documents_count))
+                .saturating_add(count(&wire.failed_documents_count)),
         }
     }
 }
@@ -54,7 +67,7 @@ impl Client {
                 true => "fileSearchStores?pageSize=20".to_owned(),
                 false => format!("fileSearchStores?pageSize=20&pageToken={}", escaped(&token)),
             };
-            let call = Call::new(Class::Read, About::Account, Method::Get, path);
+            let call = Call::new("store list", Class::Read, About::Account, Method::Get, path);
             let page: WireList = self.call(&call)?.json()?;
             stores.extend(page.file_search_stores.into_iter().map(Store::from));
             if page.next_page_token.is_empty() {
@@ -73,7 +86,7 @@ impl Client {
 
     pub fn get_store(&self, name: &StoreName) -> Result<Store, Failure> {
         let path = name.as_str().to_owned();
-        let call = Call::new(Class::Read, About::Store, Method::Get, path);
+        let call = Call::new("store get", Class::Read, About::Store, Method::Get, path);
         Ok(self.call(&call)?.json::<WireStore>()?.into())
     }
 
@@ -81,17 +94,29 @@ impl Client {
     /// is `InDoubt`.
     pub fn create_store(&self, display_name: &str) -> Result<Store, Failure> {
         let path = "fileSearchStores".to_owned();
-        let mut call = Call::new(Class::Write, About::Account, Method::Post, path);
+        let mut call = Call::new(
+            "store create",
+            Class::Write,
+            About::Account,
+            Method::Post,
+            path,
+        );
         call.body = Some(serde_json::json!({ "displayName": display_name }).to_string());
         let mut tries = 1;
         loop {
-            match self.call_once(&call) {
-                Ok(answer) => return Ok(answer.json::<WireStore>()?.into()),
+            let answer = self.call_once(&call);
+            match answer.and_then(|answer| answer.json::<WireStore>()) {
+                Ok(wire) => return Ok(wire.into()),
                 Err(failure) if failure.kind == FailureKind::RateLimited && tries < 5 => {
                     self.wait(tries, &failure)?;
                     tries += 1;
                 }
-                Err(failure) if failure.kind == FailureKind::Transient => {
+                Err(failure)
+                    if matches!(
+                        failure.kind,
+                        FailureKind::Transient | FailureKind::BadAnswer
+                    ) =>
+                {
                     return Err(Failure {
                         kind: FailureKind::InDoubt,
                         ..failure

@@ -1,12 +1,32 @@
 //! Answers: JSON, Google's error envelope, and what is not JSON.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 /// What becomes of a request's connection.
 pub enum Fate {
     Answer(Answer),
+    /// Each byte of the body takes so long.
+    Drip(Answer, Duration),
+    /// So many bytes are announced, half of the body is sent.
+    Cut(Answer, usize),
+    /// Nothing is sent, and the connection stays open for so long.
+    Stall(Duration),
     /// The client gets no answer.
     Reset,
+}
+
+impl Fate {
+    /// As the client sees it; `None`: it sees none.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Fate::Answer(answer) | Fate::Drip(answer, _) | Fate::Cut(answer, _) => {
+                Some(answer.status)
+            }
+            Fate::Stall(_) | Fate::Reset => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -6,9 +6,10 @@
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::clock::{UnixMs, now_ms, rfc3339};
+use super::records::{Document, End, File, Moment, Operation, Session};
+use crate::clock::{UnixMs, now_ms};
 use crate::error::{Error, Kind};
 
 const SCHEMA: &str = "
@@ -31,82 +32,19 @@ CREATE TABLE IF NOT EXISTS sessions (
     id TEXT PRIMARY KEY, target TEXT NOT NULL, request TEXT NOT NULL, mime TEXT NOT NULL,
     length INTEGER, status TEXT NOT NULL, answer_status INTEGER, answer TEXT,
     created_ms INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS ghosts (
+    number INTEGER PRIMARY KEY, name TEXT NOT NULL, store TEXT NOT NULL, wire TEXT NOT NULL,
+    deleted_ms INTEGER NOT NULL);
+";
+
+/// What data of the first version lacks.
+const SINCE_THE_FIRST: &str = "
+ALTER TABLE files ADD COLUMN fails INTEGER NOT NULL DEFAULT 0;
+PRAGMA user_version = 1;
 ";
 
 pub struct Database {
     pub conn: Connection,
-}
-
-#[derive(Debug, Clone)]
-pub struct Document {
-    pub name: String,
-    pub store: String,
-    pub display_name: String,
-    pub metadata: Value,
-    pub mime: String,
-    pub size: u64,
-    pub sha256: String,
-    pub created_ms: UnixMs,
-    pub ready_ms: UnixMs,
-    pub fails: bool,
-    pub text: String,
-}
-
-impl Document {
-    pub fn state(&self, now: UnixMs) -> &'static str {
-        match (now < self.ready_ms, self.fails) {
-            (true, _) => "STATE_PENDING",
-            (false, true) => "STATE_FAILED",
-            (false, false) => "STATE_ACTIVE",
-        }
-    }
-
-    /// As the API shows it: what has its default value is left out.
-    pub fn wire(&self, now: UnixMs) -> Value {
-        let mut wire = json!({
-            "name": self.name, "state": self.state(now), "sizeBytes": self.size.to_string(),
-            "mimeType": self.mime, "createTime": rfc3339(self.created_ms),
-            "updateTime": rfc3339(self.ready_ms.min(now)),
-        });
-        if !self.display_name.is_empty() {
-            wire["displayName"] = json!(self.display_name);
-        }
-        if self.metadata.as_array().is_some_and(|m| !m.is_empty()) {
-            wire["customMetadata"] = self.metadata.clone();
-        }
-        wire
-    }
-}
-
-#[derive(Debug, Clone)]
-pub struct File {
-    pub name: String,
-    pub display_name: String,
-    pub mime: String,
-    pub size: u64,
-    pub sha256: String,
-    pub created_ms: UnixMs,
-    pub text: String,
-}
-
-#[derive(Debug, Clone)]
-pub struct Session {
-    pub id: String,
-    /// A store's name, or `files`.
-    pub target: String,
-    pub request: Value,
-    pub mime: String,
-    pub length: Option<u64>,
-    pub status: String,
-    pub answer: Option<(u16, String)>,
-    pub created_ms: UnixMs,
-}
-
-pub struct Operation {
-    pub ready_ms: UnixMs,
-    pub fails: bool,
-    pub never_done: bool,
-    pub response: Value,
 }
 
 type Result<T> = rusqlite::Result<T>;
@@ -122,6 +60,10 @@ impl Database {
             conn.pragma_update(None, "synchronous", "OFF")?;
             conn.set_prepared_statement_cache_capacity(64);
             conn.execute_batch(SCHEMA)?;
+            let version: i64 = conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;
+            if version == 0 {
+                conn.execute_batch(SINCE_THE_FIRST)?;
+            }
             Ok(conn)
         };
         let conn = open().map_err(|e| {
@@ -150,28 +92,46 @@ impl Database {
             .optional()
     }
 
-    pub fn stores(&self, skip: u64, limit: u64) -> Result<Vec<(String, String, UnixMs)>> {
+    /// In order of creation, as far as they are visible.
+    pub fn stores(
+        &self,
+        skip: u64,
+        visible_before: UnixMs,
+        limit: u64,
+    ) -> Result<Vec<(String, String, UnixMs)>> {
         self.conn
-            .prepare_cached("SELECT * FROM stores ORDER BY rowid LIMIT ?2 OFFSET ?1")?
-            .query_map(params![skip as i64, limit as i64], |r| {
+            .prepare_cached(
+                "SELECT * FROM stores WHERE created_ms <= ?2 ORDER BY rowid LIMIT ?3 OFFSET ?1",
+            )?
+            .query_map(params![skip as i64, visible_before, limit as i64], |r| {
                 Ok((r.get(0)?, r.get(1)?, r.get(2)?))
             })?
             .collect()
     }
 
+    /// Whether there is a store that was made after this.
+    pub fn has_store_since(&self, ms: UnixMs) -> Result<bool> {
+        self.conn
+            .prepare_cached("SELECT EXISTS (SELECT 1 FROM stores WHERE created_ms > ?1)")?
+            .query_row([ms], |r| r.get(0))
+    }
+
     pub fn delete_store(&self, name: &str) -> Result<()> {
         self.run("DELETE FROM documents WHERE store = ?1", [name])?;
+        self.run("UPDATE ghosts SET store = '' WHERE store = ?1", [name])?;
         self.run("DELETE FROM stores WHERE name = ?1", [name])
     }
 
     /// Active, pending and failed documents, and all their bytes.
-    pub fn counts(&self, store: &str, now: UnixMs) -> Result<(u64, u64, u64, u64)> {
+    pub fn counts(&self, store: &str, at: &Moment) -> Result<(u64, u64, u64, u64)> {
         self.conn
             .prepare_cached(
-                "SELECT sum(ready_ms <= ?2 AND NOT fails), sum(ready_ms > ?2),
-                     sum(ready_ms <= ?2 AND fails), sum(size) FROM documents WHERE store = ?1",
+                "SELECT sum(ready AND NOT failed), sum(NOT ready), sum(ready AND failed), sum(size)
+                 FROM (SELECT ready_ms <= ?2 AS ready, size,
+                           fails = 1 OR (fails = 2 AND ready_ms > ?3) AS failed
+                       FROM documents WHERE store = ?1)",
             )?
-            .query_row(params![store, now], |r| {
+            .query_row(params![store, at.now, at.healed], |r| {
                 let n = |i| r.get::<_, Option<i64>>(i).map(|n| n.unwrap_or(0) as u64);
                 Ok((n(0)?, n(1)?, n(2)?, n(3)?))
             })
@@ -185,9 +145,12 @@ impl Database {
 
     pub fn add_document(&self, d: &Document) -> Result<()> {
         self.run(
-            "INSERT INTO documents (name, store, display_name, metadata, mime, size, sha256,
+            // A number never comes twice: page tokens hold it.
+            "INSERT INTO documents (number, name, store, display_name, metadata, mime, size, sha256,
                  created_ms, ready_ms, fails, text)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             SELECT 1 + max(coalesce((SELECT max(number) FROM documents), 0),
+                            coalesce((SELECT max(number) FROM ghosts), 0)),
+                 ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11",
             params![
                 d.name,
                 d.store,
@@ -198,7 +161,7 @@ impl Database {
                 d.sha256,
                 d.created_ms,
                 d.ready_ms,
-                d.fails,
+                d.end as i64,
                 d.text
             ],
         )
@@ -226,6 +189,55 @@ impl Database {
             )?
             .query_map(params![store, after, visible_before, limit as i64], |r| {
                 Ok((r.get(0)?, document(r)?))
+            })?
+            .collect()
+    }
+
+    /// The last so many of them up to `end`, in order of creation.
+    pub fn documents_up_to(
+        &self,
+        store: &str,
+        end: i64,
+        limit: u64,
+    ) -> Result<Vec<(i64, Document)>> {
+        let mut found: Vec<_> = self
+            .conn
+            .prepare_cached(
+                "SELECT * FROM documents WHERE store = ?1 AND number <= ?2
+                 ORDER BY number DESC LIMIT ?3",
+            )?
+            .query_map(params![store, end, limit as i64], |r| {
+                Ok((r.get(0)?, document(r)?))
+            })?
+            .collect::<Result<_>>()?;
+        found.reverse();
+        Ok(found)
+    }
+
+    /// What a deleted document looked like stays in lists.
+    pub fn add_ghost(&self, document: &Document, at: &Moment) -> Result<()> {
+        self.run(
+            "INSERT INTO ghosts (number, name, store, wire, deleted_ms)
+             SELECT number, name, store, ?2, ?3 FROM documents WHERE name = ?1",
+            params![document.name, document.wire(at).to_string(), at.now],
+        )
+    }
+
+    /// Documents deleted later than this, as they were.
+    pub fn ghosts(
+        &self,
+        store: &str,
+        after: i64,
+        since: UnixMs,
+        limit: u64,
+    ) -> Result<Vec<(i64, Value)>> {
+        self.conn
+            .prepare_cached(
+                "SELECT number, wire FROM ghosts WHERE store = ?1 AND number > ?2
+                     AND deleted_ms > ?3 ORDER BY number LIMIT ?4",
+            )?
+            .query_map(params![store, after, since, limit as i64], |r| {
+                Ok((r.get(0)?, parsed(r, 1)?))
             })?
             .collect()
     }
@@ -259,7 +271,7 @@ impl Database {
                 name,
                 document.name,
                 document.ready_ms,
-                document.fails,
+                document.end == End::Failed,
                 never_done,
                 response.to_string()
             ],
@@ -284,8 +296,8 @@ impl Database {
 
     pub fn add_file(&self, f: &File) -> Result<()> {
         self.run(
-            "INSERT INTO files (name, display_name, mime, size, sha256, created_ms, text)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO files (name, display_name, mime, size, sha256, created_ms, text, fails)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             params![
                 f.name,
                 f.display_name,
@@ -293,7 +305,8 @@ impl Database {
                 f.size as i64,
                 f.sha256,
                 f.created_ms,
-                f.text
+                f.text,
+                f.fails
             ],
         )
     }
@@ -305,10 +318,16 @@ impl Database {
             .optional()
     }
 
-    pub fn files(&self, after: i64, limit: u64) -> Result<Vec<(i64, File)>> {
+    /// Made later than this, in order of creation.
+    pub fn files(&self, after: i64, since: UnixMs, limit: u64) -> Result<Vec<(i64, File)>> {
         self.conn
-            .prepare_cached("SELECT * FROM files WHERE number > ?1 ORDER BY number LIMIT ?2")?
-            .query_map(params![after, limit as i64], |r| Ok((r.get(0)?, file(r)?)))?
+            .prepare_cached(
+                "SELECT * FROM files WHERE number > ?1 AND created_ms > ?2
+                 ORDER BY number LIMIT ?3",
+            )?
+            .query_map(params![after, since, limit as i64], |r| {
+                Ok((r.get(0)?, file(r)?))
+            })?
             .collect()
     }
 
@@ -389,7 +408,11 @@ fn document(r: &Row<'_>) -> Result<Document> {
         sha256: r.get(7)?,
         created_ms: r.get(8)?,
         ready_ms: r.get(9)?,
-        fails: r.get(10)?,
+        end: match r.get(10)? {
+            0 => End::Active,
+            1 => End::Failed,
+            _ => End::FailedAlone,
+        },
         text: r.get(11)?,
     })
 }
@@ -403,6 +426,7 @@ fn file(r: &Row<'_>) -> Result<File> {
         sha256: r.get(5)?,
         created_ms: r.get(6)?,
         text: r.get(7)?,
+        fails: r.get(8)?,
     })
 }
 
@@ -410,4 +434,26 @@ fn parsed(r: &Row<'_>, column: usize) -> Result<Value> {
     let text: String = r.get(column)?;
     // Only this program writes it.
     Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_of_the_first_version_is_still_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("service.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(SCHEMA).unwrap();
+        old.execute_batch(
+            "INSERT INTO files VALUES (1, 'files/a', 'a', 'text/plain', 3, '', 7, 'abc')",
+        )
+        .unwrap();
+        drop(old);
+        for _ in 0..2 {
+            let database = Database::open(Some(&path)).unwrap();
+            assert!(!database.file("files/a").unwrap().unwrap().fails);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
-use super::database::Document;
+use super::records::{Document, End};
 use super::service::{Service, whole};
 use crate::clock::{UnixMs, now_ms};
 
@@ -29,12 +29,17 @@ pub fn metadata(request: &Value) -> Value {
 }
 
 /// A document's times and luck, by the faults in force; the rest is for the caller to fill in.
-pub fn blank(service: &Service) -> Document {
+pub fn blank(service: &Service, kind: &str) -> Document {
     let mut dice = whole(&service.dice);
     let (base, jitter) = (dice.plan.operation_delay_ms, dice.plan.operation_jitter_ms);
     let delay = dice.between(base, jitter);
-    let probability = dice.plan.operation_fail;
-    let fails = dice.roll("operation_fail", probability);
+    let end = if dice.roll(kind, "operation_fail", |p| p.operation_fail) {
+        End::Failed
+    } else if dice.roll(kind, "document_fail", |p| p.document_fail) {
+        End::FailedAlone
+    } else {
+        End::Active
+    };
     let now: UnixMs = now_ms();
     Document {
         name: String::new(),
@@ -46,7 +51,7 @@ pub fn blank(service: &Service) -> Document {
         sha256: String::new(),
         created_ms: now,
         ready_ms: now + i64::try_from(delay).unwrap_or(i64::MAX / 2),
-        fails,
+        end,
         text: String::new(),
     }
 }

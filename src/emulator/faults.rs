@@ -1,4 +1,4 @@
-//! Faults as data: what goes wrong, how often, from one seed; and the quotas a service may have.
+//! The dice behind the fault plan, from one seed; and the quotas a service may have.
 //!
 //! Owns the random generator and the counters of the quotas. Promises: the same seed and the same
 //! order of requests give the same faults; whatever fired is counted.
@@ -6,73 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-/// All off by default. Probabilities are 0 to 1.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Faults {
-    pub latency_ms: u64,
-    pub latency_jitter_ms: u64,
-    /// Requests a minute; all but upload bodies count.
-    pub quota_per_min: Option<f64>,
-    pub quota_write_per_min: Option<f64>,
-    pub quota_read_per_min: Option<f64>,
-    pub quota_shape: Shape,
-    /// No RetryInfo in quota errors.
-    pub quota_no_retry_info: bool,
-    /// What RetryInfo says instead of the truth.
-    pub quota_retry_delay_s: Option<f64>,
-    pub quota_per_day: Option<u64>,
-    /// Bytes that all stores together may hold.
-    pub storage_limit_bytes: Option<u64>,
-    pub error_503: f64,
-    pub error_500: f64,
-    pub error_429: f64,
-    /// 503 "Failed to count tokens." at the end of a direct upload.
-    pub count_tokens_503: f64,
-    pub empty_503: f64,
-    pub html_502: f64,
-    /// Error envelopes come in an array of one.
-    pub array_envelope: f64,
-    /// Connection reset before the body is read, within it, or after it but before any effect.
-    pub reset_before: f64,
-    pub reset_within: f64,
-    pub reset_after: f64,
-    /// The effect happens, the connection is cut instead of an answer.
-    pub lose_answer: f64,
-    /// The same for the end of an upload only.
-    pub lose_final_answer: f64,
-    pub operation_delay_ms: u64,
-    pub operation_jitter_ms: u64,
-    pub operation_fail: f64,
-    pub operation_never_done: f64,
-    /// A poll answers only with the name.
-    pub poll_name_only: f64,
-    pub list_lag_ms: u64,
-    /// Pages of a listing after the first fail.
-    pub list_error_page2: f64,
-    pub session_expiry_ms: Option<u64>,
-    /// Windows in which everything answers 503, in milliseconds since the start.
-    pub outages: Vec<Outage>,
-    pub chunk_granularity: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Outage {
-    pub from_ms: u64,
-    pub to_ms: u64,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Shape {
-    #[default]
-    Fixed,
-    Sliding,
-    Bucket,
-}
+use super::plan::{Faults, Shape, Trouble};
 
 /// Every bucket may save up so many seconds of its rate.
 const BUCKET_SECONDS: f64 = 10.0;
@@ -144,7 +78,14 @@ pub struct Dice {
     write: Quota,
     read: Quota,
     today: u64,
+    /// Requests since the plan's list of calls was given.
+    calls_seen: u64,
+    /// Wrong bodies handed out.
+    wrong: usize,
 }
+
+/// What comes instead of the JSON of an answer.
+const WRONG_BODIES: [&str; 3] = ["{\"nam", "[]", "<html><title>Welcome</title></html>"];
 
 impl Dice {
     pub fn new(plan: Faults, seed: u64) -> Dice {
@@ -156,17 +97,50 @@ impl Dice {
             write: Quota::default(),
             read: Quota::default(),
             today: 0,
+            calls_seen: 0,
+            wrong: 0,
         }
     }
 
-    /// Whether a fault of this probability happens now.
-    pub fn roll(&mut self, name: &'static str, probability: f64) -> bool {
+    /// Whether a fault of the plan happens now to a request of this kind.
+    pub fn roll(&mut self, kind: &str, name: &'static str, of: impl Fn(&Faults) -> f64) -> bool {
+        let probability = of(&self.plan);
+        let only = &self.plan.only_kinds;
+        let spared = !only.is_empty() && !only.iter().any(|k| k == kind);
         // Nothing is drawn for what is off, so that switching one fault leaves the others alone.
-        let fires = probability > 0.0 && self.rng.f64() < probability;
+        let fires = probability > 0.0 && !spared && self.rng.f64() < probability;
         if fires {
             self.fire(name);
         }
         fires
+    }
+
+    /// Counts a request; what the plan has for its number.
+    pub fn next_call(&mut self) -> Option<Trouble> {
+        self.calls_seen += 1;
+        let number = self.calls_seen;
+        let named = self.plan.calls.iter().find(|c| c.call == number)?.kind;
+        self.fire("calls");
+        Some(named)
+    }
+
+    pub fn calls_seen(&self) -> u64 {
+        self.calls_seen
+    }
+
+    pub fn count_calls_anew(&mut self) {
+        self.calls_seen = 0;
+    }
+
+    /// One after the other.
+    pub fn wrong_body(&mut self) -> &'static str {
+        self.wrong += 1;
+        WRONG_BODIES[(self.wrong - 1) % WRONG_BODIES.len()]
+    }
+
+    /// An index below `n`, which is not 0.
+    pub fn pick(&mut self, n: usize) -> usize {
+        self.rng.usize(..n)
     }
 
     pub fn fire(&mut self, name: &'static str) {
@@ -235,6 +209,7 @@ pub enum Limited {
 
 #[cfg(test)]
 mod tests {
+    use super::super::plan::NthCall;
     use super::*;
 
     #[test]
@@ -268,16 +243,45 @@ mod tests {
     #[test]
     fn one_seed_is_one_sequence() {
         let rolls = |seed| {
-            let mut dice = Dice::new(Faults::default(), seed);
-            (0..50).map(|_| dice.roll("x", 0.3)).collect::<Vec<_>>()
+            let plan = Faults {
+                error_503: 0.3,
+                ..Faults::default()
+            };
+            let mut dice = Dice::new(plan, seed);
+            let mut roll = |_| dice.roll("import", "error_503", |p| p.error_503);
+            (0..50).map(&mut roll).collect::<Vec<_>>()
         };
         assert_eq!(rolls(7), rolls(7));
         assert_ne!(rolls(7), rolls(8));
     }
 
     #[test]
-    fn an_unknown_fault_is_refused() {
-        assert!(serde_json::from_str::<Faults>(r#"{"error_504": 1}"#).is_err());
-        assert!(serde_json::from_str::<Faults>(r#"{"error_503": 1}"#).is_ok());
+    fn other_kinds_are_spared() {
+        let plan = Faults {
+            error_503: 1.0,
+            only_kinds: vec!["import".to_owned()],
+            ..Faults::default()
+        };
+        let mut dice = Dice::new(plan, 1);
+        assert!(!dice.roll("store.get", "error_503", |p| p.error_503));
+        assert!(dice.roll("import", "error_503", |p| p.error_503));
+        assert_eq!(dice.fired()["error_503"], 1);
+    }
+
+    #[test]
+    fn a_call_is_met_at_its_number_and_once() {
+        let plan = Faults {
+            calls: vec![NthCall {
+                call: 2,
+                kind: Trouble::Stall,
+            }],
+            ..Faults::default()
+        };
+        let mut dice = Dice::new(plan, 1);
+        let met = [dice.next_call(), dice.next_call(), dice.next_call()];
+        assert_eq!(met, [None, Some(Trouble::Stall), None]);
+        dice.count_calls_anew();
+        assert_eq!([dice.next_call(), dice.next_call()], [met[0], met[1]]);
+        assert_eq!(dice.fired()["calls"], 2);
     }
 }

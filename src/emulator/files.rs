@@ -2,29 +2,38 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, error, forbidden, invalid};
+use super::answer::{Answer, error, forbidden, invalid, precondition};
 use super::check;
-use super::database::{Document, File, Session};
 use super::documents::{blank, metadata, storage_full};
+use super::finish::Content;
+use super::records::{Document, File, Session};
 use super::service::{Call, Service, token, whole};
 use super::stores::{no_store, page};
 use crate::clock::{now_ms, rfc3339};
 
+/// What the service calls itself where no request names it.
+const ORIGIN: &str = "https://generativelanguage.googleapis.com";
+
 type Result = rusqlite::Result<Answer>;
 
-/// Files are kept for 48 hours.
-const KEPT_MS: i64 = 48 * 3600 * 1000;
-
-fn wire(file: &File, origin: &str) -> Value {
+fn wire(service: &Service, file: &File, origin: &str) -> Value {
+    let at = service.moment();
+    let state = file.state(&at);
+    if state == "PROCESSING" {
+        whole(&service.dice).fire("file_processing_ms");
+    }
     let mut wire = json!({
         "name": file.name, "mimeType": file.mime, "sizeBytes": file.size.to_string(),
         "createTime": rfc3339(file.created_ms), "updateTime": rfc3339(file.created_ms),
-        "expirationTime": rfc3339(file.created_ms + KEPT_MS),
+        "expirationTime": rfc3339(file.expires_ms(&at)),
         // The base64 of the hex text, as the service really sends it.
         "sha256Hash": base64(file.sha256.as_bytes()),
-        "uri": format!("{origin}/v1beta/{}", file.name), "state": "ACTIVE", "source": "UPLOADED"});
+        "uri": format!("{origin}/v1beta/{}", file.name), "state": state, "source": "UPLOADED"});
     if !file.display_name.is_empty() {
         wire["displayName"] = json!(file.display_name);
+    }
+    if state == "FAILED" {
+        wire["error"] = json!({"code": 3, "message": "The file could not be processed."});
     }
     wire
 }
@@ -45,19 +54,17 @@ fn base64(bytes: &[u8]) -> String {
 }
 
 /// The end of an upload to the Files API.
-pub fn uploaded(
-    service: &Service,
-    session: &Session,
-    size: u64,
-    sha256: String,
-    text: String,
-) -> Result {
-    let file = new_file(session, size, sha256, text);
+pub fn uploaded(service: &Service, session: &Session, content: Content) -> Result {
+    let mut file = new_file(session, content);
+    file.fails = service.roll("upload.body", "file_fail", |p| p.file_fail);
+    let answer = match service.roll("upload.body", "file_no_body", |p| p.file_no_body) {
+        true => json!({}),
+        false => json!({"file": wire(service, &file, ORIGIN)}),
+    };
     let database = whole(&service.database);
     if database.file(&file.name)?.is_some() {
         return Ok(error(409, "Requested entity already exists", Vec::new()));
     }
-    let answer = json!({"file": wire(&file, "https://generativelanguage.googleapis.com")});
     database.together(|| {
         database.add_file(&file)?;
         database.end_session(&session.id, "final", Some((200, &answer.to_string())))
@@ -75,13 +82,17 @@ fn no_file(name: &str) -> Answer {
 /// A file that is there and has not expired.
 fn find(service: &Service, name: &str) -> rusqlite::Result<Option<File>> {
     let file = whole(&service.database).file(name)?;
-    Ok(file.filter(|f| now_ms() < f.created_ms + KEPT_MS))
+    let at = service.moment();
+    if file.as_ref().is_some_and(|f| f.went_early(&at)) {
+        whole(&service.dice).fire("file_kept_ms");
+    }
+    Ok(file.filter(|f| f.is_kept(&at)))
 }
 
 pub fn get(service: &Service, call: &Call<'_>) -> Result {
     let file = find(service, call.path)?;
     Ok(match file {
-        Some(file) => Answer::json(&wire(&file, &Service::origin(call.head))),
+        Some(file) => Answer::json(&wire(service, &file, &Service::origin(call.head))),
         None => no_file(call.path),
     })
 }
@@ -99,7 +110,8 @@ pub fn list(service: &Service, call: &Call<'_>) -> Result {
         Ok(page) => page,
         Err(refused) => return Ok(refused),
     };
-    let mut files = whole(&service.database).files(after, size + 1)?;
+    let since = service.moment().kept_since();
+    let mut files = whole(&service.database).files(after, since, size + 1)?;
     let more = files.len() as u64 > size;
     files.truncate(size as usize);
     let origin = Service::origin(call.head);
@@ -109,7 +121,10 @@ pub fn list(service: &Service, call: &Call<'_>) -> Result {
         out["nextPageToken"] = json!(format!("after-{last}"));
     }
     if !files.is_empty() {
-        out["files"] = files.iter().map(|(_, f)| wire(f, &origin)).collect();
+        out["files"] = files
+            .iter()
+            .map(|(_, f)| wire(service, f, &origin))
+            .collect();
     }
     Ok(Answer::json(&out))
 }
@@ -134,6 +149,12 @@ pub fn import(service: &Service, call: &Call<'_>) -> Result {
     let Some(file) = find(service, name)? else {
         return Ok(no_file(name));
     };
+    if file.state(&service.moment()) != "ACTIVE" {
+        return Ok(precondition(&format!(
+            "The File {} is not in an ACTIVE state and usage is not allowed.",
+            name.trim_start_matches("files/")
+        )));
+    }
     if let Some(full) = storage_full(service, file.size)? {
         return Ok(full);
     }
@@ -149,14 +170,16 @@ pub fn import(service: &Service, call: &Call<'_>) -> Result {
         size: file.size,
         sha256: file.sha256,
         text: file.text,
-        ..blank(service)
+        ..blank(service, call.kind)
     };
     let operation = format!("{store}/operations/{id}");
     // Without prefixes, unlike that of a direct upload.
     let response = json!({
         "@type": "type.googleapis.com/google.ai.generativelanguage.v1main.ImportFileResponse",
         "parent": store.trim_start_matches("fileSearchStores/"), "documentName": id});
-    let never_done = service.roll("operation_never_done", |p| p.operation_never_done);
+    let never_done = service.roll(call.kind, "operation_never_done", |p| {
+        p.operation_never_done
+    });
     let database = whole(&service.database);
     database.together(|| {
         database.add_document(&document)?;
@@ -170,7 +193,7 @@ fn chosen_file(request: &Value) -> Option<&str> {
     request["file"]["name"].as_str().filter(|n| !n.is_empty())
 }
 
-fn new_file(session: &Session, size: u64, sha256: String, text: String) -> File {
+fn new_file(session: &Session, content: Content) -> File {
     let file = &session.request["file"];
     let text_of = |field: &str| file[field].as_str().unwrap_or_default().to_owned();
     File {
@@ -184,10 +207,11 @@ fn new_file(session: &Session, size: u64, sha256: String, text: String) -> File 
             (mime, "") => mime,
             (_, mime) => mime.to_owned(),
         },
-        size,
-        sha256,
+        size: content.size,
+        sha256: content.sha256,
         created_ms: now_ms(),
-        text,
+        text: content.text,
+        fails: false,
     }
 }
 

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::answer::{Answer, Fate};
 
@@ -167,17 +168,50 @@ fn exchange(from: &mut BufReader<TcpStream>, handle: Handler<'_>) -> io::Result<
     let keep = !head.header("connection").eq_ignore_ascii_case("close");
     let mut body = BodyReader { from, left };
     let fate = handle(&head, &mut body);
+    if matches!(fate, Fate::Reset) {
+        // A linger time of zero makes the close a reset.
+        let _ = rustix::net::sockopt::set_socket_linger(from.get_ref(), Some(Duration::ZERO));
+        return Ok(Some(false));
+    }
+    // What nobody wanted has to be read before the next request.
+    io::copy(&mut body, &mut io::sink())?;
+    send(from.get_mut(), &fate, keep).map(Some)
+}
+
+/// Whether the connection lives on.
+fn send(to: &mut TcpStream, fate: &Fate, keep: bool) -> io::Result<bool> {
     match fate {
-        Fate::Answer(answer) => {
-            // What nobody wanted has to be read before the next request.
-            io::copy(&mut body, &mut io::sink())?;
-            write(from.get_mut(), &answer, keep)?;
-            Ok(Some(keep))
+        Fate::Answer(answer) => write(to, answer, keep).map(|()| keep),
+        Fate::Drip(answer, pause) => {
+            to.write_all(&head_of(answer, answer.body.len(), keep))?;
+            for byte in answer.body.chunks(1) {
+                thread::sleep(*pause);
+                to.write_all(byte)?;
+            }
+            Ok(keep)
         }
-        Fate::Reset => {
-            // A linger time of zero makes the close a reset.
-            let _ = rustix::net::sockopt::set_socket_linger(from.get_ref(), Some(Duration::ZERO));
-            Ok(Some(false))
+        Fate::Cut(answer, announced) => {
+            to.write_all(&head_of(answer, *announced, true))?;
+            to.write_all(&answer.body[..answer.body.len() / 2])?;
+            Ok(false)
+        }
+        Fate::Stall(wait) => stall(to, *wait).map(|()| false),
+        Fate::Reset => Ok(false),
+    }
+}
+
+/// Ends early only if the client goes away.
+fn stall(from: &mut TcpStream, wait: Duration) -> io::Result<()> {
+    let started = Instant::now();
+    loop {
+        let left = wait.saturating_sub(started.elapsed());
+        // A time-out of zero is none at all.
+        if left.is_zero() {
+            return Ok(());
+        }
+        from.set_read_timeout(Some(left))?;
+        if from.read(&mut [0; 512])? == 0 {
+            return Ok(());
         }
     }
 }
@@ -253,30 +287,36 @@ fn decode(text: &str) -> String {
 }
 
 fn write(to: &mut TcpStream, answer: &Answer, keep: bool) -> io::Result<()> {
+    let mut out = head_of(answer, answer.body.len(), keep);
+    out.extend_from_slice(&answer.body);
+    to.write_all(&out)
+}
+
+fn head_of(answer: &Answer, length: usize, keep: bool) -> Vec<u8> {
     let reason = match answer.status {
         200 => "OK",
         400 => "Bad Request",
         403 => "Forbidden",
         404 => "Not Found",
+        408 => "Request Timeout",
         409 => "Conflict",
         410 => "Gone",
         429 => "Too Many Requests",
         503 => "Service Unavailable",
         _ => "Status",
     };
-    let mut out = Vec::with_capacity(512 + answer.body.len());
-    write!(out, "HTTP/1.1 {} {reason}\r\n", answer.status)?;
-    write!(out, "Content-Type: {}\r\n", answer.content_type)?;
-    write!(out, "Content-Length: {}\r\n", answer.body.len())?;
+    let mut out = format!(
+        "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\nContent-Length: {length}\r\n",
+        answer.status, answer.content_type
+    );
     for (name, value) in &answer.headers {
-        write!(out, "{name}: {value}\r\n")?;
+        out.push_str(&format!("{name}: {value}\r\n"));
     }
     if !keep {
-        out.extend_from_slice(b"Connection: close\r\n");
+        out.push_str("Connection: close\r\n");
     }
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(&answer.body);
-    to.write_all(&out)
+    out.push_str("\r\n");
+    out.into_bytes()
 }
 
 #[cfg(test)]

@@ -6,11 +6,14 @@ use serde_json::{Value, json};
 
 use super::database::Database;
 use super::http::Head;
-use crate::clock::{now_ms, rfc3339};
+use super::records::Moment;
+use crate::clock::{UnixMs, now_ms, rfc3339};
 
 /// Requests kept for `/_emulator/requests`.
 const REQUESTS_MAX: usize = 20_000;
 const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Files told of.
+const FILES_MAX: u64 = 1_000_000;
 const VIOLATIONS_MAX: usize = 100;
 
 #[derive(Debug, Default)]
@@ -90,7 +93,7 @@ impl Ledger {
         }
     }
 
-    /// `None`: the connection was reset.
+    /// `None`: no answer came, mostly since the connection was reset.
     pub fn answered(&mut self, number: u64, status: Option<u16>) {
         match status {
             Some(status) => *self.answers.entry(status).or_default() += 1,
@@ -119,8 +122,12 @@ impl Ledger {
         json!({"requests": later.collect::<Vec<_>>(), "next": self.next})
     }
 
-    pub fn to_json(&self, database: &Database, connections: u64) -> rusqlite::Result<Value> {
-        let now = now_ms();
+    pub fn to_json(
+        &self,
+        database: &Database,
+        at: &Moment,
+        connections: u64,
+    ) -> rusqlite::Result<Value> {
         let mut documents = Vec::new();
         let mut identities: BTreeMap<(String, String, String), u64> = BTreeMap::new();
         database.each_document(&mut |d| {
@@ -140,7 +147,7 @@ impl Ledger {
                 "store": d.store, "name": d.name, "displayName": d.display_name,
                 "objlibPath": path, "metadataSha256": entry("objlib_sha256"),
                 "sha256": d.sha256, "sizeBytes": d.size, "mimeType": d.mime,
-                "state": d.state(now), "createTime": rfc3339(d.created_ms)}));
+                "state": d.state(at), "createTime": rfc3339(d.created_ms)}));
         })?;
         let answers: BTreeMap<String, u64> = self
             .answers
@@ -148,11 +155,14 @@ impl Ledger {
             .map(|(status, n)| (status.to_string(), *n))
             .collect();
         let sessions: BTreeMap<String, u64> = database.sessions_by_status()?.into_iter().collect();
+        let files = database.files(0, UnixMs::MIN, FILES_MAX)?;
+        let kept = files.iter().filter(|(_, f)| f.is_kept(at));
+        let kept: Vec<&str> = kept.map(|(_, f)| f.name.as_str()).collect();
         Ok(json!({
             "documents": documents,
             "duplicates": identities.values().filter(|n| **n > 1).count(),
-            "files": database.files(0, 1_000_000)?.len(), "sessions": sessions,
-            "requests": self.kinds, "answers": answers, "resets": self.resets,
+            "files": files.len(), "temporaryFiles": kept, "sessions": sessions,
+            "requests": self.kinds, "requestsTotal": self.next, "answers": answers, "resets": self.resets,
             "bodyBytes": self.body_bytes, "connections": connections,
             "violations": self.violations}))
     }

@@ -15,20 +15,26 @@ use crate::error::{Error, Kind};
 
 mod answer;
 mod check;
+mod control;
 mod database;
 mod documents;
-pub mod faults;
+mod faults;
 mod files;
 mod filter;
+mod finish;
 mod http;
 mod ledger;
+mod listing;
+pub mod plan;
+mod records;
 mod routes;
 mod search;
 mod service;
 mod sessions;
 mod stores;
+mod troubles;
 
-pub use faults::Faults;
+pub use plan::Faults;
 
 /// Connections served at once; one more is closed at once.
 const CONNECTIONS_MAX: usize = 512;

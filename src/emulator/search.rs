@@ -6,11 +6,10 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, invalid};
 use super::check;
-use super::database::Document;
 use super::filter;
+use super::records::Document;
 use super::service::{Call, Service, whole};
 use super::stores::no_store;
-use crate::clock::now_ms;
 
 const STORES_MAX: usize = 5;
 const TOP_K: usize = 5;
@@ -64,11 +63,11 @@ pub fn generate(service: &Service, call: &Call<'_>) -> Result {
     }
     let top_k = field("topK", "top_k").as_u64().unwrap_or(TOP_K as u64) as usize;
     let words = words(&question(&request["contents"]));
-    let now = now_ms();
+    let now = service.moment();
     let mut ranked: Vec<(usize, Document)> = Vec::new();
     whole(&service.database).each_document(&mut |document| {
         let fits = names.contains(&document.store.as_str())
-            && document.state(now) == "STATE_ACTIVE"
+            && document.state(&now) == "STATE_ACTIVE"
             && filter.matches(&document.metadata);
         let score = score(&document.text, &words);
         if fits && score > 0 {

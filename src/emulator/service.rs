@@ -10,6 +10,8 @@ use super::database::Database;
 use super::faults::Dice;
 use super::http::Head;
 use super::ledger::Ledger;
+use super::records::Moment;
+use crate::clock::now_ms;
 use crate::error::Error;
 
 pub struct Service {
@@ -27,7 +29,9 @@ pub struct Service {
 /// What is here of an upload.
 #[derive(Default)]
 pub struct Live {
+    /// Of all but the last byte.
     pub hasher: sha2::Sha256,
+    pub last: Option<u8>,
     pub received: u64,
     pub bodies: u32,
     pub text: Vec<u8>,
@@ -35,6 +39,7 @@ pub struct Live {
 
 /// A call, taken apart.
 pub struct Call<'a> {
+    pub kind: &'static str,
     pub head: &'a Head,
     /// Behind the version: `fileSearchStores/x/documents`.
     pub path: &'a str,
@@ -74,11 +79,14 @@ impl Service {
         self.connections.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether a fault of the plan happens now.
-    pub fn roll(&self, name: &'static str, of: impl Fn(&super::Faults) -> f64) -> bool {
-        let mut dice = whole(&self.dice);
-        let probability = of(&dice.plan);
-        dice.roll(name, probability)
+    /// Whether a fault of the plan happens now to a request of this kind.
+    pub fn roll(&self, kind: &str, name: &'static str, of: impl Fn(&super::Faults) -> f64) -> bool {
+        whole(&self.dice).roll(kind, name, of)
+    }
+
+    /// Now, as the plan sees it.
+    pub fn moment(&self) -> Moment {
+        Moment::of(&whole(&self.dice).plan, now_ms())
     }
 
     /// The authority that the client called us by.

@@ -12,12 +12,11 @@ use sha2::Digest;
 
 use super::answer::{Answer, error, invalid};
 use super::check;
-use super::database::{Document, Session};
-use super::documents::{blank, metadata, storage_full};
-use super::files;
+use super::finish::{self, Content};
 use super::http::{BodyReader, Head};
+use super::records::Session;
 use super::service::{Call, Live, Service, token, whole};
-use super::stores::{id_from, no_store};
+use super::stores::no_store;
 use crate::clock::now_ms;
 
 const GRANULARITY: u64 = 8_388_608;
@@ -25,6 +24,8 @@ const DOCUMENT_BYTES_MAX: u64 = 104_857_600;
 const FILE_BYTES_MAX: u64 = 2_147_483_648;
 /// Text kept for searching.
 const TEXT_BYTES_MAX: usize = 32 * 1024;
+/// Nobody listens there.
+const FOREIGN_ORIGIN: &str = "http://127.0.0.2:9";
 /// Sessions with bytes of which nobody has heard again.
 const LIVE_MAX: usize = 10_000;
 
@@ -76,22 +77,36 @@ pub fn start(service: &Service, call: &Call<'_>) -> Result {
         created_ms: now_ms(),
     };
     whole(&service.database).add_session(&session)?;
-    let url = format!(
-        "{}{}?upload_id={}&upload_protocol=resumable",
-        Service::origin(call.head),
-        call.head.path,
-        session.id
-    );
+    if store.is_some() && service.roll(call.kind, "start_final", |p| p.start_final) {
+        let operation = finish::document(service, call.kind, &session, Content::empty())?;
+        return Ok(Answer::json(&operation).with("X-Goog-Upload-Status", "final"));
+    }
+    Ok(started(service, call, &session))
+}
+
+fn started(service: &Service, call: &Call<'_>, session: &Session) -> Answer {
     let granularity = whole(&service.dice).plan.chunk_granularity;
-    Ok(Answer::text(200, "")
+    let answer = Answer::text(200, "")
         .with("X-GUploader-UploadID", session.id.clone())
         .with("X-Goog-Upload-Status", "active")
-        .with("X-Goog-Upload-URL", url.clone())
-        .with("X-Goog-Upload-Control-URL", url)
         .with(
             "X-Goog-Upload-Chunk-Granularity",
             granularity.unwrap_or(GRANULARITY).to_string(),
-        ))
+        );
+    if service.roll(call.kind, "start_no_url", |p| p.start_no_url) {
+        return answer;
+    }
+    let origin = match service.roll(call.kind, "start_foreign_url", |p| p.start_foreign_url) {
+        true => FOREIGN_ORIGIN.to_owned(),
+        false => Service::origin(call.head),
+    };
+    let url = format!(
+        "{origin}{}?upload_id={}&upload_protocol=resumable",
+        call.head.path, session.id
+    );
+    answer
+        .with("X-Goog-Upload-URL", url.clone())
+        .with("X-Goog-Upload-Control-URL", url)
 }
 
 /// The session a request names, unless it has expired.
@@ -131,6 +146,11 @@ pub fn query(service: &Service, call: &Call<'_>) -> Result {
             Answer::text(200, "")
                 .with("X-Goog-Upload-Status", "active")
                 .with("X-Goog-Upload-Size-Received", received.to_string())
+        }
+        ("final", Some(_))
+            if service.roll(call.kind, "final_not_replayed", |p| p.final_not_replayed) =>
+        {
+            Answer::text(200, "").with("X-Goog-Upload-Status", "final")
         }
         ("final", Some((status, body))) => replay(status, &body),
         _ => Answer::text(410, "Gone").with("X-Goog-Upload-Status", "cancelled"),
@@ -238,7 +258,7 @@ fn transfer(
         let answer = invalid("The upload's size is not the announced one.");
         return Ok(Some(answer.with("X-Goog-Upload-Status", "active")));
     }
-    let answer = finalize(service, &session, &mut live)?;
+    let answer = finish::finalize(service, &session, &mut live)?;
     let text = String::from_utf8_lossy(&answer.body).into_owned();
     whole(&service.live).remove(&session.id);
     Ok(Some(replay(answer.status, &text)))
@@ -267,68 +287,12 @@ impl Live {
             };
             taken += n as u64;
             self.received += n as u64;
-            self.hasher.update(&buffer[..n]);
+            self.hasher.update(self.last.as_slice());
+            self.hasher.update(&buffer[..n - 1]);
+            self.last = Some(buffer[n - 1]);
             let room = TEXT_BYTES_MAX - self.text.len();
             self.text.extend_from_slice(&buffer[..n.min(room)]);
             whole(&service.ledger).body_bytes(n as u64);
         }
     }
-}
-
-/// The last byte is here: a document or a file comes to be, and the answer is kept for `query`.
-fn finalize(service: &Service, session: &Session, live: &mut Live) -> Result {
-    let digest = live.hasher.clone().finalize();
-    let sha256: String = digest.iter().map(|b| format!("{b:02x}")).collect();
-    let text = match live.text.contains(&0) {
-        true => String::new(),
-        false => String::from_utf8_lossy(&live.text).into_owned(),
-    };
-    if session.target == "files" {
-        return files::uploaded(service, session, live.received, sha256, text);
-    }
-    let fail = |answer: Answer| -> Result {
-        let body = String::from_utf8_lossy(&answer.body).into_owned();
-        whole(&service.database).end_session(&session.id, "final", Some((answer.status, &body)))?;
-        Ok(answer)
-    };
-    if service.roll("count_tokens_503", |p| p.count_tokens_503) {
-        return fail(error(503, "Failed to count tokens.", Vec::new()));
-    }
-    if let Some(full) = storage_full(service, live.received)? {
-        return fail(full);
-    }
-    if live.received == 0 {
-        return fail(invalid("The file is empty."));
-    }
-    let display_name = session.request["displayName"].as_str().unwrap_or_default();
-    let id = id_from(display_name, false);
-    let document = Document {
-        name: format!("{}/documents/{id}", session.target),
-        store: session.target.clone(),
-        display_name: display_name.to_owned(),
-        metadata: metadata(&session.request),
-        mime: match session.mime.as_str() {
-            "" => "text/plain".to_owned(),
-            mime => mime.to_owned(),
-        },
-        size: live.received,
-        sha256,
-        text,
-        ..blank(service)
-    };
-    let operation = format!("{}/upload/operations/{id}", session.target);
-    let response = json!({
-        "@type": "type.googleapis.com/google.ai.generativelanguage.v1main.UploadToFileSearchStoreResponse",
-        "parent": session.target, "documentName": document.name,
-        "mimeType": document.mime, "sizeBytes": document.size.to_string()});
-    // As captured: already with its response, and without `done`.
-    let answer = json!({"name": operation, "response": response});
-    let never_done = service.roll("operation_never_done", |p| p.operation_never_done);
-    let database = whole(&service.database);
-    database.together(|| {
-        database.add_document(&document)?;
-        database.add_operation(&operation, &document, never_done, &response)?;
-        database.end_session(&session.id, "final", Some((200, &answer.to_string())))
-    })?;
-    Ok(Answer::json(&answer))
 }

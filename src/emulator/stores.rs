@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, error, forbidden, invalid, precondition};
 use super::check;
+use super::records::{Document, Moment};
 use super::service::{Call, Service, token, whole};
 use crate::clock::{now_ms, rfc3339};
 
@@ -50,7 +51,8 @@ pub fn create(service: &Service, call: &Call<'_>) -> Result {
 
 fn wire(service: &Service, store: (String, String, i64)) -> rusqlite::Result<Value> {
     let (name, display_name, created) = store;
-    let counts = whole(&service.database).counts(&name, now_ms())?;
+    let now = service.moment();
+    let counts = whole(&service.database).counts(&name, &now)?;
     let mut wire = json!({
         "name": name, "createTime": rfc3339(created), "updateTime": rfc3339(created)});
     if !display_name.is_empty() {
@@ -99,7 +101,12 @@ pub fn list(service: &Service, call: &Call<'_>) -> Result {
         Ok(page) => page,
         Err(refused) => return Ok(refused),
     };
-    let mut stores = whole(&service.database).stores(skip.unsigned_abs(), size + 1)?;
+    let lag = whole(&service.dice).plan.store_lag_ms;
+    let visible = now_ms().saturating_sub_unsigned(lag);
+    if whole(&service.database).has_store_since(visible)? {
+        whole(&service.dice).fire("store_lag_ms");
+    }
+    let mut stores = whole(&service.database).stores(skip.unsigned_abs(), visible, size + 1)?;
     let more = stores.len() as u64 > size;
     stores.truncate(size as usize);
     let mut out = json!({});
@@ -137,11 +144,12 @@ pub fn get(service: &Service, call: &Call<'_>) -> Result {
 }
 
 pub fn delete(service: &Service, call: &Call<'_>) -> Result {
+    let now = service.moment();
     let database = whole(&service.database);
     if database.store(call.path)?.is_none() {
         return Ok(no_store(call.path));
     }
-    let counts = database.counts(call.path, now_ms())?;
+    let counts = database.counts(call.path, &now)?;
     if counts.0 + counts.1 + counts.2 > 0 && !call.force() {
         return Ok(precondition("Cannot delete non-empty FileSearchStore."));
     }
@@ -149,67 +157,66 @@ pub fn delete(service: &Service, call: &Call<'_>) -> Result {
     Ok(Answer::json(&json!({})))
 }
 
-pub fn list_documents(service: &Service, call: &Call<'_>) -> Result {
-    let store = call.path.trim_end_matches("/documents");
-    let (size, after) = match page(call, "ListDocumentsRequest", 10, 20) {
-        Ok(page) => page,
-        Err(refused) => return Ok(refused),
-    };
-    if after > 0 && service.roll("list_error_page2", |p| p.list_error_page2) {
-        return Ok(error(
-            503,
-            "The service is currently unavailable.",
-            Vec::new(),
+/// `what`: Document or Operation.
+fn missing(service: &Service, call: &Call<'_>, what: &str) -> Answer {
+    if service.roll(call.kind, "missing_403", |p| p.missing_403) {
+        let id = call.path.rsplit('/').next().unwrap_or_default();
+        return forbidden(&format!(
+            "You do not have permission to access the {what} {id} or it may not exist."
         ));
     }
-    let lag = whole(&service.dice).plan.list_lag_ms;
-    let database = whole(&service.database);
-    if database.store(store)?.is_none() {
-        return Ok(no_store(store));
-    }
-    let now = now_ms();
-    let visible = now - i64::try_from(lag).unwrap_or(i64::MAX);
-    let mut documents = database.documents(store, after, visible, size + 1)?;
-    let more = documents.len() as u64 > size;
-    documents.truncate(size as usize);
-    let mut out = json!({});
-    if more {
-        let last = documents.last().map_or(after, |(number, _)| *number);
-        out["nextPageToken"] = json!(format!("after-{last}"));
-    }
-    if !documents.is_empty() {
-        out["documents"] = documents.iter().map(|(_, d)| d.wire(now)).collect();
-    }
-    Ok(Answer::json(&out))
+    let words = match what {
+        // As the service says it.
+        "Document" => "Documents does not exist.".to_owned(),
+        what => format!("{what} does not exist."),
+    };
+    error(404, &words, Vec::new())
 }
 
-fn no_document() -> Answer {
-    error(404, "Documents does not exist.", Vec::new())
+/// A document as it is now.
+pub fn wire_of(service: &Service, document: &Document, now: &Moment) -> Value {
+    if document.has_healed(now) {
+        whole(&service.dice).fire("document_heals_ms");
+    }
+    document.wire(now)
 }
 
 pub fn get_document(service: &Service, call: &Call<'_>) -> Result {
     let document = whole(&service.database).document(call.path)?;
-    Ok(document.map_or_else(no_document, |d| Answer::json(&d.wire(now_ms()))))
+    Ok(match document {
+        Some(document) => Answer::json(&wire_of(service, &document, &service.moment())),
+        None => missing(service, call, "Document"),
+    })
 }
 
 pub fn delete_document(service: &Service, call: &Call<'_>) -> Result {
+    let (now, haunts) = (
+        service.moment(),
+        whole(&service.dice).plan.list_ghost_ms > 0,
+    );
     let database = whole(&service.database);
-    if database.document(call.path)?.is_none() {
-        return Ok(no_document());
-    }
+    let Some(document) = database.document(call.path)? else {
+        drop(database);
+        return Ok(missing(service, call, "Document"));
+    };
     if !call.force() {
         return Ok(precondition("Cannot delete non-empty Document."));
     }
-    database.delete_document(call.path)?;
+    database.together(|| {
+        if haunts {
+            database.add_ghost(&document, &now)?;
+        }
+        database.delete_document(call.path)
+    })?;
     Ok(Answer::json(&json!({})))
 }
 
 pub fn operation(service: &Service, call: &Call<'_>) -> Result {
-    if service.roll("poll_name_only", |p| p.poll_name_only) {
+    if service.roll(call.kind, "poll_name_only", |p| p.poll_name_only) {
         return Ok(Answer::json(&json!({"name": call.path})));
     }
     let Some(operation) = whole(&service.database).operation(call.path)? else {
-        return Ok(error(404, "Operation does not exist.", Vec::new()));
+        return Ok(missing(service, call, "Operation"));
     };
     if operation.never_done {
         whole(&service.dice).fire("operation_never_done");

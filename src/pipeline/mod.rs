@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use self::rules::MethodChoice;
 use crate::client::Client;
 use crate::report::{EventSender, Progress};
 use crate::shutdown::Shutdown;
@@ -17,6 +18,10 @@ pub mod passes;
 
 pub mod recovery;
 
+pub mod listing;
+
+pub mod rules;
+
 pub mod worker;
 
 pub mod poll_queue;
@@ -27,7 +32,9 @@ pub mod poller;
 
 pub mod outcome;
 
-pub mod replace;
+pub mod leftovers;
+
+pub mod verify;
 
 pub mod watch;
 
@@ -47,6 +54,7 @@ pub struct Settings {
     pub passes: u32,
     pub max_attempts: u32,
     pub bandwidth: Option<Bandwidth>,
+    pub method: MethodChoice,
 }
 
 /// What the run is built from; every part has its one owner elsewhere.

@@ -9,9 +9,9 @@ use super::poll_queue::{Poll, PollQueue};
 use super::tally::Tally;
 use crate::client::{Failure, FailureKind};
 use crate::error::{Error, Kind};
-use crate::names::DocumentName;
+use crate::names::{DocumentName, FileName};
 use crate::report::{Event, EventSender, FileStatus, Progress};
-use crate::state::{Applied, Cause, Change, Charge, Job, UploadId, Writer};
+use crate::state::{Applied, Cause, Change, Charge, Job, NextTime, UploadId, Writer};
 
 /// The file of an outcome, as it is reported.
 #[derive(Debug, Clone)]
@@ -46,6 +46,38 @@ impl Subject {
     }
 }
 
+/// How a file goes back to the queue.
+#[derive(Debug, Clone)]
+pub struct HandBack {
+    charge: Charge,
+    cause: Option<Cause>,
+    next: NextTime,
+    /// What the attempt left at the service: deleted before the next one.
+    document: Option<DocumentName>,
+}
+
+impl HandBack {
+    pub fn uncharged() -> HandBack {
+        HandBack {
+            charge: Charge::Nothing,
+            cause: None,
+            next: NextTime::Same,
+            document: None,
+        }
+    }
+
+    pub fn because(self, cause: Cause) -> HandBack {
+        HandBack {
+            cause: Some(cause),
+            ..self
+        }
+    }
+
+    pub fn next_time(self, next: NextTime) -> HandBack {
+        HandBack { next, ..self }
+    }
+}
+
 /// Commits outcomes; one each for workers and pollers, cheap to clone.
 #[derive(Clone)]
 pub struct Outcomes {
@@ -59,7 +91,12 @@ pub struct Outcomes {
 
 impl Outcomes {
     /// The service has every byte: from here on the poll queue owns it.
-    pub fn submitted(&self, subject: &Subject, submitted: crate::client::Submitted) {
+    pub fn submitted(
+        &self,
+        subject: &Subject,
+        submitted: crate::client::Submitted,
+        temporary: Option<FileName>,
+    ) {
         let after = self.clone();
         let subject = subject.clone();
         self.writer.submitted(
@@ -70,31 +107,26 @@ impl Outcomes {
                 if let Ok((operation, document)) = done {
                     after.tally.submitted.add(1);
                     after.progress.submitted();
+                    let poll = Poll::new(&subject, Instant::now());
                     after.polls.push(Poll {
-                        upload: subject.upload,
-                        path: subject.path,
-                        bytes: subject.bytes,
-                        attempts: subject.attempts,
+                        held_bytes: submitted.size_bytes,
                         operation,
                         document,
-                        started: subject.started,
-                        submitted: Instant::now(),
-                        running: 0,
-                        unanswered: 0,
-                        at_document: false,
-                        failed_since: None,
+                        temporary,
+                        ..poll
                     });
                 }
             },
         );
     }
 
-    pub fn indexed(&self, subject: &Subject, document: DocumentName) {
+    pub fn indexed(&self, subject: &Subject, document: DocumentName, keeps_temporary: bool) {
         let after = self.clone();
         let subject = subject.clone();
         let change = Change::Activated {
             upload: subject.upload,
             document: document.clone(),
+            keeps_temporary,
         };
         self.writer.send(change, move |done| {
             if after.committed(&done) {
@@ -105,33 +137,32 @@ impl Outcomes {
         });
     }
 
-    /// The attempt ended without a document. Says whether the file will be tried again.
-    pub fn attempt_failed(&self, subject: &Subject, cause: Cause) -> bool {
-        let again = subject.attempts < self.max_attempts;
-        if again {
-            self.handed_back(subject, Charge::Attempt, Some(cause), None);
+    /// The attempt ended without success; `document`: what it left at the service.
+    pub fn attempt_failed(&self, subject: &Subject, cause: Cause, document: Option<DocumentName>) {
+        if subject.attempts < self.max_attempts {
+            let back = HandBack {
+                charge: Charge::Attempt,
+                cause: Some(cause),
+                next: NextTime::Same,
+                document,
+            };
+            self.handed_back(subject, back);
         } else {
             let words = format!("{} (after {} attempts)", cause.words, subject.attempts);
-            self.rejected(subject, Cause { words, ..cause }, None);
+            self.rejected(subject, Cause { words, ..cause }, document);
         }
-        again
     }
 
-    pub fn handed_back(
-        &self,
-        subject: &Subject,
-        charge: Charge,
-        cause: Option<Cause>,
-        mime: Option<&'static str>,
-    ) {
+    pub fn handed_back(&self, subject: &Subject, back: HandBack) {
         let after = self.clone();
         let subject = subject.clone();
-        let said = cause.as_ref().map(|c| c.words.clone());
+        let said = back.cause.as_ref().map(|c| c.words.clone());
         let change = Change::HandedBack {
             upload: subject.upload,
-            charge,
-            cause,
-            mime,
+            charge: back.charge,
+            cause: back.cause,
+            next: back.next,
+            document: back.document,
         };
         self.writer.send(change, move |done| {
             if after.committed(&done) && said.is_some() {

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::outcome::{self, Outcomes};
-use super::recovery::{self, Listed, Listing, Next};
+use super::recovery::{self, LookUp, LookedUp};
 use super::worker::{Returned, Task};
 use super::{Parts, Settings};
 use crate::error::Error;
+use crate::report::Event;
 use crate::state::{Change, Job, UploadId, UploadState};
 use crate::throttle::gate::Starts;
 
@@ -127,9 +128,10 @@ impl<'r> Passes<'r> {
 
     /// The first stage: everything that an earlier run left on the way.
     fn recover(&mut self) -> Result<(), Error> {
-        self.each_unfinished(|passes, job| match recovery::settle(job, passes.outcomes) {
-            Next::Settled => {}
-            Next::Ask(job) => passes.hand_out(*job, None),
+        self.each_unfinished(|passes, job| {
+            if let Some(job) = recovery::settle(job, passes.outcomes) {
+                passes.hand_out(job, None);
+            }
         })
     }
 
@@ -305,7 +307,7 @@ impl<'r> Passes<'r> {
             return;
         }
         self.listed = true;
-        let listing = Listing {
+        let look_up = LookUp {
             store: &self.settings.store.name,
             store_id: self.settings.store.id,
             client: &self.parts.client,
@@ -313,10 +315,15 @@ impl<'r> Passes<'r> {
             shutdown: &self.parts.shutdown,
             outcomes: self.outcomes,
         };
-        match listing.settle(self.lost.clone(), self.lost_since) {
-            Listed::Settled => self.lost.clear(),
-            Listed::Unknown => {}
-            Listed::Fatal(error) => (self.stop)(error),
+        match look_up.settle(&mut self.lost, self.lost_since) {
+            Ok(LookedUp::Settled | LookedUp::Stopped) => {}
+            Ok(LookedUp::Unknown(why)) => {
+                self.parts.events.send(Event::Notice(format!(
+                    "{} files stay in doubt, and nothing of theirs is sent again: {why}",
+                    self.lost.len()
+                )));
+            }
+            Err(error) => (self.stop)(error),
         }
     }
 

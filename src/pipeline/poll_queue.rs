@@ -8,10 +8,11 @@ use std::collections::BinaryHeap;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use super::outcome::Subject;
 use super::poll_schedule::Schedule;
-use crate::names::{DocumentName, OperationName};
+use crate::names::{DocumentName, FileName, OperationName};
 use crate::shutdown::Shutdown;
-use crate::state::{Durable, UploadId};
+use crate::state::{Durable, Job, UploadId};
 
 /// Submitted uploads held at once (some 300 bytes each); beyond it the workers wait.
 pub const SUBMITTED_MAX: usize = 10_000;
@@ -28,6 +29,10 @@ pub struct Poll {
     pub attempts: u32,
     pub operation: Option<Durable<OperationName>>,
     pub document: Option<DocumentName>,
+    /// Deleted once the document is active.
+    pub temporary: Option<FileName>,
+    /// How many bytes the service said it took.
+    pub held_bytes: Option<u64>,
     /// When the file's turn began, in this run.
     pub started: Instant,
     pub submitted: Instant,
@@ -35,10 +40,50 @@ pub struct Poll {
     pub running: u32,
     /// Looks in a row that had no answer.
     pub unanswered: u32,
-    /// The last look was at the document, not at the operation.
-    pub at_document: bool,
+    /// The last look was at the operation, not at the document.
+    pub at_operation: bool,
+    /// The document alone does not settle it: the operation is looked at next.
+    pub ask_operation: bool,
+    /// The operation said that it ended well.
+    pub done: bool,
     /// When the document was first seen as failed.
     pub failed_since: Option<Instant>,
+}
+
+impl Poll {
+    /// Of which nothing but its file is known yet.
+    pub fn new(subject: &Subject, submitted: Instant) -> Poll {
+        Poll {
+            upload: subject.upload,
+            path: subject.path.clone(),
+            bytes: subject.bytes,
+            attempts: subject.attempts,
+            operation: None,
+            document: None,
+            temporary: None,
+            held_bytes: None,
+            started: subject.started,
+            submitted,
+            running: 0,
+            unanswered: 0,
+            at_operation: false,
+            ask_operation: false,
+            done: false,
+            failed_since: None,
+        }
+    }
+
+    /// What an earlier run left. When it was submitted is not known to this clock; it is long enough ago
+    /// to look now.
+    pub fn of(job: Job) -> Poll {
+        let subject = Subject::of(&job);
+        Poll {
+            operation: job.operation,
+            document: job.document,
+            temporary: job.temporary,
+            ..Poll::new(&subject, subject.started)
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -216,20 +261,14 @@ mod tests {
     use super::*;
 
     fn poll(id: i64, submitted: Instant) -> Poll {
-        Poll {
+        let subject = Subject {
             upload: UploadId(id),
             path: String::new(),
             bytes: 0,
             attempts: 1,
-            operation: None,
-            document: None,
             started: submitted,
-            submitted,
-            running: 0,
-            unanswered: 0,
-            at_document: false,
-            failed_since: None,
-        }
+        };
+        Poll::new(&subject, submitted)
     }
 
     #[test]

@@ -1,22 +1,27 @@
-//! A poller: looks at operations when they are due, and at documents where operations stay silent.
+//! A poller: looks at documents when they are due, and at operations where documents do not settle it.
 //!
-//! Owns the poll in its hands. Promises: a failed look is no failure of the file; a document that an
+//! The document's state is what counts (fact sheet 10, 11: some operations never say `done`, some only
+//! their name), and it costs no more to ask for; the operation is asked for the document's name after an
+//! import, and for the reason of a failure. Owns the poll in its hands. Promises: a failed look is no failure of the file; a document that an
 //! attempt left behind is deleted before the file is tried again; `indexed` is the service's word.
 
 use std::time::{Duration, Instant};
 
 use super::outcome::{self, Outcomes, Subject};
 use super::poll_queue::Poll;
+use super::rules;
 use crate::client::{Client, Document, DocumentState, Failure, FailureKind, Operation};
 use crate::error::Error;
-use crate::names::DocumentName;
+use crate::names::{DocumentName, OperationName};
+use crate::proof;
 use crate::shutdown::{Shutdown, Stop};
-use crate::state::{Cause, Charge};
+use crate::state::{Cause, Charge, Durable};
 use crate::throttle::backoff;
 
-/// Without news for so long, the document itself is looked at: some operations never say `done`
-/// (fact sheet 10). Small files end in 5 to 11 s.
-const LOOK_AT_DOCUMENT_AFTER: Duration = Duration::from_secs(30);
+/// Without news for so long, the operation is looked at as well, by turns. Small files end in 5 to 11 s.
+const LOOK_AT_BOTH_AFTER: Duration = Duration::from_secs(30);
+/// A document is seen by `get` within a second of its end (fact sheet 11); missing for longer is gone.
+const SEEN_WITHIN: Duration = Duration::from_secs(15);
 /// A failed document has been seen to become active within 10 to 110 s (fact sheet 11).
 const FAILED_GRACE: Duration = Duration::from_secs(120);
 /// An upload without news for so long is left to the next run.
@@ -68,7 +73,12 @@ impl Poller<'_> {
             News::Running => polls.still_running(poll, now),
             News::NoAnswer(failure) => self.unanswered(poll, &failure),
             News::Active(document) => {
-                self.outcomes.indexed(&subject, document);
+                // Not needed any more; if this fails, the end of the run tries again.
+                let kept = poll.temporary.as_ref().is_some_and(|file| {
+                    let deleted = self.client.delete_file(file);
+                    deleted.is_err()
+                });
+                self.outcomes.indexed(&subject, document, kept);
                 polls.finished(&poll, now);
             }
             News::Failed(cause) => self.end(poll, &subject, cause, false),
@@ -107,7 +117,7 @@ impl Poller<'_> {
             return;
         }
         if again {
-            self.outcomes.attempt_failed(subject, cause);
+            self.outcomes.attempt_failed(subject, cause, None);
         } else {
             self.outcomes.rejected(subject, cause, None);
         }
@@ -115,65 +125,78 @@ impl Poller<'_> {
     }
 
     fn look(&self, poll: &mut Poll) -> News {
-        // Every other look, once the operation has been silent for long.
-        poll.at_document = poll.submitted.elapsed() >= LOOK_AT_DOCUMENT_AFTER && !poll.at_document;
-        match &poll.operation {
-            Some(operation) if !poll.at_document => match self.client.operation(operation) {
-                Ok(Operation::Running) => News::Running,
-                Ok(Operation::Done { document }) => {
-                    poll.document = document.or(poll.document.take());
-                    match &poll.document {
-                        Some(name) => News::Active(name.clone()),
-                        None => News::Lost,
-                    }
-                }
-                Ok(Operation::Failed { code, message }) => {
-                    let cause = Cause {
-                        kind: "operation",
-                        words: format!("the service could not index it: {message} (code {code})"),
-                    };
-                    match is_transient(code) {
-                        true => News::Broken(cause),
-                        false => News::Failed(cause),
-                    }
-                }
-                Err(failure) if failure.kind == FailureKind::Missing => self.look_at_document(poll),
-                Err(failure) => self.no_answer(failure),
-            },
-            _ => self.look_at_document(poll),
+        let silent = poll.submitted.elapsed() >= proof::hasten(LOOK_AT_BOTH_AFTER);
+        let by_turns = silent && !poll.at_operation && !poll.done;
+        let operation = poll.operation.clone();
+        let operation =
+            operation.filter(|_| poll.document.is_none() || poll.ask_operation || by_turns);
+        poll.at_operation = operation.is_some();
+        poll.ask_operation = false;
+        match operation {
+            Some(operation) => self.look_at_operation(poll, &operation),
+            None => self.look_at_document(poll),
         }
     }
 
-    fn look_at_document(&self, poll: &mut Poll) -> News {
-        let Some(name) = &poll.document else {
-            return match poll.operation {
-                Some(_) => News::Running,
-                None => News::Lost,
-            };
-        };
-        match self.client.document(name) {
-            Ok(Document { state, .. }) => match state {
-                DocumentState::Active => News::Active(name.clone()),
-                DocumentState::Pending => {
-                    poll.failed_since = None;
-                    News::Running
+    fn look_at_operation(&self, poll: &mut Poll, name: &Durable<OperationName>) -> News {
+        match self.client.operation(name) {
+            Ok(Operation::Running) => News::Running,
+            Ok(Operation::Done { document }) => {
+                poll.done = true;
+                poll.document = document.or(poll.document.take());
+                self.look_at_document(poll)
+            }
+            Ok(Operation::Failed { code, message }) => {
+                let cause = Cause {
+                    kind: "operation",
+                    words: format!("the service could not index it: {message} (code {code})"),
+                };
+                match is_transient(code) {
+                    true => News::Broken(cause),
+                    false => News::Failed(cause),
                 }
-                DocumentState::Failed => self.failed_document(poll),
-            },
-            Err(failure) if failure.kind == FailureKind::Missing => News::Lost,
+            }
+            // The service has forgotten it; the document is all there is.
+            Err(failure) if failure.kind == FailureKind::Missing => {
+                poll.operation = None;
+                self.look_at_document(poll)
+            }
             Err(failure) => self.no_answer(failure),
         }
     }
 
-    fn failed_document(&self, poll: &mut Poll) -> News {
-        let since = *poll.failed_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < FAILED_GRACE {
-            return News::Running;
+    fn look_at_document(&self, poll: &mut Poll) -> News {
+        let Some(name) = poll.document.clone() else {
+            return News::Lost;
+        };
+        let missing_is_gone = poll.operation.is_none()
+            || (poll.done && poll.submitted.elapsed() > proof::hasten(SEEN_WITHIN));
+        match self.client.document(&name) {
+            Ok(document) => match document.state {
+                DocumentState::Active => whole(poll, &document),
+                DocumentState::Pending => {
+                    poll.failed_since = None;
+                    News::Running
+                }
+                DocumentState::Failed => failed_document(poll),
+            },
+            Err(failure) if failure.kind == FailureKind::Missing => {
+                poll.ask_operation = true;
+                match missing_is_gone {
+                    true => News::Lost,
+                    false => News::Running,
+                }
+            }
+            // Nothing to be learnt here: then the operation's word has to do.
+            Err(failure) if failure.kind == FailureKind::BadAnswer => match poll.done {
+                true => News::Active(name),
+                false => {
+                    poll.ask_operation = true;
+                    News::NoAnswer(failure)
+                }
+            },
+            Err(failure) => self.no_answer(failure),
         }
-        News::Failed(Cause {
-            kind: "document",
-            words: "the service reports the document as failed, without a reason".to_owned(),
-        })
     }
 
     fn no_answer(&self, failure: Failure) -> News {
@@ -188,11 +211,11 @@ impl Poller<'_> {
 
     /// Back into the queue, so that a failing service holds up no thread.
     fn unanswered(&self, poll: Poll, failure: &Failure) {
-        let backoff = backoff::delay(
+        let backoff = proof::hasten(backoff::delay(
             poll.unanswered + 1,
             failure.delay,
             &mut fastrand::Rng::new(),
-        );
+        ));
         let due = match failure.kind {
             FailureKind::Skipped { until } => until,
             _ => Instant::now() + backoff,
@@ -204,6 +227,35 @@ impl Poller<'_> {
             self.shutdown.sleep(wait.min(REFUSED_PAUSE));
         }
     }
+}
+
+/// Active; but is it all of the file?
+fn whole(poll: &Poll, document: &Document) -> News {
+    let held = document.size_bytes.or(poll.held_bytes);
+    if rules::is_whole(held, poll.bytes) {
+        return News::Active(document.name.clone());
+    }
+    News::Broken(Cause {
+        kind: "torn",
+        words: format!(
+            "the service holds {} bytes of {}",
+            held.unwrap_or(0),
+            poll.bytes
+        ),
+    })
+}
+
+/// It may still heal; meanwhile the operation may say why it failed.
+fn failed_document(poll: &mut Poll) -> News {
+    poll.ask_operation = !poll.done;
+    let since = *poll.failed_since.get_or_insert_with(Instant::now);
+    if since.elapsed() < proof::hasten(FAILED_GRACE) {
+        return News::Running;
+    }
+    News::Failed(Cause {
+        kind: "document",
+        words: "the service reports the document as failed, without a reason".to_owned(),
+    })
 }
 
 /// gRPC codes that name the service's state, not the content (google.rpc.Code): deadline exceeded,

@@ -15,7 +15,7 @@ use super::poll_queue::PollQueue;
 use super::poller::Poller;
 use super::tally::Tally;
 use super::worker::{Returned, Task, Worker};
-use super::{Parts, Settings, replace, watch};
+use super::{Parts, Settings, leftovers, watch};
 use crate::error::{Error, Kind};
 use crate::report::Event;
 use crate::shutdown::{Shutdown, Stop};
@@ -69,8 +69,8 @@ pub fn run(settings: &Settings, parts: Parts) -> Result<(Ended, Parts), Error> {
         limited = with_threads(settings, &parts, &outcomes, run, &fatal);
     }
     if !parts.shutdown.is_stopping() {
-        let replaced = replace::replaced(&settings.store, &parts, &outcomes);
-        if let Err(error) = replaced {
+        let deleted = leftovers::delete(&settings.store, &parts, &outcomes);
+        if let Err(error) = deleted {
             stop_for(&fatal, &parts.shutdown, error);
         }
     }
@@ -126,6 +126,7 @@ fn with_threads(
                 gate: &parts.gate,
                 shutdown: &parts.shutdown,
                 bandwidth: settings.bandwidth.as_ref(),
+                method: settings.method,
                 outcomes: outcomes.clone(),
             };
             let (queue, returned) = (task_queue.clone(), returned.clone());

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::client::{Client, Failure, FailureKind, Store};
 use crate::error::{Error, Kind};
 use crate::names::StoreName;
+use crate::proof;
 use crate::report::{Event, EventSender};
 use crate::shutdown::Shutdown;
 use crate::state::reader::StoreRow;
@@ -19,6 +20,7 @@ const LOOKS_MAX: u32 = 3;
 /// Creations whose answer may be lost.
 const CREATES_MAX: u32 = 4;
 
+/// The store of that name; it is created if there is none.
 pub fn resolve(
     name: &str,
     endpoint: &str,
@@ -28,15 +30,37 @@ pub fn resolve(
     events: &EventSender,
     shutdown: &Shutdown,
 ) -> Result<StoreRow, Error> {
+    if let Some(row) = existing(name, endpoint, reader, writer, client)? {
+        return Ok(row);
+    }
+    let store = create(name, client, events, shutdown)?;
+    pin(name, endpoint, writer, store)
+}
+
+/// The store of that name, if there is one.
+pub fn existing(
+    name: &str,
+    endpoint: &str,
+    reader: &Reader,
+    writer: &Writer,
+    client: &Client,
+) -> Result<Option<StoreRow>, Error> {
     if let Some(pinned) = reader.store(endpoint, name)? {
-        return Ok(pinned);
+        return Ok(Some(pinned));
     }
     let store = match name.starts_with("fileSearchStores/") {
-        true => client
-            .get_store(&StoreName::new(name))
-            .map_err(|f| f.to_error(name))?,
-        false => find_or_create(name, client, events, shutdown)?,
+        true => {
+            let store = client.get_store(&StoreName::new(name));
+            Some(store.map_err(|f| f.to_error(name))?)
+        }
+        false => find(name, client)?,
     };
+    store
+        .map(|store| pin(name, endpoint, writer, store))
+        .transpose()
+}
+
+fn pin(name: &str, endpoint: &str, writer: &Writer, store: Store) -> Result<StoreRow, Error> {
     let id = writer
         .commit(Change::StorePinned {
             endpoint: endpoint.to_owned(),
@@ -52,15 +76,12 @@ pub fn resolve(
     })
 }
 
-fn find_or_create(
+fn create(
     name: &str,
     client: &Client,
     events: &EventSender,
     shutdown: &Shutdown,
 ) -> Result<Store, Error> {
-    if let Some(store) = find(name, client)? {
-        return Ok(store);
-    }
     for _ in 0..CREATES_MAX {
         match client.create_store(name) {
             Ok(store) => {
@@ -79,7 +100,7 @@ fn find_or_create(
         // It may exist now, and may show up late: it is absent when whole listings say so for longer
         // than lists lag.
         for _ in 0..LOOKS_MAX {
-            if !shutdown.sleep(LOOK_AGAIN_AFTER) {
+            if !shutdown.sleep(proof::hasten(LOOK_AGAIN_AFTER)) {
                 return Err(unclear(name));
             }
             if let Some(store) = find(name, client)? {

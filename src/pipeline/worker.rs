@@ -1,30 +1,38 @@
 //! A worker: one file at a time from intent to operation.
 //!
 //! Owns the job in its hands. The order of the write-ahead rules can be read here from top to bottom:
-//! intent on disk → session opened → its URL on disk → body → submitted. Promises: when nothing is
-//! known of what became of a body, the row keeps its session and nothing is sent again.
+//! intent on disk → session opened → its URL on disk → body → submitted; and for the staged way, between
+//! body and submitted: temporary file on disk → import on record → import. What follows from an answer is
+//! decided in `rules`. Promises: when nothing is known of what became of a body or an import, the row
+//! keeps what it knows and nothing is sent again.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::outcome::{self, Outcomes, Subject};
+use super::outcome::{self, HandBack, Outcomes, Subject};
+use super::rules::{self, Asked, MethodChoice, Next, Staged, Standing};
 use crate::client::{
-    Body, Client, Failure, FailureKind, Finished, NewDocument, Pace, SessionState, Started,
+    Body, Client, Ended, Failure, FailureKind, File, Finished, NewDocument, Pace, Started,
     Submitted,
 };
 use crate::error::Error;
-use crate::identity;
-use crate::names::{SessionUrl, StoreName};
+use crate::identity::{self, Entry};
+use crate::names::{FileName, SessionUrl, StoreName};
+use crate::proof;
 use crate::scan;
 use crate::shutdown::Shutdown;
-use crate::state::{Change, Charge, Durable, Job, UploadId};
+use crate::state::{Cause, Change, Charge, Durable, Job, Method, NextTime, UploadId};
 use crate::throttle::bandwidth::Bandwidth;
 use crate::throttle::gate::Gate;
 
 /// What a type that the service refuses is sent as instead.
 const FALLBACK_MIME: &str = "text/plain";
+
+/// A temporary file that cannot be imported by then is given up; most can at once.
+const FILE_ACTIVE_WITHIN: Duration = Duration::from_secs(300);
+const FILE_LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// A job, and the batch that it counts in (none for what an earlier run left).
 pub struct Task {
@@ -57,6 +65,7 @@ pub struct Worker<'r> {
     pub gate: &'r Gate,
     pub shutdown: &'r Shutdown,
     pub bandwidth: Option<&'r Bandwidth>,
+    pub method: MethodChoice,
     pub outcomes: Outcomes,
 }
 
@@ -82,64 +91,149 @@ impl Worker<'_> {
         let began = Instant::now();
         let progress = Arc::clone(&self.outcomes.progress);
         progress.file_started(self.number, &task.job.path, task.job.size_bytes);
-        let result = match (task.job.session.clone(), task.batch) {
-            (Some(session), _) => self.resume(&task.job, &session),
-            (None, Some(batch)) => self.upload(&task.job, batch),
-            (None, None) => Returned::Done,
+        let result = match task.batch {
+            Some(batch) => self.upload(&task.job, batch),
+            None => self.resume(&task.job),
         };
         progress.file_left(self.number);
         self.outcomes.tally.busy_ns.add_time(began.elapsed());
         result
     }
 
-    /// A file of which nothing is at the service.
+    /// A file of which nothing is at the service but what an earlier attempt left.
     fn upload(&self, job: &Job, batch: i64) -> Returned {
         if self.gate.skip_until().is_some() {
             return self.skip(batch);
         }
-        let subject = Subject::of(job);
         if let Some(document) = &job.document {
-            // What an earlier, failed attempt left must be gone before there is a second one.
-            match self.client.delete_document(document) {
-                Ok(()) => {}
-                Err(failure) => return self.not_started(batch, &failure),
+            // It must be gone before there is a second one.
+            if let Err(failure) = self.client.delete_document(document) {
+                return self.not_started(batch, &failure);
             }
             if let Err(e) = self.waited(|w| w.commit(Change::Cleared { upload: job.upload })) {
                 return Returned::Fatal(e);
             }
         }
-        let intent = match self.waited(|w| w.intent(job.upload, batch)) {
-            Ok(intent) => intent,
-            Err(e) => return Returned::Fatal(e),
-        };
-        let mut metadata = identity::entries(&job.path_value, &job.sha256).to_vec();
-        metadata.extend(job.metadata.iter().cloned());
-        let document = NewDocument {
-            display_name: &identity::display_name(&job.path),
-            mime: &job.mime,
-            size_bytes: job.size_bytes,
-            metadata: &metadata,
-        };
-        match self.client.start(self.store, &intent, &document) {
-            Ok(Started::Session(url)) => match self.waited(|w| w.session_opened(job.upload, url)) {
-                Ok(session) => self.send(job, &subject, &session, 0),
-                Err(e) => Returned::Fatal(e),
-            },
-            Ok(Started::Final(submitted)) => self.submitted(&subject, submitted),
-            // No session is known to us, so nothing can have been finalized.
-            Err(failure) => self.failed(job, &subject, &failure),
+        match self.method.method(job.direct_faults) {
+            Method::Direct => self.upload_directly(job, batch),
+            Method::Staged => self.upload_staged(job, batch),
         }
     }
 
-    /// A file whose session an earlier run, or an earlier pass, left open.
-    fn resume(&self, job: &Job, session: &Durable<SessionUrl>) -> Returned {
+    fn upload_directly(&self, job: &Job, batch: i64) -> Returned {
+        if let Some(file) = &job.temporary
+            && let Err(returned) = self.discard(job.upload, file)
+        {
+            return returned.unwrap_or_else(|failure| self.not_started(batch, &failure));
+        }
         let subject = Subject::of(job);
-        match self.client.query(session) {
-            Ok(SessionState::Active { received }) if job.current => {
-                self.outcomes.tally.resumed.add(1);
-                self.send(job, &subject, session, received)
+        let intent = self.waited(|w| w.intent(job.upload, batch, Method::Direct, None));
+        let intent = match intent {
+            Ok(intent) => intent,
+            Err(e) => return Returned::Fatal(e),
+        };
+        let metadata = metadata(job);
+        let name = identity::display_name(&job.path);
+        let document = new_document(job, &name, &metadata);
+        let started = self.client.start(self.store, &intent, &document);
+        self.started(job, &subject, started)
+    }
+
+    /// By way of a temporary file, the one of an earlier attempt if it is still of use.
+    fn upload_staged(&self, job: &Job, batch: i64) -> Returned {
+        let mut file = None;
+        if let Some(name) = &job.temporary {
+            match self.client.file(name) {
+                Ok(found) => file = found,
+                Err(failure) => return self.not_started(batch, &failure),
             }
-            Ok(SessionState::Active { .. }) => match self.client.cancel(session) {
+            let of_use = rules::staged(file.as_ref(), job.size_bytes) == Staged::Import;
+            if !of_use {
+                file = None;
+                if let Err(returned) = self.discard(job.upload, name) {
+                    return returned.unwrap_or_else(|failure| self.not_started(batch, &failure));
+                }
+            }
+        }
+        let subject = Subject::of(job);
+        let name = file
+            .as_ref()
+            .map_or_else(FileName::fresh, |f| f.name.clone());
+        let intent = self.waited(|w| {
+            let temporary = Some(name.clone());
+            w.intent(job.upload, batch, Method::Staged, temporary)
+        });
+        let intent = match intent {
+            Ok(intent) => intent,
+            Err(e) => return Returned::Fatal(e),
+        };
+        if let Some(file) = file {
+            return self.import(job, &subject, file);
+        }
+        let display_name = identity::display_name(&job.path);
+        let document = new_document(job, &display_name, &[]);
+        let started = self.client.start_file(&name, &intent, &document);
+        self.started(job, &subject, started)
+    }
+
+    /// Deletes a temporary file and forgets it. The inner error is the service's.
+    fn discard(&self, upload: UploadId, file: &FileName) -> Result<(), Result<Returned, Failure>> {
+        self.client.delete_file(file).map_err(Err)?;
+        self.waited(|w| w.commit(Change::TemporaryGone { upload }))
+            .map(|_| ())
+            .map_err(|e| Ok(Returned::Fatal(e)))
+    }
+
+    fn started(&self, job: &Job, subject: &Subject, started: Result<Started, Failure>) -> Returned {
+        match started {
+            Ok(Started::Session(url)) => match self.waited(|w| w.session_opened(job.upload, url)) {
+                Ok(session) => {
+                    let pace = |bytes: usize| self.pace(bytes);
+                    let path = job.absolute();
+                    let body = Body::new(&path, job.size_bytes, job.sha256, &pace);
+                    self.send(job, subject, &session, body, 0)
+                }
+                Err(e) => Returned::Fatal(e),
+            },
+            // Not a byte was sent, so what it made is not the file; it is deleted before the next try.
+            Ok(Started::Final(ended)) => {
+                let cause = Cause {
+                    kind: "bad answer",
+                    words: "the service ended the upload before it began".to_owned(),
+                };
+                let document = match ended {
+                    Some(Ended::Document(submitted)) => submitted.document,
+                    Some(Ended::File(_)) | None => None,
+                };
+                self.outcomes.attempt_failed(subject, cause, document);
+                Returned::Done
+            }
+            // No session is known to us, so nothing can have been finalized.
+            Err(failure) => self.failed(job, subject, &failure),
+        }
+    }
+
+    /// A file that an earlier run, or an earlier pass, left on its way.
+    fn resume(&self, job: &Job) -> Returned {
+        let subject = Subject::of(job);
+        let session = match (rules::next(Standing::of(job)), &job.session) {
+            (Next::Ask, Some(session)) => session,
+            (Next::LookUp, _) => return Returned::Lost(job.upload),
+            _ => return Returned::Done,
+        };
+        let state = match self.client.query(session) {
+            Ok(state) => state,
+            Err(failure) => return self.still_in_doubt(&failure),
+        };
+        match rules::asked(state, job.method, job.current) {
+            Asked::Resume(offset) => {
+                self.outcomes.tally.resumed.add(1);
+                let pace = |bytes: usize| self.pace(bytes);
+                let path = job.absolute();
+                let body = Body::new(&path, job.size_bytes, job.sha256, &pace).resumed();
+                self.send(job, &subject, session, body, offset)
+            }
+            Asked::Cancel => match self.client.cancel(session) {
                 Ok(()) => {
                     let why = "replaced by newer content on disk".to_owned();
                     let upload = job.upload;
@@ -147,17 +241,41 @@ impl Worker<'_> {
                         .skipped(&subject, Change::Dropped { upload }, why);
                     Returned::Done
                 }
-                Err(_) => Returned::InDoubt,
+                Err(failure) => self.still_in_doubt(&failure),
             },
-            Ok(SessionState::Final(Some(submitted))) => {
+            Asked::Take(ended) => {
                 self.outcomes.tally.adopted.add(1);
-                self.submitted(&subject, submitted)
+                self.ended(job, &subject, ended)
             }
-            Ok(SessionState::Final(None) | SessionState::Gone) => Returned::Lost(job.upload),
-            Err(failure) => match outcome::fatal(&failure, self.store.as_str()) {
-                Some(error) => Returned::Fatal(error),
-                None => Returned::InDoubt,
-            },
+            Asked::LookAtFile => self.look_at_file(job, &subject),
+            Asked::LookUp => Returned::Lost(job.upload),
+        }
+    }
+
+    fn still_in_doubt(&self, failure: &Failure) -> Returned {
+        match outcome::fatal(failure, self.store.as_str()) {
+            Some(error) => Returned::Fatal(error),
+            None => Returned::InDoubt,
+        }
+    }
+
+    /// The session of a temporary file says nothing any more; the file has a name of our choosing.
+    fn look_at_file(&self, job: &Job, subject: &Subject) -> Returned {
+        let Some(name) = &job.temporary else {
+            self.outcomes.handed_back(subject, HandBack::uncharged());
+            return Returned::Done;
+        };
+        match self.client.file(name) {
+            Ok(Some(file)) => {
+                self.outcomes.tally.adopted.add(1);
+                self.import(job, subject, file)
+            }
+            // Nothing was imported, so there is no document; should the file turn up, it is deleted.
+            Ok(None) => {
+                self.outcomes.handed_back(subject, HandBack::uncharged());
+                Returned::Done
+            }
+            Err(failure) => self.still_in_doubt(&failure),
         }
     }
 
@@ -167,54 +285,136 @@ impl Worker<'_> {
         job: &Job,
         subject: &Subject,
         session: &Durable<SessionUrl>,
+        mut body: Body<'_>,
         offset: u64,
     ) -> Returned {
-        let path = job.absolute();
-        let pace = |bytes: usize| self.pace(bytes);
-        let mut body = Body::new(&path, job.size_bytes, job.sha256, &pace);
         match self.client.finish(session, &mut body, offset) {
-            Ok(Finished::Submitted(submitted)) => self.submitted(subject, submitted),
+            Ok(Finished::Ended(ended)) => self.ended(job, subject, ended),
+            Ok(Finished::Dead(failure)) => self.failed(job, subject, &failure),
             Ok(Finished::Changed) => self.changed(job, subject),
-            Err(failure) => self.body_failed(job, subject, session, &failure),
+            Err(failure) => self.unclear(job, subject, session, &failure),
         }
     }
 
-    fn submitted(&self, subject: &Subject, submitted: Submitted) -> Returned {
-        if submitted.operation.is_none() && submitted.document.is_none() {
-            return Returned::Lost(subject.upload);
+    /// The service has every byte.
+    fn ended(&self, job: &Job, subject: &Subject, ended: Ended) -> Returned {
+        match ended {
+            Ended::Document(submitted) => {
+                if submitted.operation.is_none() && submitted.document.is_none() {
+                    return Returned::Lost(subject.upload);
+                }
+                self.outcomes.submitted(subject, submitted, None);
+                Returned::Done
+            }
+            Ended::File(file) => self.import(job, subject, file),
         }
-        self.outcomes.submitted(subject, submitted);
-        Returned::Done
     }
 
-    /// Nothing of this attempt is at the service.
+    /// From a temporary file to a document. The import is on record before it is sent, since nobody but
+    /// the store can say afterwards whether it took effect.
+    fn import(&self, job: &Job, subject: &Subject, file: File) -> Returned {
+        let staged = Change::Staged {
+            upload: job.upload,
+            file: file.name.clone(),
+            expires_ms: file.expires_ms,
+        };
+        if let Err(e) = self.waited(|w| w.commit(staged)) {
+            return Returned::Fatal(e);
+        }
+        let name = match self.active(job, subject, file) {
+            Ok(name) => name,
+            Err(returned) => return returned,
+        };
+        let import = match self.waited(|w| w.import_started(job.upload)) {
+            Ok(import) => import,
+            Err(e) => return Returned::Fatal(e),
+        };
+        let metadata = metadata(job);
+        match self.client.import(self.store, &name, &import, &metadata) {
+            Ok(operation) => {
+                let submitted = Submitted {
+                    operation: Some(operation),
+                    document: None,
+                    size_bytes: None,
+                };
+                self.outcomes.submitted(subject, submitted, Some(name));
+                Returned::Done
+            }
+            Err(failure) if failure.kind == FailureKind::InDoubt => {
+                let cause = outcome::cause(&failure);
+                self.outcomes.left_in_doubt(subject, Charge::Nothing, cause);
+                Returned::Lost(job.upload)
+            }
+            // Refused: nothing came of it.
+            Err(failure) => self.failed(job, subject, &failure),
+        }
+    }
+
+    /// Waits until the temporary file can be imported; text is so at once (fact sheet 8).
+    fn active(&self, job: &Job, subject: &Subject, mut file: File) -> Result<FileName, Returned> {
+        let failed = |words: &str| {
+            let cause = Cause {
+                kind: "temporary file",
+                words: words.to_owned(),
+            };
+            self.outcomes.attempt_failed(subject, cause, None);
+            Returned::Done
+        };
+        let began = Instant::now();
+        loop {
+            match rules::staged(Some(&file), job.size_bytes) {
+                Staged::Import => return Ok(file.name),
+                Staged::Discard => return Err(failed("the service could not take the file in")),
+                Staged::Wait => {}
+            }
+            if began.elapsed() > proof::hasten(FILE_ACTIVE_WITHIN) {
+                return Err(failed("the service is still taking the file in"));
+            }
+            if !self.shutdown.sleep(proof::hasten(FILE_LOOK_EVERY)) {
+                self.outcomes.handed_back(subject, HandBack::uncharged());
+                return Err(Returned::NotStarted);
+            }
+            match self.client.file(&file.name) {
+                Ok(Some(now)) => file = now,
+                Ok(None) => return Err(failed("the service has lost the file")),
+                Err(failure) => return Err(self.failed(job, subject, &failure)),
+            }
+        }
+    }
+
+    /// No document came of this attempt.
     fn failed(&self, job: &Job, subject: &Subject, failure: &Failure) -> Returned {
         if let Some(error) = outcome::fatal(failure, self.store.as_str()) {
-            self.outcomes
-                .handed_back(subject, Charge::Nothing, None, None);
+            self.outcomes.handed_back(subject, HandBack::uncharged());
             return Returned::Fatal(error);
         }
         let cause = outcome::cause(failure);
         match failure.kind {
             FailureKind::Skipped { .. } => {
-                self.outcomes
-                    .handed_back(subject, Charge::Nothing, None, None);
+                self.outcomes.handed_back(subject, HandBack::uncharged());
                 return Returned::Skipped;
             }
             FailureKind::Stopped => {
-                self.outcomes
-                    .handed_back(subject, Charge::Nothing, None, None);
+                self.outcomes.handed_back(subject, HandBack::uncharged());
                 return Returned::NotStarted;
             }
             // The service's pace is not the file's fault.
             FailureKind::RateLimited => {
-                self.outcomes
-                    .handed_back(subject, Charge::Nothing, Some(cause), None);
+                let back = HandBack::uncharged().because(cause);
+                self.outcomes.handed_back(subject, back);
             }
             FailureKind::UnsupportedMime if job.mime != FALLBACK_MIME => {
-                let mime = Some(FALLBACK_MIME);
-                self.outcomes
-                    .handed_back(subject, Charge::Nothing, None, mime);
+                let back = HandBack::uncharged().next_time(NextTime::AsMime(FALLBACK_MIME));
+                self.outcomes.handed_back(subject, back);
+            }
+            FailureKind::CountTokens
+                if self
+                    .method
+                    .has_another_way(self.method.method(job.direct_faults)) =>
+            {
+                let back = HandBack::uncharged().because(cause);
+                let back = back.next_time(NextTime::LessDirect);
+                self.outcomes.handed_back(subject, back);
             }
             FailureKind::Permanent | FailureKind::UnsupportedMime => {
                 self.outcomes.rejected(subject, cause, None);
@@ -230,30 +430,26 @@ impl Worker<'_> {
             | FailureKind::StoreRefused
             | FailureKind::StorageFull
             | FailureKind::DailyQuota => {
-                self.outcomes.attempt_failed(subject, cause);
+                self.outcomes.attempt_failed(subject, cause, None);
             }
         }
         Returned::Done
     }
 
-    /// The body did not get through. Only where the service itself has said that the session ended
-    /// without a document may the file start over.
-    fn body_failed(
+    /// The body did not get through, and nobody has said that the session is over: unless the service
+    /// confirms that it is cancelled, the file does not start over.
+    fn unclear(
         &self,
         job: &Job,
         subject: &Subject,
         session: &Durable<SessionUrl>,
         failure: &Failure,
     ) -> Returned {
+        if let Some(error) = outcome::fatal(failure, self.store.as_str()) {
+            self.in_doubt(subject, Charge::Nothing, failure);
+            return Returned::Fatal(error);
+        }
         match failure.kind {
-            FailureKind::Permanent
-            | FailureKind::UnsupportedMime
-            | FailureKind::CountTokens
-            | FailureKind::SessionDead
-            | FailureKind::StorageFull
-            | FailureKind::DailyQuota
-            | FailureKind::KeyRefused
-            | FailureKind::StoreRefused => self.failed(job, subject, failure),
             FailureKind::LocalFile => match self.client.cancel(session) {
                 Ok(()) => self.changed(job, subject),
                 Err(_) => self.in_doubt(subject, Charge::Nothing, failure),
@@ -261,10 +457,7 @@ impl Worker<'_> {
             FailureKind::Skipped { .. } | FailureKind::Stopped | FailureKind::RateLimited => {
                 self.in_doubt(subject, Charge::Nothing, failure)
             }
-            FailureKind::Transient
-            | FailureKind::Missing
-            | FailureKind::InDoubt
-            | FailureKind::BadAnswer => {
+            _ => {
                 let last = subject.attempts >= self.outcomes.max_attempts;
                 if last && self.client.cancel(session).is_ok() {
                     return self.failed(job, subject, failure);
@@ -330,6 +523,10 @@ impl Worker<'_> {
         } else if self.shutdown.is_over() {
             return Pace::Stop;
         }
+        // Suspended in the middle of a body: another process may have its session by now.
+        if self.client.hold_lock().is_err() {
+            return Pace::Stop;
+        }
         self.outcomes.progress.sent(self.number, bytes as u64);
         Pace::Go
     }
@@ -343,6 +540,21 @@ impl Worker<'_> {
         let done = commit(&self.outcomes.writer);
         self.outcomes.tally.disk_ns.add_time(began.elapsed());
         done
+    }
+}
+
+fn metadata(job: &Job) -> Vec<Entry> {
+    let mut metadata = identity::entries(&job.path_value, &job.sha256).to_vec();
+    metadata.extend(job.metadata.iter().cloned());
+    metadata
+}
+
+fn new_document<'a>(job: &'a Job, name: &'a str, metadata: &'a [Entry]) -> NewDocument<'a> {
+    NewDocument {
+        display_name: name,
+        mime: &job.mime,
+        size_bytes: job.size_bytes,
+        metadata,
     }
 }
 

@@ -6,10 +6,10 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::durable::UploadId;
-use super::upload_state::{Event, UploadState};
+use super::upload_state::{Event, Method, UploadState};
 use crate::clock::{self, UnixMs};
 use crate::identity::Sha256;
-use crate::names::{DocumentName, OperationName, SessionUrl, StoreName};
+use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 
 /// A file as a scan found it.
 #[derive(Debug, Clone)]
@@ -37,6 +37,16 @@ pub enum Charge {
     Attempt,
     /// Not the file's doing: an open breaker, a shutdown, a crash.
     Nothing,
+}
+
+/// What the next attempt does differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextTime {
+    Same,
+    /// The file's own type was refused.
+    AsMime(&'static str),
+    /// The direct way failed with its known fault.
+    LessDirect,
 }
 
 /// Totals of a run, as its row keeps them.
@@ -115,10 +125,24 @@ pub enum Change {
     Intent {
         upload: UploadId,
         batch: i64,
+        method: Method,
+        /// The temporary file of the staged way: on record before it can exist.
+        temporary: Option<FileName>,
     },
     SessionOpened {
         upload: UploadId,
         url: SessionUrl,
+    },
+    /// The temporary file is complete.
+    Staged {
+        upload: UploadId,
+        file: FileName,
+        /// By the service's clock.
+        expires_ms: Option<UnixMs>,
+    },
+    /// Its import is about to be sent.
+    ImportStarted {
+        upload: UploadId,
     },
     Submitted {
         upload: UploadId,
@@ -128,13 +152,20 @@ pub enum Change {
     Activated {
         upload: UploadId,
         document: DocumentName,
+        /// A temporary file is still there, and is to be deleted later.
+        keeps_temporary: bool,
+    },
+    /// The temporary file is confirmed deleted.
+    TemporaryGone {
+        upload: UploadId,
     },
     HandedBack {
         upload: UploadId,
         charge: Charge,
         cause: Option<Cause>,
-        /// The type to send next time, if the file's own was refused.
-        mime: Option<&'static str>,
+        next: NextTime,
+        /// What the attempt left at the service.
+        document: Option<DocumentName>,
     },
     /// The attempt ended, but what became of it at the service is not known: the row stays as it is,
     /// its session is asked later.
@@ -168,6 +199,18 @@ pub enum Change {
     },
     Superseded {
         upload: UploadId,
+    },
+    /// The document is confirmed to be gone from the store.
+    Retired {
+        upload: UploadId,
+    },
+    /// The store holds this content of a file already: its row is `indexed`, whatever it was.
+    Adopted {
+        file: i64,
+        store: i64,
+        size_bytes: u64,
+        sha256: Sha256,
+        document: DocumentName,
     },
     RateFound {
         endpoint: String,
@@ -224,6 +267,42 @@ impl From<rusqlite::Error> for Refusal {
 type Outcome = Result<Applied, Refusal>;
 
 impl Change {
+    /// What it is, for the proof programs.
+    pub(super) fn step(&self) -> &'static str {
+        match self {
+            Change::LibraryAdded { .. } => "commit library",
+            Change::ScanStarted { .. } | Change::ScanEnded { .. } => "commit scan",
+            Change::FileSeen { .. } => "commit file",
+            Change::FileSkipped { .. } => "commit skip",
+            Change::FileMissing { .. } => "commit missing",
+            Change::StorePinned { .. } => "commit store",
+            Change::RunStarted { .. } => "commit run",
+            Change::Enqueued { .. } => "commit queue",
+            Change::RetriedFailed { .. } => "commit retry",
+            Change::BatchOpened { .. } => "commit batch",
+            Change::BatchFilled { .. } | Change::BatchSkipped { .. } => "commit batch count",
+            Change::Intent { .. } => "commit intent",
+            Change::SessionOpened { .. } => "commit session",
+            Change::Staged { .. } => "commit staged",
+            Change::ImportStarted { .. } => "commit import",
+            Change::Submitted { .. } => "commit submitted",
+            Change::Activated { .. } => "commit indexed",
+            Change::TemporaryGone { .. } => "commit temporary gone",
+            Change::HandedBack { .. } => "commit handed back",
+            Change::LeftInDoubt { .. } => "commit in doubt",
+            Change::Rejected { .. } => "commit failed",
+            Change::Cleared { .. } => "commit cleared",
+            Change::Dropped { .. } => "commit dropped",
+            Change::Rescanned { .. } => "commit rescanned",
+            Change::Superseded { .. } => "commit superseded",
+            Change::Retired { .. } => "commit retired",
+            Change::Adopted { .. } => "commit adopted",
+            Change::RateFound { .. } => "commit rate",
+            Change::Flush => "flush",
+            Change::RunEnded { .. } => "commit run end",
+        }
+    }
+
     /// Applies the change inside the writer's transaction.
     pub(super) fn apply(&self, conn: &Connection, me: &super::lock::Holder) -> Outcome {
         let at = At {
@@ -272,20 +351,47 @@ impl Change {
                 at.batch_settled(Some(*batch))
             }
             Change::BatchSkipped { batch } => at.batch_counts(Some(*batch), BatchColumn::Skipped),
-            Change::Intent { upload, batch } => at.intent(*upload, *batch),
+            Change::Intent {
+                upload,
+                batch,
+                method,
+                temporary,
+            } => at.intent(*upload, *batch, *method, temporary.as_ref()),
             Change::SessionOpened { upload, url } => at.session_opened(*upload, url),
+            Change::Staged {
+                upload,
+                file,
+                expires_ms,
+            } => at.under_way(
+                *upload,
+                "UPDATE uploads SET temp_file = ?2, temp_expires_ms = ?3, updated_ms = ?4
+                 WHERE id = ?1 AND status = 'uploading' AND method = 'staged'",
+                params![upload.0, file.as_str(), expires_ms, at.now],
+            ),
+            Change::ImportStarted { upload } => at.under_way(
+                *upload,
+                "UPDATE uploads SET importing = 1, session_url = NULL, updated_ms = ?2
+                 WHERE id = ?1 AND status = 'uploading' AND temp_file IS NOT NULL",
+                params![upload.0, at.now],
+            ),
             Change::Submitted {
                 upload,
                 operation,
                 document,
             } => at.submitted(*upload, operation.as_ref(), document.as_ref()),
-            Change::Activated { upload, document } => at.activated(*upload, document),
+            Change::Activated {
+                upload,
+                document,
+                keeps_temporary,
+            } => at.activated(*upload, document, *keeps_temporary),
+            Change::TemporaryGone { upload } => at.temporary_gone(*upload),
             Change::HandedBack {
                 upload,
                 charge,
                 cause,
-                mime,
-            } => at.handed_back(*upload, *charge, cause.as_ref(), *mime),
+                next,
+                document,
+            } => at.handed_back(*upload, *charge, cause.as_ref(), *next, document.as_ref()),
             Change::LeftInDoubt {
                 upload,
                 charge,
@@ -306,10 +412,13 @@ impl Change {
                 cause,
                 document,
             } => at.rejected(*upload, cause, document.as_ref()),
-            Change::Cleared { upload } => at.run(
-                "UPDATE uploads SET document = NULL WHERE id = ?1",
-                params![upload.0],
-            ),
+            Change::Cleared { upload } => {
+                at.run(
+                    "UPDATE uploads SET document = NULL WHERE id = ?1",
+                    params![upload.0],
+                )?;
+                at.unneeded(*upload)
+            }
             Change::Dropped { upload } => at.dropped(*upload),
             Change::Rescanned {
                 upload,
@@ -336,6 +445,18 @@ impl Change {
                 at.change_status(&row, Event::Replaced)?;
                 at.touched(row.id)
             }
+            Change::Retired { upload } => {
+                let row = at.row(*upload)?;
+                at.change_status(&row, Event::Purged)?;
+                at.touched(row.id)
+            }
+            Change::Adopted {
+                file,
+                store,
+                size_bytes,
+                sha256,
+                document,
+            } => at.adopted(*file, *store, *size_bytes, sha256, document),
             Change::RateFound {
                 endpoint,
                 class,
@@ -458,7 +579,7 @@ impl At<'_> {
         )?;
         self.run(
             "DELETE FROM uploads WHERE file_id = ?1 AND current = 0 AND document IS NULL
-             AND status IN ('pending', 'failed')",
+             AND temp_file IS NULL AND status IN ('pending', 'failed')",
             params![file],
         )?;
         Ok(())
@@ -539,25 +660,43 @@ impl At<'_> {
         )
     }
 
-    fn intent(&self, upload: UploadId, batch: i64) -> Outcome {
+    fn intent(
+        &self,
+        upload: UploadId,
+        batch: i64,
+        method: Method,
+        temporary: Option<&FileName>,
+    ) -> Outcome {
         let row = self.row(upload)?;
         self.change_status(&row, Event::Started)?;
         self.run(
-            "UPDATE uploads SET batch_id = ?2, session_url = NULL, operation = NULL WHERE id = ?1",
-            params![row.id, batch],
+            "UPDATE uploads SET batch_id = ?2, session_url = NULL, operation = NULL, importing = 0,
+                 method = ?3, temp_file = ?4, temp_expires_ms = NULL WHERE id = ?1",
+            params![
+                row.id,
+                batch,
+                method.as_str(),
+                temporary.map(FileName::as_str)
+            ],
         )
     }
 
     fn session_opened(&self, upload: UploadId, url: &SessionUrl) -> Outcome {
-        let done = self.run(
+        self.under_way(
+            upload,
             "UPDATE uploads SET session_url = ?2, updated_ms = ?3
              WHERE id = ?1 AND status = 'uploading'",
             params![upload.0, url.expose(), self.now],
-        )?;
+        )
+    }
+
+    /// A step within `uploading`: the row must be there for it.
+    fn under_way(&self, upload: UploadId, sql: &str, params: impl rusqlite::Params) -> Outcome {
+        let done = self.run(sql, params)?;
         match done.rows {
             1 => Ok(done),
             _ => Err(Refusal::Illegal(format!(
-                "upload {} got a session while it was not uploading",
+                "upload {} made a step while it was not uploading",
                 upload.0
             ))),
         }
@@ -572,7 +711,7 @@ impl At<'_> {
         let row = self.row(upload)?;
         self.change_status(&row, Event::Submitted)?;
         self.run(
-            "UPDATE uploads SET operation = ?2, document = ?3 WHERE id = ?1",
+            "UPDATE uploads SET operation = ?2, document = ?3, importing = 0 WHERE id = ?1",
             params![
                 row.id,
                 operation.map(OperationName::as_str),
@@ -581,15 +720,74 @@ impl At<'_> {
         )
     }
 
-    fn activated(&self, upload: UploadId, document: &DocumentName) -> Outcome {
+    fn activated(
+        &self,
+        upload: UploadId,
+        document: &DocumentName,
+        keeps_temporary: bool,
+    ) -> Outcome {
         let row = self.row(upload)?;
         self.change_status(&row, Event::Activated)?;
         self.run(
-            "UPDATE uploads SET document = ?2, session_url = NULL, error = NULL, error_kind = NULL
-             WHERE id = ?1",
-            params![row.id, document.as_str()],
+            "UPDATE uploads SET document = ?2, session_url = NULL, error = NULL, error_kind = NULL,
+                 temp_file = CASE ?3 WHEN 1 THEN temp_file END WHERE id = ?1",
+            params![row.id, document.as_str(), keeps_temporary],
         )?;
         self.batch_counts(row.batch, BatchColumn::Succeeded)
+    }
+
+    fn temporary_gone(&self, upload: UploadId) -> Outcome {
+        self.run(
+            "UPDATE uploads SET temp_file = NULL, temp_expires_ms = NULL WHERE id = ?1",
+            params![upload.0],
+        )?;
+        self.unneeded(upload)
+    }
+
+    /// A row that was only kept for what it had left at the service goes with it.
+    fn unneeded(&self, upload: UploadId) -> Outcome {
+        self.run(
+            "DELETE FROM uploads WHERE id = ?1 AND current = 0 AND document IS NULL
+             AND temp_file IS NULL AND status IN ('pending', 'failed')",
+            params![upload.0],
+        )
+    }
+
+    /// What was known of this content before gives way: nothing of it is under way when this is asked
+    /// for. A row that claims the same document keeps it.
+    fn adopted(
+        &self,
+        file: i64,
+        store: i64,
+        size_bytes: u64,
+        sha256: &Sha256,
+        document: &DocumentName,
+    ) -> Outcome {
+        let temporary: Option<Option<String>> = self
+            .conn
+            .prepare_cached(
+                "DELETE FROM uploads WHERE file_id = ?1 AND store_id = ?2 AND sha256 = ?3
+                 AND status IN ('pending', 'failed') RETURNING temp_file",
+            )?
+            .query_row(params![file, store, sha256.as_bytes()], |r| r.get(0))
+            .optional()?;
+        self.run(
+            "INSERT INTO uploads (file_id, store_id, sha256, size_bytes, status, queued, document,
+                 current, temp_file, since_ms, created_ms, updated_ms)
+             SELECT id, ?2, ?3, ?4, 'indexed', 0, ?5, sha256 = ?3 AND state = 'present', ?6,
+                 ?7, ?7, ?7
+             FROM files WHERE id = ?1
+             ON CONFLICT DO NOTHING",
+            params![
+                file,
+                store,
+                sha256.as_bytes(),
+                size_bytes as i64,
+                document.as_str(),
+                temporary.flatten(),
+                self.now
+            ],
+        )
     }
 
     fn handed_back(
@@ -597,14 +795,20 @@ impl At<'_> {
         upload: UploadId,
         charge: Charge,
         cause: Option<&Cause>,
-        mime: Option<&str>,
+        next: NextTime,
+        document: Option<&DocumentName>,
     ) -> Outcome {
         let row = self.row(upload)?;
         self.change_status(&row, Event::HandedBack)?;
+        let mime = match next {
+            NextTime::AsMime(mime) => Some(mime),
+            NextTime::Same | NextTime::LessDirect => None,
+        };
         self.run(
-            "UPDATE uploads SET session_url = NULL, operation = NULL, document = NULL,
+            "UPDATE uploads SET session_url = NULL, operation = NULL, document = ?7, importing = 0,
                  batch_id = NULL, attempts = attempts + ?2, mime = coalesce(?3, mime),
                  error_kind = coalesce(?4, error_kind), error = coalesce(?5, error),
+                 direct_faults = direct_faults + ?6,
                  queued = (SELECT max(queued) + 1 FROM uploads WHERE store_id =
                      (SELECT store_id FROM uploads WHERE id = ?1) AND status = 'pending')
              WHERE id = ?1",
@@ -613,7 +817,9 @@ impl At<'_> {
                 i64::from(charge == Charge::Attempt),
                 mime,
                 cause.map(|c| c.kind),
-                cause.map(|c| c.words.as_str())
+                cause.map(|c| c.words.as_str()),
+                i64::from(next == NextTime::LessDirect),
+                document.map(DocumentName::as_str)
             ],
         )?;
         self.batch_counts(row.batch, BatchColumn::Skipped)
@@ -628,7 +834,7 @@ impl At<'_> {
         let row = self.row(upload)?;
         self.change_status(&row, Event::Rejected)?;
         self.run(
-            "UPDATE uploads SET session_url = NULL, operation = NULL, document = ?4,
+            "UPDATE uploads SET session_url = NULL, operation = NULL, document = ?4, importing = 0,
                  attempts = attempts + 1, error_kind = ?2, error = ?3 WHERE id = ?1",
             params![
                 row.id,
@@ -642,7 +848,18 @@ impl At<'_> {
 
     fn dropped(&self, upload: UploadId) -> Outcome {
         let row = self.row(upload)?;
-        self.run("DELETE FROM uploads WHERE id = ?1", params![row.id])?;
+        let gone = self.run(
+            "DELETE FROM uploads WHERE id = ?1 AND temp_file IS NULL AND document IS NULL",
+            params![row.id],
+        )?;
+        // What is left at the service keeps its row until it is deleted.
+        if gone.rows == 0 {
+            self.change_status(&row, Event::HandedBack)?;
+            self.run(
+                "UPDATE uploads SET current = 0, session_url = NULL, batch_id = NULL WHERE id = ?1",
+                params![row.id],
+            )?;
+        }
         self.batch_counts(row.batch, BatchColumn::Skipped)
     }
 

@@ -31,6 +31,12 @@ impl<T> Deref for Durable<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UploadId(pub i64);
 
+/// "The import of this upload's temporary file is about to be sent": durable before it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Import {
+    pub upload: UploadId,
+}
+
 /// "This upload is about to be started": what must be durable before the first request of an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Intent {

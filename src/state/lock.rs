@@ -4,16 +4,61 @@
 //! keep anyone out; only one's own row is ever released.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use rustix::process::{Pid, test_kill_process};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::open;
 use crate::clock::UnixMs;
 use crate::error::{Error, Kind};
+use crate::proof;
 
 /// A holder that has not beaten for this long is taken for dead, whatever its host.
-pub const STALE_MS: i64 = 60_000;
+const STALE: Duration = Duration::from_secs(60);
+/// What was confirmed longer ago than this may be somebody else's by the time a request has ended.
+const LEASE: Duration = Duration::from_secs(30);
+
+fn stale_ms() -> i64 {
+    proof::hasten(STALE).as_millis() as i64
+}
+
+/// How long ago the writer saw that the lock is ours: what a thread that is about to send asks.
+#[derive(Debug)]
+pub struct Lease {
+    confirmed_ms: AtomicI64,
+}
+
+impl Lease {
+    pub(super) fn taken() -> Lease {
+        Lease {
+            confirmed_ms: AtomicI64::new(awake_ms()),
+        }
+    }
+
+    pub(super) fn confirm(&self) {
+        self.confirmed_ms.store(awake_ms(), Relaxed);
+    }
+
+    /// Certain enough to send a request.
+    pub fn is_fresh(&self) -> bool {
+        let age = awake_ms() - self.confirmed_ms.load(Relaxed);
+        age < proof::hasten(LEASE).as_millis() as i64
+    }
+}
+
+/// Time since the machine started, in milliseconds. It runs on while the process, or the machine, is
+/// suspended, and nobody can set it.
+fn awake_ms() -> i64 {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let clock = ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let clock = ClockId::Monotonic;
+    let now = clock_gettime(clock);
+    now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+}
 
 /// Who holds the lock or asks for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,7 +157,7 @@ pub fn release(conn: &Connection, me: &Holder) -> rusqlite::Result<()> {
 
 fn is_alive(holder: &Holder, heartbeat: UnixMs, me: &Holder, now: UnixMs) -> bool {
     // A heartbeat from the future (the clock was set back) proves nothing about its age.
-    if now.saturating_sub(heartbeat) > STALE_MS {
+    if now.saturating_sub(heartbeat) > stale_ms() {
         return false;
     }
     // In a restarted container the dead holder has our own host name and process id.
@@ -159,9 +204,9 @@ mod tests {
         let other = holder("far", 7);
         let me = holder("here", 8);
         taken(&mut conn, &other, 0).unwrap();
-        let refused = taken(&mut conn, &me, STALE_MS).unwrap_err();
+        let refused = taken(&mut conn, &me, stale_ms()).unwrap_err();
         assert_eq!(refused.kind, Kind::Locked);
-        assert_eq!(taken(&mut conn, &me, STALE_MS + 1).unwrap(), Some(other));
+        assert_eq!(taken(&mut conn, &me, stale_ms() + 1).unwrap(), Some(other));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 /// `application_id` of the file: "objl". Tells our database from any other SQLite file.
 pub const APPLICATION_ID: i32 = 0x6f62_6a6c;
 
-const STEPS: &[&str] = &[V1];
+const STEPS: &[&str] = &[V1, V2];
 
 /// The newest schema this program knows.
 pub fn newest() -> i32 {
@@ -168,6 +168,20 @@ CREATE TABLE upload_locks (
 ) STRICT;
 ";
 
+/// The staged way: how a row is sent, and whether its import may have been.
+const V2: &str = "
+ALTER TABLE uploads ADD COLUMN method TEXT NOT NULL DEFAULT 'direct'
+    CHECK (method IN ('direct', 'staged'));
+-- How often the direct way failed with its known fault.
+ALTER TABLE uploads ADD COLUMN direct_faults INTEGER NOT NULL DEFAULT 0;
+-- An import may have been sent: only a look at the store can tell.
+ALTER TABLE uploads ADD COLUMN importing INTEGER NOT NULL DEFAULT 0 CHECK (importing IN (0, 1));
+CREATE INDEX uploads_leftovers ON uploads (store_id, id)
+    WHERE temp_file IS NOT NULL OR (document IS NOT NULL AND status IN ('pending', 'failed'));
+-- A document in the store is matched with the file that its identity names.
+CREATE INDEX files_by_identity ON files (path_value);
+";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,6 +198,43 @@ mod tests {
             .query_row("PRAGMA application_id", [], |r| r.get(0))
             .unwrap();
         assert_eq!((version, id), (newest(), APPLICATION_ID));
+    }
+
+    /// Every older schema, with rows in it, becomes the newest without losing one.
+    #[test]
+    fn every_older_version_is_brought_up_to_date() {
+        for version in 1..STEPS.len() {
+            let mut conn = Connection::open_in_memory().unwrap();
+            for (i, step) in STEPS[..version].iter().enumerate() {
+                conn.execute_batch(step).unwrap();
+                conn.pragma_update(None, "user_version", i as i32 + 1)
+                    .unwrap();
+            }
+            conn.execute_batch(
+                "INSERT INTO libraries (id, root) VALUES (1, '/docs');
+                 INSERT INTO files (id, library_id, path, path_value, size_bytes, mtime_ns, hashed_ms,
+                     sha256, mime, state, first_seen_ms, last_seen_ms)
+                 VALUES (1, 1, 'a', 'a', 1, 0, 0, zeroblob(32), 'text/plain', 'present', 0, 0);
+                 INSERT INTO stores VALUES (1, 'e', 's', 'fileSearchStores/s', 0);
+                 INSERT INTO uploads (id, file_id, store_id, sha256, size_bytes, status, queued,
+                     session_url, since_ms, created_ms, updated_ms)
+                 VALUES (1, 1, 1, zeroblob(32), 1, 'uploading', 1, 'url', 0, 0, 0);",
+            )
+            .unwrap();
+            apply(&mut conn).unwrap();
+            let row: (String, String, i64) = conn
+                .query_row(
+                    "SELECT session_url, method, importing FROM uploads",
+                    [],
+                    |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
+                )
+                .unwrap();
+            assert_eq!(row, ("url".to_owned(), "direct".to_owned(), 0));
+            let found: i32 = conn
+                .query_row("PRAGMA user_version", [], |r| r.get(0))
+                .unwrap();
+            assert_eq!(found, newest());
+        }
     }
 
     #[test]

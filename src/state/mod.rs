@@ -19,13 +19,16 @@ pub mod durable;
 
 pub mod reader;
 
+pub mod listed;
+
 pub mod catalog;
 
 #[cfg(test)]
 mod model;
 
-pub use change::{Applied, BatchDone, Cause, Change, Charge, FileRow, RunTotals};
-pub use durable::{Durable, Intent, UploadId};
+pub use change::{Applied, BatchDone, Cause, Change, Charge, FileRow, NextTime, RunTotals};
+pub use durable::{Durable, Import, Intent, UploadId};
+pub use lock::Lease;
 pub use reader::{Job, Reader};
-pub use upload_state::UploadState;
+pub use upload_state::{Method, UploadState};
 pub use writer::Writer;

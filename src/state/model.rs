@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use rusqlite::Connection;
 
-use super::change::{Cause, Change, Charge, FileRow, Refusal};
+use super::change::{Cause, Change, Charge, FileRow, NextTime, Refusal};
 use super::durable::UploadId;
 use super::lock::Holder;
 use super::open;
-use super::upload_state::{Event, UploadState};
+use super::upload_state::{Event, Method, UploadState};
 use crate::identity::Sha256;
 use crate::names::{DocumentName, OperationName, SessionUrl, StoreName};
 
@@ -133,7 +133,15 @@ fn change(step: Step, upload: UploadId, batch: i64) -> (Change, Event) {
         words: "HTTP 503".to_owned(),
     };
     match step {
-        Step::Intent => (Change::Intent { upload, batch }, Event::Started),
+        Step::Intent => (
+            Change::Intent {
+                upload,
+                batch,
+                method: Method::Direct,
+                temporary: None,
+            },
+            Event::Started,
+        ),
         Step::Submitted => (
             Change::Submitted {
                 upload,
@@ -142,13 +150,21 @@ fn change(step: Step, upload: UploadId, batch: i64) -> (Change, Event) {
             },
             Event::Submitted,
         ),
-        Step::Activated => (Change::Activated { upload, document }, Event::Activated),
+        Step::Activated => (
+            Change::Activated {
+                upload,
+                document,
+                keeps_temporary: false,
+            },
+            Event::Activated,
+        ),
         Step::HandedBack(charge) => (
             Change::HandedBack {
                 upload,
                 charge,
                 cause: Some(cause()),
-                mime: None,
+                next: NextTime::Same,
+                document: None,
             },
             Event::HandedBack,
         ),

@@ -4,8 +4,8 @@
 //! knows; a damaged, foreign or newer file is refused before a byte of it is changed.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -20,6 +20,54 @@ const STATEMENTS_CACHED: usize = 64;
 /// Pages kept in memory: the working set of a commit, and of a page of rows.
 const WRITER_CACHE_KIB: i64 = 1024;
 const READER_CACHE_KIB: i64 = 512;
+
+/// Where the files of an open database are, and which they were: a deleted or replaced database takes
+/// commits that nobody will ever see.
+pub struct Place {
+    path: PathBuf,
+    main: Option<(u64, u64)>,
+    /// The write-ahead log, once there is one.
+    log: Option<(u64, u64)>,
+}
+
+impl Place {
+    pub fn of(path: &Path) -> Place {
+        Place {
+            path: path.to_owned(),
+            main: which(path),
+            log: which(&log_of(path)),
+        }
+    }
+
+    /// # Errors
+    /// The database, or its write-ahead log, is not the file that was opened.
+    pub fn check(&mut self) -> Result<(), Error> {
+        let log = which(&log_of(&self.path));
+        let log_changed = self.log.is_some() && log != self.log;
+        self.log = log;
+        if which(&self.path) == self.main && !log_changed {
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Database,
+            self.path.display().to_string(),
+            "the database was deleted or replaced while objlib worked on it",
+            "put it back if you can, then `objlib scan` and `objlib verify --repair`: the store knows what it holds",
+        ))
+    }
+}
+
+fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    PathBuf::from(log)
+}
+
+/// Device and number of a file.
+fn which(path: &Path) -> Option<(u64, u64)> {
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
+}
 
 /// The one connection that writes. Creates the file (mode 0600) and its folder (0700) if needed.
 pub fn writing(path: &Path) -> Result<Connection, Error> {
@@ -149,7 +197,7 @@ pub fn error(path: &Path, e: &rusqlite::Error) -> Error {
         ),
         Some(ErrorCode::DatabaseCorrupt) => (
             format!("the database is damaged ({e})"),
-            "put a backup of it back, or move it away, `objlib scan` again and let the store be compared before anything is uploaded",
+            "put a backup of it back; or move it away, then `objlib scan` and `objlib verify --repair` rebuild it from the store",
         ),
         Some(ErrorCode::ReadOnly) => return read_only(path),
         Some(ErrorCode::CannotOpen) if is_read_only(path) => return read_only(path),

@@ -8,11 +8,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::durable::{Durable, UploadId};
 use super::open;
-use super::upload_state::UploadState;
+use super::upload_state::{Method, UploadState};
 use crate::clock::UnixMs;
 use crate::error::{Error, Kind};
 use crate::identity::{Entry, Sha256};
-use crate::names::{DocumentName, OperationName, SessionUrl, StoreName};
+use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 
 /// Rows read at once: enough to keep the workers fed between two reads, small in memory.
 pub const PAGE_ROWS: usize = 256;
@@ -38,14 +38,32 @@ pub struct Job {
     pub session: Option<Durable<SessionUrl>>,
     pub operation: Option<Durable<OperationName>>,
     pub document: Option<DocumentName>,
-    /// Last change of the row.
-    pub updated_ms: UnixMs,
+    /// The way the attempt under way takes.
+    pub method: Method,
+    /// How often the direct way failed with its known fault.
+    pub direct_faults: u32,
+    /// An import may have been sent.
+    pub importing: bool,
+    pub temporary: Option<FileName>,
 }
 
 impl Job {
     pub fn absolute(&self) -> PathBuf {
         self.root.join(&self.path)
     }
+}
+
+/// A file that a document may belong to.
+#[derive(Debug, Clone)]
+pub struct FileLike {
+    pub file: i64,
+    pub path: String,
+    pub size_bytes: u64,
+    /// The file is there with the document's content.
+    pub current: bool,
+    /// Of its row for the document's content.
+    pub state: Option<UploadState>,
+    pub document: Option<DocumentName>,
 }
 
 /// What is known of a file, for the next scan.
@@ -126,7 +144,7 @@ pub struct Reader {
 
 const JOB: &str = "SELECT u.id, u.file_id, l.root, f.path, f.path_value, coalesce(u.mime, f.mime),
      f.metadata, u.size_bytes, u.sha256, u.current, u.status, u.attempts, u.queued,
-     u.session_url, u.operation, u.document, u.updated_ms
+     u.session_url, u.operation, u.document, u.method, u.direct_faults, u.importing, u.temp_file
      FROM uploads u JOIN files f ON f.id = u.file_id JOIN libraries l ON l.id = f.library_id";
 
 impl Reader {
@@ -140,8 +158,8 @@ impl Reader {
     /// Pending rows with a place in the queue after `after` and up to `last`.
     pub fn pending(&self, store: i64, after: i64, last: i64) -> Result<Vec<Job>, Error> {
         self.jobs(
-            "WHERE u.store_id = ?1 AND u.status = 'pending' AND u.queued > ?2 AND u.queued <= ?3
-             ORDER BY u.queued",
+            "WHERE u.store_id = ?1 AND u.status = 'pending' AND u.current = 1 AND u.queued > ?2
+             AND u.queued <= ?3 ORDER BY u.queued",
             params![store, after, last],
         )
     }
@@ -169,6 +187,49 @@ impl Reader {
         )
     }
 
+    /// The row that claims a document.
+    pub fn claimant(&self, document: &DocumentName) -> Result<Option<Job>, Error> {
+        let rows = self.jobs("WHERE u.document = ?1", params![document.as_str()])?;
+        Ok(rows.into_iter().next())
+    }
+
+    /// Files with this identity's path, those with the content first; of each the row for the content in
+    /// this store, unless it has ended.
+    pub fn files_like(
+        &self,
+        store: i64,
+        path_value: &str,
+        sha256: &Sha256,
+    ) -> Result<Vec<FileLike>, Error> {
+        self.many(
+            "SELECT f.id, f.path, f.size_bytes, f.sha256 = ?3 AND f.state = 'present', u.status,
+                 u.document
+             FROM files f LEFT JOIN uploads u ON u.file_id = f.id AND u.store_id = ?1
+                 AND u.sha256 = ?3 AND u.status NOT IN ('superseded', 'retired')
+             WHERE f.path_value = ?2 ORDER BY 4 DESC, f.id LIMIT 100",
+            params![store, path_value, sha256.as_bytes()],
+            |r| {
+                let state: Option<String> = r.get(4)?;
+                Ok(FileLike {
+                    file: r.get(0)?,
+                    path: r.get(1)?,
+                    size_bytes: count(r, 2)?,
+                    current: r.get(3)?,
+                    state: state.as_deref().and_then(UploadState::parse),
+                    document: r.get::<_, Option<String>>(5)?.map(DocumentName::new),
+                })
+            },
+        )
+    }
+
+    /// Rows that say `indexed`, by id.
+    pub fn indexed(&self, store: i64, after: UploadId) -> Result<Vec<Job>, Error> {
+        self.jobs(
+            "WHERE u.store_id = ?1 AND u.status = 'indexed' AND u.id > ?2 ORDER BY u.id",
+            params![store, after.0],
+        )
+    }
+
     /// Rows with a document that newer, already indexed content of the same file replaces.
     pub fn replaced(&self, store: i64, after: UploadId) -> Result<Vec<Job>, Error> {
         self.jobs(
@@ -176,6 +237,18 @@ impl Reader {
              AND EXISTS (SELECT 1 FROM uploads n WHERE n.file_id = u.file_id
                  AND n.store_id = u.store_id AND n.current = 1 AND n.status = 'indexed')
              ORDER BY u.id",
+            params![store, after.0],
+        )
+    }
+
+    /// Rows with something at the service that nothing needs any more: a temporary file, or what a
+    /// failed attempt made.
+    pub fn leftovers(&self, store: i64, after: UploadId) -> Result<Vec<Job>, Error> {
+        self.jobs(
+            "WHERE u.store_id = ?1 AND u.id > ?2 AND (u.temp_file IS NOT NULL
+                 OR (u.document IS NOT NULL AND u.status IN ('pending', 'failed')))
+             AND u.status NOT IN ('uploading', 'processing')
+             AND NOT (u.status = 'pending' AND u.current = 1) ORDER BY u.id",
             params![store, after.0],
         )
     }
@@ -192,7 +265,7 @@ impl Reader {
     pub fn in_state(&self, store: i64, state: UploadState) -> Result<(u64, u64), Error> {
         self.one(
             "SELECT count(*), coalesce(sum(size_bytes), 0) FROM uploads
-             WHERE store_id = ?1 AND status = ?2",
+             WHERE store_id = ?1 AND status = ?2 AND (current = 1 OR status != 'pending')",
             params![store, state.as_str()],
             |r| Ok((count(r, 0)?, count(r, 1)?)),
         )
@@ -521,7 +594,11 @@ fn job(r: &Row<'_>) -> rusqlite::Result<Job> {
         session: text(13)?.map(|url| Durable::committed(SessionUrl::new(url))),
         operation: text(14)?.map(|name| Durable::committed(OperationName::new(name))),
         document: text(15)?.map(DocumentName::new),
-        updated_ms: r.get(16)?,
+        method: Method::parse(r.get_ref(16)?.as_str()?)
+            .ok_or_else(|| damaged(16, "unknown method".into()))?,
+        direct_faults: r.get(17)?,
+        importing: r.get(18)?,
+        temporary: text(19)?.map(FileName::new),
     })
 }
 

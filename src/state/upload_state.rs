@@ -23,6 +23,30 @@ pub enum UploadState {
     Retired,
 }
 
+/// The way a file takes to become a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// `uploadToFileSearchStore`: one session, then the operation.
+    Direct,
+    /// A temporary file of the Files API, imported into the store.
+    Staged,
+}
+
+impl Method {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Method::Direct => "direct",
+            Method::Staged => "staged",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Method> {
+        [Method::Direct, Method::Staged]
+            .into_iter()
+            .find(|m| m.as_str() == text)
+    }
+}
+
 /// What happens to an upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {

@@ -13,12 +13,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::change::{Applied, Change, Refusal};
-use super::durable::{Durable, Intent, UploadId};
-use super::lock::{self, Holder};
-use super::open;
+use super::durable::{Durable, Import, Intent, UploadId};
+use super::lock::{self, Holder, Lease};
+use super::open::{self, Place};
+use super::upload_state::Method;
 use crate::clock;
 use crate::error::{Error, Kind};
-use crate::names::{DocumentName, OperationName, SessionUrl};
+use crate::names::{DocumentName, FileName, OperationName, SessionUrl};
+use crate::proof;
 use crate::shutdown::{Shutdown, Stop};
 
 /// Changes in one transaction: bounds its memory and how long an acknowledgement waits.
@@ -44,6 +46,7 @@ pub struct Writer {
 /// The running thread. `close` ends it and releases the lock.
 pub struct WriterThread {
     writer: Writer,
+    lease: Arc<Lease>,
     thread: JoinHandle<()>,
     failure: Arc<Mutex<Option<Error>>>,
 }
@@ -63,11 +66,14 @@ pub fn start(path: &Path, shutdown: Arc<Shutdown>) -> Result<Started, Error> {
     let mut conn = open::writing(path)?;
     let me = Holder::this_process();
     let taken_over = lock::take(&mut conn, path, &me, clock::now_ms())?;
+    let lease = Arc::new(Lease::taken());
     let (queue, requests) = bounded(QUEUE_CHANGES_MAX);
     let failure = Arc::new(Mutex::new(None));
     let state = State {
         conn,
         me,
+        lease: Arc::clone(&lease),
+        place: Place::of(path),
         path: path.to_owned(),
         shutdown,
         failure: Arc::clone(&failure),
@@ -79,6 +85,7 @@ pub fn start(path: &Path, shutdown: Arc<Shutdown>) -> Result<Started, Error> {
     Ok(Started {
         thread: WriterThread {
             writer: Writer { queue },
+            lease,
             thread,
             failure,
         },
@@ -89,6 +96,10 @@ pub fn start(path: &Path, shutdown: Arc<Shutdown>) -> Result<Started, Error> {
 impl WriterThread {
     pub fn writer(&self) -> Writer {
         self.writer.clone()
+    }
+
+    pub fn lease(&self) -> Arc<Lease> {
+        Arc::clone(&self.lease)
     }
 
     /// The first failed commit, if there was one.
@@ -133,8 +144,19 @@ impl Writer {
     }
 
     /// Write-ahead rule 1: durable before the first request of an upload.
-    pub fn intent(&self, upload: UploadId, batch: i64) -> Result<Durable<Intent>, Error> {
-        self.commit(Change::Intent { upload, batch })?;
+    pub fn intent(
+        &self,
+        upload: UploadId,
+        batch: i64,
+        method: Method,
+        temporary: Option<FileName>,
+    ) -> Result<Durable<Intent>, Error> {
+        self.commit(Change::Intent {
+            upload,
+            batch,
+            method,
+            temporary,
+        })?;
         Ok(Durable::committed(Intent { upload }))
     }
 
@@ -149,6 +171,14 @@ impl Writer {
             url: url.clone(),
         })?;
         Ok(Durable::committed(url))
+    }
+}
+
+impl Writer {
+    /// Write-ahead rule 1 for the second half of the staged way: durable before the import is sent.
+    pub fn import_started(&self, upload: UploadId) -> Result<Durable<Import>, Error> {
+        self.commit(Change::ImportStarted { upload })?;
+        Ok(Durable::committed(Import { upload }))
     }
 }
 
@@ -178,6 +208,8 @@ impl Writer {
 struct State {
     conn: Connection,
     me: Holder,
+    lease: Arc<Lease>,
+    place: Place,
     path: PathBuf,
     shutdown: Arc<Shutdown>,
     failure: Arc<Mutex<Option<Error>>>,
@@ -185,7 +217,8 @@ struct State {
 
 impl State {
     fn run(mut self, requests: &Receiver<Request>) {
-        let mut beat_due = Instant::now() + HEARTBEAT;
+        let heartbeat = proof::hasten(HEARTBEAT);
+        let mut beat_due = Instant::now() + heartbeat;
         let mut group = Vec::with_capacity(GROUP_CHANGES_MAX);
         loop {
             match requests.recv_deadline(beat_due) {
@@ -197,7 +230,7 @@ impl State {
             group.extend(requests.try_iter().take(room));
             let beat = Instant::now() >= beat_due;
             if beat {
-                beat_due = Instant::now() + HEARTBEAT;
+                beat_due = Instant::now() + heartbeat;
             }
             self.commit_group(&mut group, beat);
         }
@@ -244,6 +277,10 @@ impl State {
         group: &[Request],
         beat: bool,
     ) -> Result<Vec<Result<Applied, Error>>, Error> {
+        self.place.check()?;
+        for request in group {
+            proof::point("before", request.change.step());
+        }
         let path = self.path.clone();
         let fail = |e: rusqlite::Error| open::error(&path, &e);
         let tx = Transaction::new(&mut self.conn, TransactionBehavior::Immediate).map_err(fail)?;
@@ -263,6 +300,10 @@ impl State {
             });
         }
         tx.commit().map_err(fail)?;
+        self.lease.confirm();
+        for request in group {
+            proof::point("after", request.change.step());
+        }
         Ok(results)
     }
 }

@@ -17,8 +17,14 @@ mod hostile;
 /// Faults of the service, each proven to have fired.
 mod faults;
 
+/// The emulator's own faults, by plain HTTP: each does what it says and is counted.
+mod emulator;
+
 /// kill -9 and run again.
 mod resume;
+
+/// Database and store compared, and made equal.
+mod verify;
 
 /// Ctrl-C, SIGTERM and the lock.
 mod shutdown;

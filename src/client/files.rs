@@ -1,0 +1,135 @@
+//! Temporary files of the Files API, and their import into a store (fact sheet 8, 9).
+//!
+//! Promises: an import is sent once; whether one without an answer took effect is left to whoever can
+//! look at the store.
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::agent::Client;
+use super::failure::{About, Failure, FailureKind};
+use super::send::{Call, Method};
+use crate::clock::UnixMs;
+use crate::identity::Entry;
+use crate::names::{FileName, OperationName, StoreName};
+use crate::state::{Durable, Import};
+use crate::throttle::Class;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileState {
+    Processing,
+    Active,
+    Failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    pub name: FileName,
+    pub state: FileState,
+    /// By the service's clock.
+    pub expires_ms: Option<UnixMs>,
+    pub size_bytes: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct WireFile {
+    name: String,
+    state: String,
+    expiration_time: String,
+    size_bytes: String,
+}
+
+#[derive(Deserialize)]
+struct WireOperation {
+    #[serde(default)]
+    name: String,
+}
+
+impl TryFrom<WireFile> for File {
+    type Error = Failure;
+
+    fn try_from(wire: WireFile) -> Result<File, Failure> {
+        if !wire.name.starts_with("files/") {
+            return Err(Failure::new(
+                FailureKind::BadAnswer,
+                "the service answered HTTP 200 with a file without a name",
+            ));
+        }
+        Ok(File {
+            name: FileName::new(wire.name),
+            state: match wire.state.as_str() {
+                "ACTIVE" => FileState::Active,
+                "FAILED" => FileState::Failed,
+                _ => FileState::Processing,
+            },
+            expires_ms: wire
+                .expiration_time
+                .parse::<Timestamp>()
+                .ok()
+                .map(Timestamp::as_millisecond),
+            size_bytes: wire.size_bytes.parse().ok(),
+        })
+    }
+}
+
+impl Client {
+    /// `None`: it is not there (any more).
+    pub fn file(&self, name: &FileName) -> Result<Option<File>, Failure> {
+        let path = name.as_str().to_owned();
+        let call = Call::new("file get", Class::Read, About::Object, Method::Get, path);
+        match self.call(&call) {
+            Err(failure) if failure.kind == FailureKind::Missing => Ok(None),
+            Err(failure) => Err(failure),
+            Ok(answer) => answer.json::<WireFile>()?.try_into().map(Some),
+        }
+    }
+
+    /// That it is not there (any more) is success.
+    pub fn delete_file(&self, name: &FileName) -> Result<(), Failure> {
+        let path = name.as_str().to_owned();
+        let call = Call::new(
+            "file delete",
+            Class::Write,
+            About::Object,
+            Method::Delete,
+            path,
+        );
+        match self.call(&call) {
+            Err(failure) if failure.kind != FailureKind::Missing => Err(failure),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Makes a document of a temporary file. There is no way to ask afterwards but by looking at the
+    /// store, so a request without a usable answer is `InDoubt` and not sent again.
+    pub fn import(
+        &self,
+        store: &StoreName,
+        file: &FileName,
+        _intent: &Durable<Import>,
+        metadata: &[Entry],
+    ) -> Result<OperationName, Failure> {
+        let path = format!("{store}:importFile");
+        let mut call = Call::new("import", Class::Write, About::Store, Method::Post, path);
+        let body = json!({"fileName": file.as_str(), "customMetadata": metadata});
+        call.body = Some(body.to_string());
+        let in_doubt = |failure: Failure| match failure.kind {
+            FailureKind::Transient | FailureKind::BadAnswer => Failure {
+                kind: FailureKind::InDoubt,
+                ..failure
+            },
+            _ => failure,
+        };
+        let answer = self.call_once(&call).map_err(in_doubt)?;
+        let name = answer.json::<WireOperation>().map_err(in_doubt)?.name;
+        match name.is_empty() {
+            true => Err(Failure::new(
+                FailureKind::InDoubt,
+                "the service answered HTTP 200 with an import without an operation",
+            )),
+            false => Ok(OperationName::new(name)),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The control plane: ledger, recorded requests, and the fault plan in force.
+
+use std::io::Read;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+use super::http::{BodyReader, Head};
+use super::service::{Service, whole};
+
+/// A plan is read up to here.
+const PLAN_BYTES_MAX: u64 = 1 << 20;
+
+pub fn handle(service: &Service, path: &str, head: &Head, body: &mut BodyReader<'_>) -> Answer {
+    match (head.method.as_str(), path) {
+        ("GET", "ledger") => {
+            let connections = service.connections.load(Ordering::Relaxed);
+            let at = service.moment();
+            match whole(&service.ledger).to_json(&whole(&service.database), &at, connections) {
+                Ok(ledger) => Answer::json(&ledger),
+                Err(e) => Answer::text(500, &e.to_string()),
+            }
+        }
+        ("GET", "requests") => {
+            let after = head.query.get("after").and_then(|n| n.parse().ok());
+            Answer::json(&whole(&service.ledger).requests_after(after.unwrap_or(0)))
+        }
+        ("GET", "faults") => {
+            let dice = whole(&service.dice);
+            let mut plan = json!(dice.plan);
+            plan["fired"] = json!(dice.fired());
+            plan["calls_seen"] = json!(dice.calls_seen());
+            Answer::json(&plan)
+        }
+        ("PUT", "faults") => change_faults(service, body),
+        _ => Answer::text(404, "Not Found"),
+    }
+}
+
+/// Given fields replace, the others stay.
+fn change_faults(service: &Service, body: &mut BodyReader<'_>) -> Answer {
+    let mut bytes = Vec::new();
+    if body.take(PLAN_BYTES_MAX).read_to_end(&mut bytes).is_err() {
+        return Answer::text(400, "the plan was cut");
+    }
+    let given: Value = match serde_json::from_slice(&bytes) {
+        Ok(given) => given,
+        Err(e) => return Answer::text(400, &format!("not a plan: {e}")),
+    };
+    let mut dice = whole(&service.dice);
+    let mut plan = json!(dice.plan);
+    for (name, value) in given.as_object().into_iter().flatten() {
+        plan[name] = value.clone();
+    }
+    match serde_json::from_value(plan) {
+        Ok(plan) => {
+            dice.plan = plan;
+            if given.get("calls").is_some() {
+                dice.count_calls_anew();
+            }
+            Answer::json(&json!({}))
+        }
+        Err(e) => Answer::text(400, &format!("not a plan: {e}")),
+    }
+}

@@ -1,0 +1,122 @@
+//! The end of an upload: a document or a file comes to be, and the answer is kept for `query`.
+
+use serde_json::{Value, json};
+use sha2::Digest;
+
+use super::answer::{Answer, error, invalid};
+use super::documents::{blank, metadata, storage_full};
+use super::files;
+use super::records::{Document, Session};
+use super::service::{Live, Service, whole};
+use super::stores::id_from;
+
+type Result = rusqlite::Result<Answer>;
+
+/// What was uploaded.
+pub struct Content {
+    pub size: u64,
+    pub sha256: String,
+    /// As much of it as is kept for searching.
+    pub text: String,
+}
+
+impl Content {
+    pub fn empty() -> Content {
+        Content {
+            size: 0,
+            sha256: hex(&sha2::Sha256::new()),
+            text: String::new(),
+        }
+    }
+
+    /// `short`: without its last byte.
+    fn of(live: &mut Live, short: bool) -> Content {
+        if short {
+            if live.text.len() as u64 == live.received {
+                live.text.pop();
+            }
+            live.last = None;
+            live.received -= 1;
+        }
+        live.hasher.update(live.last.as_slice());
+        Content {
+            size: live.received,
+            sha256: hex(&live.hasher),
+            text: match live.text.contains(&0) {
+                true => String::new(),
+                false => String::from_utf8_lossy(&live.text).into_owned(),
+            },
+        }
+    }
+}
+
+fn hex(hasher: &sha2::Sha256) -> String {
+    let digest = hasher.clone().finalize();
+    digest.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// The last byte is here.
+pub fn finalize(service: &Service, session: &Session, live: &mut Live) -> Result {
+    let kind = "upload.body";
+    let short = live.received > 0 && service.roll(kind, "final_size_wrong", |p| p.final_size_wrong);
+    let is_empty = live.received == 0;
+    let content = Content::of(live, short);
+    if session.target == "files" {
+        return files::uploaded(service, session, content);
+    }
+    let fail = |answer: Answer| -> Result {
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        whole(&service.database).end_session(&session.id, "final", Some((answer.status, &body)))?;
+        Ok(answer)
+    };
+    if service.roll(kind, "count_tokens_503", |p| p.count_tokens_503) {
+        return fail(error(503, "Failed to count tokens.", Vec::new()));
+    }
+    if let Some(full) = storage_full(service, content.size)? {
+        return fail(full);
+    }
+    if is_empty {
+        return fail(invalid("The file is empty."));
+    }
+    document(service, kind, session, content).map(|operation| Answer::json(&operation))
+}
+
+/// The document of a session, which ends by it; the operation as it is answered.
+pub fn document(
+    service: &Service,
+    kind: &str,
+    session: &Session,
+    content: Content,
+) -> rusqlite::Result<Value> {
+    let display_name = session.request["displayName"].as_str().unwrap_or_default();
+    let id = id_from(display_name, false);
+    let document = Document {
+        name: format!("{}/documents/{id}", session.target),
+        store: session.target.clone(),
+        display_name: display_name.to_owned(),
+        metadata: metadata(&session.request),
+        mime: match session.mime.as_str() {
+            "" => "text/plain".to_owned(),
+            mime => mime.to_owned(),
+        },
+        size: content.size,
+        sha256: content.sha256,
+        text: content.text,
+        ..blank(service, kind)
+    };
+    let operation = format!("{}/upload/operations/{id}", session.target);
+    let response = json!({
+        "@type": "type.googleapis.com/google.ai.generativelanguage.v1main.UploadToFileSearchStoreResponse",
+        "parent": session.target, "documentName": document.name,
+        "mimeType": document.mime, "sizeBytes": document.size.to_string()});
+    // As captured: already with its response, and without `done`.
+    let answer = json!({"name": operation, "response": response});
+    let never_done = service.roll(kind, "operation_never_done", |p| p.operation_never_done);
+    let database = whole(&service.database);
+    database.together(|| {
+        database.add_document(&document)?;
+        database.add_operation(&operation, &document, never_done, &response)?;
+        database.end_session(&session.id, "final", Some((200, &answer.to_string())))
+    })?;
+    Ok(answer)
+}

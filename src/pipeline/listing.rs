@@ -1,0 +1,102 @@
+//! One listing of the store, from its first page to its last.
+//!
+//! Promises: `Whole` only if every page came, none came twice, and no fewer documents were shown than the
+//! service itself counts; a listing that lags, breaks off, goes in circles or loses a page is `Partial`,
+//! and what it did not show may be there all the same.
+
+use std::collections::BTreeSet;
+
+use super::outcome;
+use crate::client::{Client, Document, DocumentState, DocumentsPage, Failure, FailureKind};
+use crate::error::Error;
+use crate::names::StoreName;
+use crate::shutdown::Shutdown;
+use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
+
+/// Pages of one listing: a million documents at 20 a page, with room.
+const PAGES_MAX: u32 = 100_000;
+
+pub enum Listing {
+    /// What it did not show was not there when it began.
+    Whole(ListedDocuments),
+    /// Proves what it shows and nothing else; why.
+    Partial(ListedDocuments, String),
+}
+
+pub fn list(store: &StoreName, client: &Client, shutdown: &Shutdown) -> Result<Listing, Error> {
+    let documents = ListedDocuments::new()?;
+    let read = || -> Result<Option<String>, Failure> {
+        // Counted before, so that what is added meanwhile cannot make up for what is lost.
+        let counted = patient(shutdown, || client.get_store(store))?.documents;
+        let mut token: Option<String> = None;
+        let mut tokens = BTreeSet::new();
+        for _ in 0..PAGES_MAX {
+            let page: DocumentsPage =
+                patient(shutdown, || client.documents_page(store, token.as_deref()))?;
+            for document in page.documents {
+                documents.add(&listed(document)).map_err(local)?;
+            }
+            let Some(next) = page.next else {
+                let shown = documents.count().map_err(local)?;
+                return Ok((shown < counted).then(|| {
+                    format!(
+                        "the listing shows {shown} documents where the service counts {counted}"
+                    )
+                }));
+            };
+            if !tokens.insert(next.clone()) {
+                return Ok(Some("the listing goes in circles".to_owned()));
+            }
+            token = Some(next);
+        }
+        Ok(Some("the listing does not end".to_owned()))
+    };
+    match read() {
+        Ok(None) => Ok(Listing::Whole(documents)),
+        Ok(Some(why)) => Ok(Listing::Partial(documents, why)),
+        Err(failure) => match outcome::fatal(&failure, store.as_str()) {
+            Some(error) => Err(error),
+            None => Ok(Listing::Partial(documents, failure.to_string())),
+        },
+    }
+}
+
+/// While the breaker is open a listing waits; it is the only thing that is left to do.
+fn patient<T>(
+    shutdown: &Shutdown,
+    mut call: impl FnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    loop {
+        match call() {
+            Err(failure) => match failure.kind {
+                FailureKind::Skipped { until } => {
+                    let wait = until.saturating_duration_since(std::time::Instant::now());
+                    if !shutdown.sleep(wait) {
+                        return Err(failure);
+                    }
+                }
+                _ => return Err(failure),
+            },
+            done => return done,
+        }
+    }
+}
+
+/// The private table failed: no more of the listing can be believed than was written.
+fn local(e: Error) -> Failure {
+    Failure::new(FailureKind::LocalFile, e.to_string())
+}
+
+fn listed(document: Document) -> ListedDocument {
+    ListedDocument {
+        name: document.name,
+        path: document.path,
+        sha256: document.sha256,
+        size_bytes: document.size_bytes,
+        state: match document.state {
+            DocumentState::Pending => Shown::Pending,
+            DocumentState::Active => Shown::Active,
+            DocumentState::Failed => Shown::Failed,
+        },
+    }
+}

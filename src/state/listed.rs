@@ -1,0 +1,153 @@
+//! What a listing of the store showed, in a private table that SQLite keeps on disk and deletes by
+//! itself: a store may hold a million documents.
+//!
+//! Promises: a document that was shown twice is in it once.
+
+use rusqlite::{Connection, Row, params};
+
+use super::open;
+use crate::error::Error;
+use crate::identity::Sha256;
+use crate::names::DocumentName;
+
+/// One document, as far as it matters whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedDocument {
+    pub name: DocumentName,
+    /// The identity it carries, if it carries one.
+    pub path: Option<String>,
+    pub sha256: Option<Sha256>,
+    pub size_bytes: Option<u64>,
+    pub state: Shown,
+}
+
+/// What the listing said of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    Pending,
+    Active,
+    Failed,
+}
+
+pub struct ListedDocuments {
+    conn: Connection,
+}
+
+/// Pages kept in memory.
+const CACHE_KIB: i64 = 1024;
+
+impl ListedDocuments {
+    pub fn new() -> Result<ListedDocuments, Error> {
+        // An empty name is a database of its own in a temporary file.
+        let open = || -> rusqlite::Result<Connection> {
+            let conn = Connection::open("")?;
+            conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+            conn.pragma_update(None, "journal_mode", "OFF")?;
+            conn.execute_batch(
+                "CREATE TABLE documents (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
+                     path TEXT, sha256 BLOB, size_bytes INTEGER, state INTEGER NOT NULL) STRICT;
+                 BEGIN",
+            )?;
+            Ok(conn)
+        };
+        Ok(ListedDocuments {
+            conn: open().map_err(|e| failed(&e))?,
+        })
+    }
+
+    pub fn add(&self, document: &ListedDocument) -> Result<(), Error> {
+        let sha256 = document.sha256.as_ref().map(|s| s.as_bytes().as_slice());
+        self.conn
+            .prepare_cached(
+                "INSERT OR IGNORE INTO documents (name, path, sha256, size_bytes, state)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+            )
+            .and_then(|mut s| {
+                s.execute(params![
+                    document.name.as_str(),
+                    document.path,
+                    sha256,
+                    document.size_bytes.map(|n| n as i64),
+                    document.state as i64
+                ])
+            })
+            .map(|_| ())
+            .map_err(|e| failed(&e))
+    }
+
+    pub fn count(&self) -> Result<u64, Error> {
+        self.conn
+            .query_row("SELECT count(*) FROM documents", [], |r| r.get::<_, i64>(0))
+            .map(|n| n.unsigned_abs())
+            .map_err(|e| failed(&e))
+    }
+
+    pub fn find(&self, name: &DocumentName) -> Result<Option<ListedDocument>, Error> {
+        let found = |_: &Connection| {
+            let mut statement = self.conn.prepare_cached(
+                "SELECT name, path, sha256, size_bytes, state FROM documents WHERE name = ?1",
+            )?;
+            let mut rows = statement.query_map([name.as_str()], listed)?;
+            rows.next().transpose()
+        };
+        found(&self.conn).map_err(|e: rusqlite::Error| failed(&e))
+    }
+
+    /// Every document, oldest first.
+    pub fn each(
+        &self,
+        each: &mut dyn FnMut(ListedDocument) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut statement = self
+            .conn
+            .prepare_cached(
+                "SELECT name, path, sha256, size_bytes, state FROM documents ORDER BY number",
+            )
+            .map_err(|e| failed(&e))?;
+        let mut rows = statement.query([]).map_err(|e| failed(&e))?;
+        while let Some(row) = rows.next().map_err(|e| failed(&e))? {
+            each(listed(row).map_err(|e| failed(&e))?)?;
+        }
+        Ok(())
+    }
+}
+
+fn listed(r: &Row<'_>) -> rusqlite::Result<ListedDocument> {
+    let sha256: Option<Vec<u8>> = r.get(2)?;
+    Ok(ListedDocument {
+        name: DocumentName::new(r.get::<_, String>(0)?),
+        path: r.get(1)?,
+        sha256: sha256.and_then(|bytes| Sha256::from_slice(&bytes)),
+        size_bytes: r.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs),
+        state: match r.get(4)? {
+            0 => Shown::Pending,
+            1 => Shown::Active,
+            _ => Shown::Failed,
+        },
+    })
+}
+
+fn failed(e: &rusqlite::Error) -> Error {
+    open::error(&std::env::temp_dir(), e)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_that_is_shown_twice_counts_once() {
+        let listed = ListedDocuments::new().unwrap();
+        let document = ListedDocument {
+            name: DocumentName::new("fileSearchStores/s/documents/d"),
+            path: Some("a.md".to_owned()),
+            sha256: Some(Sha256::of(b"a")),
+            size_bytes: Some(1),
+            state: Shown::Active,
+        };
+        listed.add(&document).unwrap();
+        listed.add(&document).unwrap();
+        assert_eq!(listed.count().unwrap(), 1);
+        assert_eq!(listed.find(&document.name).unwrap(), Some(document));
+    }
+}

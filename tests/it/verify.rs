@@ -1,0 +1,153 @@
+use serde_json::{Value, json};
+
+use crate::run::{KEY, Place, RunToEnd, Seen, Service};
+
+fn verify(place: &Place, service: &Service, args: &[&str]) -> Seen {
+    let mut command = place.objlib(&["verify", "--json", "--endpoint", &service.url]);
+    command.args(args).env("GEMINI_API_KEY", KEY).seen()
+}
+
+fn found(seen: &Seen) -> Value {
+    let line = seen.events().pop().expect("a line");
+    assert_eq!(line["event"], "verify");
+    line
+}
+
+/// A document of the store, deleted behind objlib's back.
+fn delete_by_hand(service: &Service, path: &str) {
+    let ledger = service.ledger();
+    let documents = ledger.0["documents"].as_array().unwrap();
+    let document = documents.iter().find(|d| d["objlibPath"] == path).unwrap();
+    let name = document["name"].as_str().unwrap();
+    ureq::delete(format!("{}/v1beta/{name}?force=true", service.url))
+        .header("x-goog-api-key", KEY)
+        .call()
+        .unwrap();
+}
+
+#[test]
+fn a_lost_database_is_rebuilt_without_sending_anything_again() {
+    let place = Place::new();
+    place.files(70);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", place.db().display()));
+    }
+    place.objlib(&["scan", "docs"]).seen().exit(0);
+    assert_eq!(
+        found(&verify(&place, &service, &[]).exit(3))["taken_back"],
+        70
+    );
+    let repaired = found(&verify(&place, &service, &["--repair"]).exit(0));
+    assert_eq!(repaired["repaired"], 70);
+    let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    assert_eq!(seen.summary()["requests"], 0);
+    assert_eq!(
+        found(&verify(&place, &service, &[]).exit(0))["matching"],
+        70
+    );
+    let ledger = service.ledger();
+    ledger.is_exactly(&place.docs());
+    assert_eq!(ledger.requests("upload.start"), 70);
+}
+
+#[test]
+fn what_changed_while_the_database_was_lost_is_sent_and_the_old_content_goes() {
+    let place = Place::new();
+    place.files(12);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    std::fs::remove_file(place.db()).unwrap();
+    place.file("part 3/note-3.md", "other words than before");
+    place.objlib(&["scan", "docs"]).seen().exit(0);
+    verify(&place, &service, &["--repair"]).exit(0);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    let ledger = service.ledger();
+    ledger.is_exactly(&place.docs());
+    assert_eq!(ledger.requests("upload.start"), 13);
+}
+
+#[test]
+fn a_document_that_was_deleted_by_hand_is_sent_again_after_the_repair() {
+    let place = Place::new();
+    place.files(25);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    delete_by_hand(&service, "part 4/note-4.md");
+    assert_eq!(found(&verify(&place, &service, &[]).exit(3))["gone"], 1);
+    // Only shown, so nothing was done.
+    assert_eq!(found(&verify(&place, &service, &[]).exit(3))["gone"], 1);
+    verify(&place, &service, &["--repair"]).exit(0);
+    let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    assert_eq!(seen.summary()["indexed"], 1);
+    service.ledger().is_exactly(&place.docs());
+}
+
+#[test]
+fn a_second_document_of_the_same_identity_is_deleted() {
+    let place = Place::new();
+    place.files(20);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    // The same files once more into the same store, by somebody with another database.
+    let store = service.ledger().0["documents"][0]["store"].clone();
+    let store = store.as_str().unwrap();
+    let other = place.path().join("other.db");
+    place
+        .upload(&service, &["--rpm", "0", "--limit", "7", "--store", store])
+        .env("OBJLIB_DB", &other)
+        .seen()
+        .exit(0);
+    assert_eq!(service.ledger().0["duplicates"], 7);
+    assert_eq!(
+        found(&verify(&place, &service, &[]).exit(3))["duplicates"],
+        7
+    );
+    verify(&place, &service, &["--repair"]).exit(0);
+    service.ledger().is_exactly(&place.docs());
+    assert_eq!(
+        found(&verify(&place, &service, &[]).exit(0))["matching"],
+        20
+    );
+}
+
+#[test]
+fn a_listing_that_is_not_whole_proves_nothing() {
+    let place = Place::new();
+    place.files(45);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    for fault in ["list_lose_page", "list_lose_one", "list_error_page2"] {
+        service.set_faults(json!({ fault: 1.0 }));
+        let seen = verify(&place, &service, &["--repair"]).exit(1);
+        assert!(seen.stderr.contains("cannot tell"), "{}", seen.stderr);
+        assert!(service.fired(fault) > 0, "{fault} never fired");
+        service.set_faults(json!({ fault: 0.0 }));
+    }
+    service.set_faults(json!({"list_repeat_page": 1.0}));
+    assert_eq!(
+        found(&verify(&place, &service, &[]).exit(0))["matching"],
+        45
+    );
+    assert!(service.fired("list_repeat_page") > 0);
+    let ledger = service.ledger();
+    ledger.is_exactly(&place.docs());
+    assert_eq!(ledger.requests("document.delete"), 0);
+}
+
+#[test]
+fn a_repair_that_would_delete_most_of_the_store_is_refused() {
+    let place = Place::new();
+    place.files(15);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    // Every row's hash is off by one: every document looks foreign to its row.
+    let db = rusqlite::Connection::open(place.db()).unwrap();
+    db.execute("UPDATE uploads SET size_bytes = size_bytes + 1", [])
+        .unwrap();
+    drop(db);
+    let seen = verify(&place, &service, &["--repair"]).exit(1);
+    assert!(seen.stderr.contains("refused"), "{}", seen.stderr);
+    assert_eq!(service.ledger().requests("document.delete"), 0);
+}
