@@ -144,7 +144,7 @@ fn disk_calls(shim: &Shim) -> u64 {
     let calls = disk::read_log(&log).into_iter().filter(|event| {
         matches!(
             event.what,
-            What::Written { .. } | What::Truncated(_) | What::Synced | What::FolderSynced
+            What::Written { .. } | What::Truncated(_) | What::Synced
         )
     });
     calls.count() as u64
