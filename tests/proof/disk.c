@@ -40,9 +40,7 @@ struct record {
     uint64_t length; /* bytes that follow */
 };
 
-#define FILES_MAX 1024
-#define HEAD_MAX 4096
-#define NAMES_N 3
+enum { FILES_MAX = 1024, HEAD_MAX = 4096, NAMES_N = 3 };
 static const char *const NAMES[NAMES_N] = {"library.db", "library.db-wal", "library.db-journal"};
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -76,12 +74,11 @@ static void set_up(void) {
         fail_once = strstr(text, ":once") != NULL;
     }
     clock_path = getenv("OBJLIB_CLOCK");
-    if ((text = getenv("OBJLIB_DISK_LOG")))
-        log_fd = real_open(text, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
+    if ((text = getenv("OBJLIB_DISK_LOG"))) log_fd = real_open(text, flags, 0600);
 }
 
 static void ready(void) { pthread_once(&once, set_up); }
-
 /* Index in NAMES, or -1. */
 static int name_of(const char *path) {
     const char *slash = strrchr(path, '/');
@@ -198,8 +195,7 @@ int fsync(int fd) {
     /* SQLite does not look at what became of a folder's sync: it does not fail here. */
     if (folder) event();
     int done = file && refused(file) ? -1 : real_fsync(fd);
-    if (done == 0 && file) record(SYNC, file, 0, NULL, 0);
-    if (done == 0 && folder) record(SYNC_FOLDER, 0, 0, NULL, 0);
+    if (done == 0 && (file || folder)) record(file ? SYNC : SYNC_FOLDER, file, 0, NULL, 0);
     pthread_mutex_unlock(&lock);
     return done;
 }

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::disk::{self, Disk, Shim, What};
-use crate::power::{Named, each, is_whole, library, order, spread, until_done, upload};
+use crate::power::{Named, WAYS, Way, each, is_whole, library, order, spread, until_done, upload};
 use crate::run::{Place, RunToEnd, Seen, Service, seen};
 use crate::{Options, table};
 
@@ -70,7 +70,7 @@ struct Fail {
     errno: &'static str,
     once: bool,
     at: u64,
-    concurrency: usize,
+    way: Way,
 }
 
 /// What the failing run did, and whether it met its failure.
@@ -95,7 +95,7 @@ fn failing_disk(options: &Options, shim: &Shim) {
                 errno,
                 once,
                 at,
-                concurrency: if at % 2 == 0 { 1 } else { 4 },
+                way: WAYS[at as usize % WAYS.len()],
             }));
         }
     }
@@ -138,7 +138,7 @@ fn disk_calls(shim: &Shim) -> u64 {
     library(&place);
     let service = Service::start(&place, &[]);
     let log = place.path().join("disk.log");
-    shim.watch(&mut upload(&place, &service, 1), &log)
+    shim.watch(&mut upload(&place, &service, WAYS[0]), &log)
         .seen()
         .exit(0);
     let calls = disk::read_log(&log).into_iter().filter(|event| {
@@ -154,12 +154,12 @@ impl Fail {
     fn run(&self, shim: &Shim) -> Failed {
         let once = if self.once { ":once" } else { "" };
         let fail = format!("{}:{}{once}", self.at, self.errno);
-        let _named = Named(format!("{fail} at concurrency {}", self.concurrency));
+        let _named = Named(format!("{fail} of {:?}", self.way));
         let place = Place::new();
         library(&place);
         let service = Service::start(&place, &[]);
         let log = place.path().join("disk.log");
-        let mut first = upload(&place, &service, self.concurrency);
+        let mut first = upload(&place, &service, self.way);
         shim.watch(&mut first, &log).env("OBJLIB_DISK_FAIL", fail);
         let first = first.seen();
         let events = disk::read_log(&log);
@@ -170,14 +170,16 @@ impl Fail {
         let after = events.iter().skip(failed.unwrap_or(events.len()));
         let begins = |text: &str| {
             let head = text.to_lowercase();
-            head.contains(":uploadtofilesearchstore") || head.contains("upload, finalize")
+            [": start\r\n", "upload, finalize", ":importfile"]
+                .iter()
+                .any(|begin| head.contains(begin))
         };
         let sent_after = after
             .filter(|e| matches!(&e.what, What::Sent(text) if begins(text)))
             .count() as u64;
         // A worker whose commit was on disk before may be on its way into its request; no other.
         assert!(
-            sent_after <= self.concurrency as u64,
+            sent_after <= self.way.1 as u64,
             "{sent_after} after the failure"
         );
         match first.exit {
@@ -186,7 +188,7 @@ impl Fail {
             Some(0) => is_whole(&place, &service),
             _ => panic!("exit {:?}, met: {met}\n{}", first.exit, first.stderr),
         }
-        until_done(&place, &service, self.concurrency);
+        until_done(&place, &service, self.way);
         is_whole(&place, &service);
         Failed {
             way: (self.errno, self.once),
@@ -245,10 +247,10 @@ fn locked_before() -> Option<i32> {
     let (place, service) = slow(6);
     place.objlib(&["scan", "docs"]).seen().exit(0);
     let held = hold(&place.db());
-    let exit = says_locked(&place, upload(&place, &service, 4).seen());
+    let exit = says_locked(&place, upload(&place, &service, WAYS[1]).seen());
     assert_eq!(service.ledger().requests("upload.start"), 0);
     drop(held);
-    until_done(&place, &service, 4);
+    until_done(&place, &service, WAYS[1]);
     is_whole(&place, &service);
     exit
 }
@@ -256,11 +258,11 @@ fn locked_before() -> Option<i32> {
 fn locked_during() -> Option<i32> {
     let _named = Named("locked during the run".to_owned());
     let (place, service) = slow(60);
-    let run = begun(&service, &mut upload(&place, &service, 4));
+    let run = begun(&service, &mut upload(&place, &service, WAYS[1]));
     let held = hold(&place.db());
     let exit = says_locked(&place, ended(run));
     drop(held);
-    until_done(&place, &service, 4);
+    until_done(&place, &service, WAYS[1]);
     is_whole(&place, &service);
     exit
 }
@@ -274,7 +276,10 @@ fn taken_away(shim: &Shim, replaced: bool) -> Option<i32> {
     other.files(3);
     other.objlib(&["scan", "docs"]).seen().exit(0);
     let log = place.path().join("disk.log");
-    let run = begun(&service, shim.watch(&mut upload(&place, &service, 4), &log));
+    let run = begun(
+        &service,
+        shim.watch(&mut upload(&place, &service, WAYS[1]), &log),
+    );
     for name in disk::NAMES.into_iter().chain(["library.db-shm"]) {
         let _ = std::fs::remove_file(place.path().join(name));
     }
@@ -310,13 +315,13 @@ fn taken_away(shim: &Shim, replaced: bool) -> Option<i32> {
 fn clock_between(shim: &Shim, jump: i64) -> Vec<Option<i32>> {
     let _named = Named(format!("clock {jump} s between runs"));
     let (place, service) = slow(40);
-    let mut run = begun(&service, &mut upload(&place, &service, 4));
+    let mut run = begun(&service, &mut upload(&place, &service, WAYS[1]));
     run.kill().unwrap();
     run.wait().unwrap();
     let clock = place.path().join("clock");
     std::fs::write(&clock, jump.to_string()).unwrap();
     place.file("part 0/note-0.md", "new content on another day\n");
-    let mut second = upload(&place, &service, 4);
+    let mut second = upload(&place, &service, WAYS[1]);
     let log = place.path().join("disk.log");
     let second = shim
         .watch(&mut second, &log)
@@ -325,7 +330,7 @@ fn clock_between(shim: &Shim, jump: i64) -> Vec<Option<i32>> {
     let second = second.exit(0).exit;
     is_whole(&place, &service);
     // And back to today.
-    let third = upload(&place, &service, 4).seen().exit(0).exit;
+    let third = upload(&place, &service, WAYS[1]).seen().exit(0).exit;
     is_whole(&place, &service);
     vec![second, third]
 }
@@ -335,7 +340,7 @@ fn clock_during(shim: &Shim, jump: i64) -> Option<i32> {
     let (place, service) = slow(40);
     let clock = place.path().join("clock");
     let log = place.path().join("disk.log");
-    let mut command = upload(&place, &service, 4);
+    let mut command = upload(&place, &service, WAYS[1]);
     let run = begun(
         &service,
         shim.watch(&mut command, &log).env("OBJLIB_CLOCK", &clock),
@@ -379,12 +384,12 @@ fn suspended(shim: &Shim) -> Option<i32> {
     let _named = Named("suspended past its lock's life".to_owned());
     let (place, service) = slow(60);
     let log = place.path().join("disk.log");
-    let mut command = upload(&place, &service, 4);
+    let mut command = upload(&place, &service, WAYS[1]);
     let run = begun(&service, shim.watch(&mut command, &log));
     signal(&run, "STOP");
     // 5: the lock is still alive.
     let second = loop {
-        let second = upload(&place, &service, 4).seen();
+        let second = upload(&place, &service, WAYS[1]).seen();
         if second.exit != Some(5) {
             break second.exit(0);
         }

@@ -18,8 +18,14 @@ use crate::disk::{self, Disk, Event, Image, Shim, TREATMENTS, Unsynced, What};
 use crate::run::{Place, RunToEnd, Service};
 use crate::{Options, table};
 
-/// Cuts of the short form.
-const CUTS: usize = 40;
+/// Cuts of the short form, all ways together.
+const CUTS: usize = 42;
+/// How a run uploads: its `--method` and `--concurrency`.
+#[derive(Debug, Clone, Copy)]
+pub struct Way(pub &'static str, pub usize);
+
+pub const WAYS: [Way; 3] = [Way("direct", 1), Way("direct", 4), Way("staged", 4)];
+
 /// Runs that a library may take after a cut.
 const RUNS_MAX: u32 = 5;
 /// Cases at once: most of a case is waiting.
@@ -29,16 +35,16 @@ pub fn power(options: &Options) {
     let shim = Shim::build();
     let mut cases = Vec::new();
     let mut rng = Rng::with_seed(options.seed);
-    for (i, concurrency) in [1, 4].into_iter().enumerate() {
-        let events = in_order(&shim, concurrency);
+    for (i, way) in WAYS.into_iter().enumerate() {
+        let events = in_order(&shim, way);
         let cuts = match options.long {
             true => (1..=events).collect(),
-            false => spread(events, CUTS / 2, &mut rng),
+            false => spread(events, CUTS / WAYS.len(), &mut rng),
         };
         for at in cuts {
             for treatment in TREATMENTS {
                 cases.push(Case {
-                    concurrency,
+                    way,
                     at,
                     treatment,
                     // One number says it all: what is asked for with `--seed` comes again.
@@ -137,20 +143,27 @@ pub fn library(place: &Place) {
     place.file("large.txt", text);
 }
 
-pub fn upload(place: &Place, service: &Service, concurrency: usize) -> Command {
-    let concurrency = concurrency.to_string();
-    let args = ["--rpm", "0", "--concurrency", &concurrency, "docs"];
-    let mut command = place.upload(service, &args[..4]);
+pub fn upload(place: &Place, service: &Service, way: Way) -> Command {
+    let concurrency = way.1.to_string();
+    let args = [
+        "--rpm",
+        "0",
+        "--method",
+        way.0,
+        "--concurrency",
+        &concurrency,
+    ];
+    let mut command = place.upload(service, &args);
     command.env("OBJLIB_HASTE", "20");
     command
 }
 
 /// Runs until one ends with 0; how many it took.
 #[track_caller]
-pub fn until_done(place: &Place, service: &Service, concurrency: usize) -> u32 {
+pub fn until_done(place: &Place, service: &Service, way: Way) -> u32 {
     let mut last = None;
     for run in 1..=RUNS_MAX {
-        let seen = upload(place, service, concurrency).seen();
+        let seen = upload(place, service, way).seen();
         if seen.exit == Some(0) {
             return run;
         }
@@ -175,7 +188,7 @@ pub fn is_whole(place: &Place, service: &Service) {
 }
 
 struct Case {
-    concurrency: usize,
+    way: Way,
     at: u64,
     treatment: Unsynced,
     seed: u64,
@@ -196,14 +209,18 @@ struct Found {
 impl Case {
     fn run(&self, shim: &Shim) -> Found {
         let _named = Named(format!(
-            "event {} at concurrency {}, unsynced {:?} (seed of the case {})",
-            self.at, self.concurrency, self.treatment, self.seed
+            "event {} of {:?}, then event {} of the next run, unsynced {:?} (seed of the case {})",
+            self.at,
+            self.way,
+            self.again_at(),
+            self.treatment,
+            self.seed
         ));
         let place = Place::new();
         library(&place);
         let service = Service::start(&place, &[]);
         let log = place.path().join("disk.log");
-        let mut first = upload(&place, &service, self.concurrency);
+        let mut first = upload(&place, &service, self.way);
         shim.watch(&mut first, &log)
             .env("OBJLIB_DISK_KILL", self.at.to_string());
         let seen = first.seen();
@@ -225,7 +242,7 @@ impl Case {
         // Looking at it must not have settled it.
         disk::put(&image, place.path());
         let cut_again = cut && self.again(shim, &place, &service, image);
-        let runs = until_done(&place, &service, self.concurrency);
+        let runs = until_done(&place, &service, self.way);
         is_whole(&place, &service);
         Found {
             treatment: self.treatment,
@@ -238,24 +255,37 @@ impl Case {
     }
 
     /// Recovery is cut as well, somewhere.
+    fn again_at(&self) -> u64 {
+        Rng::with_seed(!self.seed).u64(1..=self.at)
+    }
+
     fn again(&self, shim: &Shim, place: &Place, service: &Service, before: Image) -> bool {
-        let mut rng = Rng::with_seed(!self.seed);
         let log = place.path().join("again.log");
-        let mut second = upload(place, service, self.concurrency);
+        let mut second = upload(place, service, self.way);
         shim.watch(&mut second, &log)
-            .env("OBJLIB_DISK_KILL", rng.u64(1..=self.at).to_string());
+            .env("OBJLIB_DISK_KILL", self.again_at().to_string());
         let seen = second.seen();
         let mut drive = Disk::with(before);
         for event in disk::read_log(&log) {
             drive.happens(&event);
         }
-        disk::put(&drive.image(self.treatment, &mut rng), place.path());
+        disk::put(
+            &drive.image(self.treatment, &mut Rng::with_seed(!self.seed)),
+            place.path(),
+        );
         seen.exit.is_none()
     }
 }
 
 /// What the database in a folder says of its uploads, by the path that identifies the document.
-struct Rows(BTreeMap<String, (String, Option<String>)>);
+#[derive(Default)]
+struct Rows(BTreeMap<String, Row>);
+
+struct Row {
+    state: String,
+    session: Option<String>,
+    temporary: Option<String>,
+}
 
 impl Rows {
     /// `None`: there is no database yet.
@@ -269,46 +299,73 @@ impl Rows {
             .query_row("PRAGMA integrity_check", [], |r| r.get(0))
             .unwrap();
         assert_eq!(check, "ok");
-        let query = "SELECT path_value, status, session_url FROM uploads JOIN files
+        let query = "SELECT path_value, status, session_url, temp_file FROM uploads JOIN files
             ON files.id = file_id";
         // No table: cut before the schema was there.
         let mut query = db.prepare(query).ok()?;
-        let rows = query.query_map([], |r| Ok((r.get(0)?, (r.get(1)?, r.get(2)?))));
-        Some(Rows(rows.unwrap().map(Result::unwrap).collect()))
+        let row = |r: &rusqlite::Row<'_>| {
+            let row = Row {
+                state: r.get(1)?,
+                session: r.get(2)?,
+                temporary: r.get(3)?,
+            };
+            Ok((r.get(0)?, row))
+        };
+        let rows = query.query_map([], row).unwrap();
+        Some(Rows(rows.map(Result::unwrap).collect()))
     }
 
     fn in_doubt(&self) -> bool {
-        let mut states = self.0.values().map(|(state, _)| state.as_str());
-        states.any(|state| matches!(state, "uploading" | "processing"))
+        let mut rows = self.0.values();
+        rows.any(|row| matches!(row.state.as_str(), "uploading" | "processing"))
     }
 
-    fn begun(&self) -> usize {
-        let begun = |(state, _): &&(String, Option<String>)| state != "pending";
-        self.0.values().filter(begun).count()
+    fn begun(&self) -> u64 {
+        let begun = |row: &&Row| row.state != "pending";
+        self.0.values().filter(begun).count() as u64
+    }
+
+    /// Whether the row of this start or import has begun, and holds the temporary file's name.
+    fn guards(&self, json: &Value) -> bool {
+        let entries = json["customMetadata"].as_array();
+        let entry = entries.and_then(|all| all.iter().find(|e| e["key"] == "objlib_path"));
+        let path = entry.and_then(|e| e["stringValue"].as_str());
+        let temporary = json["fileName"].as_str().or(json["file"]["name"].as_str());
+        let is_it = |(own_path, row): (&String, &Row)| {
+            row.state == "uploading"
+                && path.is_none_or(|path| path == own_path)
+                && temporary.is_none_or(|name| row.temporary.as_deref() == Some(name))
+        };
+        (path.is_some() || temporary.is_some()) && self.0.iter().any(is_it)
     }
 }
 
 /// One run to its end, and its order; how many events it has.
-fn in_order(shim: &Shim, concurrency: usize) -> u64 {
-    let _named = Named(format!("the order at concurrency {concurrency}"));
+fn in_order(shim: &Shim, way: Way) -> u64 {
+    let _named = Named(format!("the order of {way:?}"));
     let place = Place::new();
     library(&place);
     let service = Service::start(&place, &[]);
     let log = place.path().join("disk.log");
-    let mut whole = upload(&place, &service, concurrency);
+    let mut whole = upload(&place, &service, way);
     shim.watch(&mut whole, &log).seen().exit(0);
     is_whole(&place, &service);
     let events = disk::read_log(&log);
     let seen = order(&events, Disk::default());
     let ledger = service.ledger();
-    assert_eq!(seen.starts, ledger.requests("upload.start"), "unseen");
+    let started = ledger.requests("upload.start") + ledger.requests("file.start");
+    assert_eq!(seen.starts, started, "unseen");
+    assert_eq!(seen.imports, ledger.requests("import"), "unseen");
     assert_eq!(seen.bodies, ledger.requests("upload.body"), "unseen");
     println!(
-        "order at concurrency {concurrency}: {} events, {} syncs; {} starts with their intent on \
-         the synced disk, {} bodies with their session",
+        "order of {} at concurrency {}: {} events, {} syncs; {} starts and {} imports with \
+         their intent on the synced disk, {} bodies with their session",
+        way.0,
+        way.1,
         events.last().unwrap().number,
         seen.syncs,
         seen.starts,
+        seen.imports,
         seen.bodies
     );
     events.last().unwrap().number
@@ -318,22 +375,23 @@ fn in_order(shim: &Shim, concurrency: usize) -> u64 {
 pub struct Order {
     pub starts: u64,
     pub bodies: u64,
+    pub imports: u64,
     pub syncs: u64,
 }
 
-/// Before a start is sent, the file's row on the synced disk is no longer pending; before a body is
-/// sent, its session's URL is there.
+/// Before a start or an import is sent, the file's row on the synced disk has begun, with the name
+/// that the temporary file will have; before a body is sent, its session's URL is there.
 #[track_caller]
 pub fn order(events: &[Event], mut drive: Disk) -> Order {
     let folder = tempfile::tempdir().unwrap();
     let rows_of = |drive: &Disk| {
         let image = drive.image(Unsynced::Lost, &mut Rng::with_seed(0));
         disk::put(&image, folder.path());
-        Rows::of(folder.path()).unwrap_or(Rows(BTreeMap::new()))
+        Rows::of(folder.path()).unwrap_or_default()
     };
-    let (mut starts, mut bodies) = (0, 0);
-    // By socket: the disk as it was when the head was sent, for the body that names the file.
-    let mut started: BTreeMap<u32, Rows> = BTreeMap::new();
+    let (mut starts, mut bodies, mut imports) = (0, 0, 0);
+    // By socket: the disk as it was when the head was sent, for the JSON that names the file.
+    let mut begun: BTreeMap<u32, Rows> = BTreeMap::new();
     for event in events {
         drive.happens(event);
         let What::Sent(text) = &event.what else {
@@ -345,46 +403,45 @@ pub fn order(events: &[Event], mut drive: Disk) -> Order {
             let id = text.split("upload_id=").nth(1).unwrap();
             let id = id.split([' ', '&']).next().unwrap();
             let rows = rows_of(&drive);
-            let mut urls = rows.0.values().filter_map(|(_, url)| url.as_ref());
+            let mut urls = rows.0.values().filter_map(|row| row.session.as_ref());
             assert!(
                 urls.any(|url| url.contains(id)),
                 "event {number}: the body of session {id} was sent before its URL was synced"
             );
             bodies += 1;
-        } else if lower.contains(":uploadtofilesearchstore") {
+        } else if lower.contains("x-goog-upload-command: start") {
             starts += 1;
             let rows = rows_of(&drive);
             assert!(
-                rows.begun() >= starts as usize,
+                rows.begun() >= starts,
                 "event {number}: start {starts} was sent with {} intents synced",
                 rows.begun()
             );
-            started.insert(event.file, rows);
+            begun.insert(event.file, rows);
+        } else if lower.contains(":importfile") {
+            imports += 1;
+            begun.insert(event.file, rows_of(&drive));
         }
-        if let Some(path) = path_in(text)
-            && let Some(rows) = started.remove(&event.file)
+        if let Some(json) = json_in(text)
+            && let Some(rows) = begun.remove(&event.file)
         {
-            let state = rows.0.get(&path).map(|(state, _)| state.as_str());
-            assert_eq!(
-                state,
-                Some("uploading"),
-                "event {number}: the start of {path} was sent before its intent was synced"
+            assert!(
+                rows.guards(&json),
+                "event {number}: sent before what it rests on was synced: {json}"
             );
         }
     }
-    assert!(started.is_empty() || events.iter().any(|e| e.what == What::Failed));
+    // A run that fails may end between a head and its JSON.
+    assert!(begun.is_empty() || events.iter().any(|e| e.what == What::Failed));
     Order {
         starts,
         bodies,
+        imports,
         syncs: drive.syncs,
     }
 }
 
-/// The file that the JSON of a start is about, whether it comes with the head or after it.
-fn path_in(text: &str) -> Option<String> {
-    let json = &text[text.find("{\"")?..];
-    let start: Value = serde_json::from_str(json).ok()?;
-    let entries = start["customMetadata"].as_array()?;
-    let entry = entries.iter().find(|e| e["key"] == "objlib_path")?;
-    Some(entry["stringValue"].as_str()?.to_owned())
+/// The JSON of a request, whether it comes with the head or after it.
+fn json_in(text: &str) -> Option<Value> {
+    serde_json::from_str(&text[text.find("{\"")?..]).ok()
 }
