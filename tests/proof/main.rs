@@ -23,6 +23,15 @@ mod calls;
 /// kill -9 under all faults at once.
 mod torture;
 
+/// A disk that forgets, fails or is cut off, as a library loaded into objlib.
+mod disk;
+
+/// A power cut at any event.
+mod power;
+
+/// A failing disk, a locked or lost database, a jumping clock, a long sleep.
+mod machine;
+
 /// What was asked for on the command line.
 pub struct Options {
     /// The thorough form, in minutes instead of seconds.
@@ -38,6 +47,16 @@ const PROGRAMS: &[Program] = &[
     ("matrix", "a crash at every point", matrix::run),
     ("calls", "the N-th call fails", calls::run),
     ("torture", "kill -9 under all faults", torture::run),
+    (
+        "power",
+        "a power cut at any event leaves a database from which the next run is exact",
+        power::power,
+    ),
+    (
+        "machine",
+        "a failing disk, a locked or lost database, a jumping clock and a long sleep lose nothing",
+        machine::machine,
+    ),
 ];
 
 fn main() {
