@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::outcome::{self, Outcomes};
+use super::poll_queue::Poll;
 use super::recovery::{self, LookUp, LookedUp};
 use super::worker::{Returned, Task};
 use super::{Parts, Settings};
@@ -304,10 +305,23 @@ impl<'r> Passes<'r> {
             self.lost.extend(lost);
             self.lost_since = Instant::now();
         }
-        if self.lost.is_empty() || self.listed || self.is_stopping() {
-            return;
+        let mut silent = self.outcomes.polls.take_silent();
+        let wanted = !self.lost.is_empty() || !silent.is_empty();
+        if wanted && !self.listed && !self.is_stopping() {
+            self.listed = true;
+            self.look_up(&mut silent);
         }
-        self.listed = true;
+        // Not found: their operations are polled on.
+        for poll in silent {
+            self.outcomes.polls.push(Poll {
+                looked_up: true,
+                ..poll
+            });
+        }
+    }
+
+    /// Leaves in `silent` what was not found.
+    fn look_up(&mut self, silent: &mut Vec<Poll>) {
         let look_up = LookUp {
             store: &self.settings.store.name,
             store_id: self.settings.store.id,
@@ -316,12 +330,15 @@ impl<'r> Passes<'r> {
             shutdown: &self.parts.shutdown,
             outcomes: self.outcomes,
         };
-        match look_up.settle(&mut self.lost, self.lost_since) {
+        let mut silent_rows: BTreeSet<UploadId> = silent.iter().map(|p| p.upload).collect();
+        let found = look_up.settle(&mut self.lost, &mut silent_rows, self.lost_since);
+        silent.retain(|poll| silent_rows.contains(&poll.upload));
+        match found {
             Ok(LookedUp::Settled | LookedUp::Stopped) => {}
             Ok(LookedUp::Unknown(why)) => {
                 self.parts.events.send(Event::Notice(format!(
                     "{} files stay in doubt, and nothing of theirs is sent again: {why}",
-                    self.lost.len()
+                    self.lost.len() + silent.len()
                 )));
             }
             Err(error) => (self.stop)(error),

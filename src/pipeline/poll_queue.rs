@@ -46,6 +46,8 @@ pub struct Poll {
     pub ask_operation: bool,
     /// The operation said that it ended well.
     pub done: bool,
+    /// The store was searched for its document, in vain.
+    pub looked_up: bool,
     /// When the document was first seen as failed.
     pub failed_since: Option<Instant>,
 }
@@ -69,6 +71,7 @@ impl Poll {
             at_operation: false,
             ask_operation: false,
             done: false,
+            looked_up: false,
             failed_since: None,
         }
     }
@@ -118,6 +121,8 @@ struct Inner {
     pushed: u64,
     /// Of which the service knows neither operation nor document.
     lost: Vec<UploadId>,
+    /// Operations that stay silent and have not named their document.
+    silent: Vec<Poll>,
     schedule: Schedule,
     closed: bool,
 }
@@ -187,6 +192,16 @@ impl PollQueue {
     pub fn lost(&self, upload: UploadId) {
         self.lock().lost.push(upload);
         self.settled();
+    }
+
+    /// Its document has no name yet, and its operation says nothing: the store may show it.
+    pub fn silent(&self, poll: Poll) {
+        self.lock().silent.push(poll);
+        self.settled();
+    }
+
+    pub fn take_silent(&self) -> Vec<Poll> {
+        std::mem::take(&mut self.lock().silent)
     }
 
     pub fn take_lost(&self) -> Vec<UploadId> {

@@ -18,7 +18,8 @@ use crate::shutdown::{Shutdown, Stop};
 use crate::state::{Cause, Charge, Durable};
 use crate::throttle::backoff;
 
-/// Without news for so long, the operation is looked at as well, by turns. Small files end in 5 to 11 s.
+/// Without news for so long, the operation is looked at as well, by turns; an import whose document has
+/// no name yet is looked for in the store. Small files end in 5 to 11 s.
 const LOOK_AT_BOTH_AFTER: Duration = Duration::from_secs(30);
 /// A document is seen by `get` within a second of its end (fact sheet 11); missing for longer is gone.
 const SEEN_WITHIN: Duration = Duration::from_secs(15);
@@ -69,7 +70,16 @@ impl Poller<'_> {
         let now = Instant::now();
         let took = now.saturating_duration_since(poll.submitted);
         match news {
-            News::Running | News::NoAnswer(_) if took > NEWS_WITHIN => polls.settled(),
+            News::Running | News::NoAnswer(_) if took > proof::hasten(NEWS_WITHIN) => {
+                polls.settled()
+            }
+            News::Running
+                if poll.document.is_none()
+                    && !poll.looked_up
+                    && took > proof::hasten(LOOK_AT_BOTH_AFTER) =>
+            {
+                polls.silent(poll);
+            }
             News::Running => polls.still_running(poll, now),
             News::NoAnswer(failure) => self.unanswered(poll, &failure),
             News::Active(document) => {

@@ -58,9 +58,14 @@ pub struct LookUp<'r> {
 
 impl LookUp<'_> {
     /// Settles `lost`: rows whose session the service no longer knows, or whose import was not answered.
-    /// `since` is the moment after which no request of theirs can have taken effect. What was found
-    /// leaves `lost`.
-    pub fn settle(&self, lost: &mut BTreeSet<UploadId>, since: Instant) -> Result<LookedUp, Error> {
+    /// `since` is the moment after which no request of theirs can have taken effect. `silent`: rows whose
+    /// operation still runs, so that not to find them proves nothing. What was found leaves its set.
+    pub fn settle(
+        &self,
+        lost: &mut BTreeSet<UploadId>,
+        silent: &mut BTreeSet<UploadId>,
+        since: Instant,
+    ) -> Result<LookedUp, Error> {
         let wait = (since + proof::hasten(LIST_LAG)).saturating_duration_since(Instant::now());
         if !self.shutdown.sleep(wait) {
             return Ok(LookedUp::Stopped);
@@ -70,7 +75,7 @@ impl LookUp<'_> {
             Listing::Whole(documents) => (documents, None),
             Listing::Partial(documents, why) => (documents, Some(why)),
         };
-        documents.each(&mut |document| self.adopt(document, lost))?;
+        documents.each(&mut |document| self.adopt(document, lost, silent))?;
         match partial {
             None => self.absent(lost).map(|()| LookedUp::Settled),
             Some(_) if self.shutdown.is_stopping() => Ok(LookedUp::Stopped),
@@ -79,7 +84,12 @@ impl LookUp<'_> {
     }
 
     /// A document with the identity of a row in question is that row's, unless another row has it.
-    fn adopt(&self, document: ListedDocument, lost: &mut BTreeSet<UploadId>) -> Result<(), Error> {
+    fn adopt(
+        &self,
+        document: ListedDocument,
+        lost: &mut BTreeSet<UploadId>,
+        silent: &mut BTreeSet<UploadId>,
+    ) -> Result<(), Error> {
         let (Some(path), Some(sha256)) = (&document.path, &document.sha256) else {
             return Ok(());
         };
@@ -87,7 +97,7 @@ impl LookUp<'_> {
             .reader
             .unfinished_like(self.store_id, path, sha256)?
             .into_iter()
-            .find(|job| lost.contains(&job.upload));
+            .find(|job| lost.contains(&job.upload) || silent.contains(&job.upload));
         let Some(job) = like else {
             return Ok(());
         };
@@ -95,6 +105,7 @@ impl LookUp<'_> {
             return Ok(());
         }
         lost.remove(&job.upload);
+        silent.remove(&job.upload);
         self.outcomes.tally.adopted.add(1);
         let subject = Subject::of(&job);
         match job.state {
