@@ -46,6 +46,8 @@ pub struct Poll {
     pub ask_operation: bool,
     /// The operation said that it ended well.
     pub done: bool,
+    /// The document was not there at some look.
+    pub missing: bool,
     /// The store was searched for its document, in vain.
     pub looked_up: bool,
     /// When the document was first seen as failed.
@@ -71,6 +73,7 @@ impl Poll {
             at_operation: false,
             ask_operation: false,
             done: false,
+            missing: false,
             looked_up: false,
             failed_since: None,
         }

@@ -25,6 +25,8 @@ const LOOK_AT_BOTH_AFTER: Duration = Duration::from_secs(30);
 const SEEN_WITHIN: Duration = Duration::from_secs(15);
 /// A failed document has been seen to become active within 10 to 110 s (fact sheet 11).
 const FAILED_GRACE: Duration = Duration::from_secs(120);
+/// Answers in a row that make no sense before a document is given up as a source.
+const BAD_ANSWERS_MAX: u32 = 3;
 /// An upload without news for so long is left to the next run.
 const NEWS_WITHIN: Duration = Duration::from_secs(30 * 60);
 
@@ -192,19 +194,25 @@ impl Poller<'_> {
             },
             Err(failure) if failure.kind == FailureKind::Missing => {
                 poll.ask_operation = true;
+                poll.missing = true;
                 match missing_is_gone {
                     true => News::Lost,
                     false => News::Running,
                 }
             }
-            // Nothing to be learnt here: then the operation's word has to do.
-            Err(failure) if failure.kind == FailureKind::BadAnswer => match poll.done {
-                true => News::Active(name),
-                false => {
-                    poll.ask_operation = true;
-                    News::NoAnswer(failure)
+            Err(failure) if failure.kind == FailureKind::BadAnswer => {
+                // Where nothing can be learnt of documents, the operation's word has to do; not of one
+                // that was missing or short, since an earlier run may have deleted it.
+                let trusted = poll.done
+                    && !poll.missing
+                    && poll.unanswered >= BAD_ANSWERS_MAX
+                    && rules::is_whole(poll.held_bytes, poll.bytes);
+                poll.ask_operation = !poll.done;
+                match trusted {
+                    true => News::Active(name),
+                    false => News::NoAnswer(failure),
                 }
-            },
+            }
             Err(failure) => self.no_answer(failure),
         }
     }

@@ -4,6 +4,7 @@
 //! knows; a damaged, foreign or newer file is refused before a byte of it is changed.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -85,7 +86,10 @@ pub fn writing(path: &Path) -> Result<Connection, Error> {
         Ok(true)
     };
     match ready(&mut conn) {
-        Ok(true) => Ok(conn),
+        Ok(true) => {
+            sync_folder(path)?;
+            Ok(conn)
+        }
         Ok(false) => Err(read_only(path)),
         Err(e) => Err(error(path, &e)),
     }
@@ -174,6 +178,23 @@ fn create(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// A file that is synced can still be lost by name until its folder is; SQLite passes over a failure here.
+fn sync_folder(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    match fs::File::open(folder).and_then(|f| f.sync_all()) {
+        Ok(()) => Ok(()),
+        // Some file systems have no such thing.
+        Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
+        Err(e) => Err(Error::new(
+            Kind::Database,
+            path.display().to_string(),
+            format!("its folder cannot be synced: {e}"),
+            "check the disk, or name another file with --db",
+        )),
+    }
+}
+
 fn read_only(path: &Path) -> Error {
     Error::new(
         Kind::Database,
@@ -185,7 +206,7 @@ fn read_only(path: &Path) -> Error {
 
 fn is_read_only(path: &Path) -> bool {
     let written = fs::OpenOptions::new().append(true).open(path);
-    written.is_err_and(|e| e.kind() == std::io::ErrorKind::ReadOnlyFilesystem)
+    written.is_err_and(|e| e.kind() == ErrorKind::ReadOnlyFilesystem)
 }
 
 /// SQLite's error as a person can act on it.

@@ -84,9 +84,11 @@ impl Case {
                 calm.insert(name.clone(), 0.0.into());
             }
         }
-        for name in ["session_expiry_ms", "document_heals_ms", "file_kept_ms"] {
+        for name in ["session_expiry_ms", "file_kept_ms"] {
             calm.insert(name.to_owned(), Value::Null);
         }
+        // What is to heal is healed.
+        calm.insert("document_heals_ms".to_owned(), 0.into());
         self.service.set_faults(Value::Object(calm));
     }
 

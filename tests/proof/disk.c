@@ -192,9 +192,7 @@ int fsync(int fd) {
     pthread_mutex_lock(&lock);
     int file = file_of(fd);
     int folder = !file && fstat(fd, &about) == 0 && S_ISDIR(about.st_mode);
-    /* SQLite does not look at what became of a folder's sync: it does not fail here. */
-    if (folder) event();
-    int done = file && refused(file) ? -1 : real_fsync(fd);
+    int done = (file || folder) && refused(file) ? -1 : real_fsync(fd);
     if (done == 0 && (file || folder)) record(file ? SYNC : SYNC_FOLDER, file, 0, NULL, 0);
     pthread_mutex_unlock(&lock);
     return done;
