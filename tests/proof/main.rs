@@ -17,6 +17,9 @@ mod case;
 /// Crashes before and after every step and request.
 mod matrix;
 
+/// Rows and service in memory, millions of steps.
+mod model;
+
 /// The N-th call fails.
 mod calls;
 
@@ -45,6 +48,11 @@ type Program = (&'static str, &'static str, fn(&Options));
 const PROGRAMS: &[Program] = &[
     ("points", "where a run can be made to crash", matrix::list),
     ("matrix", "a crash at every point", matrix::run),
+    (
+        "model",
+        "random lives against a model of the service",
+        model::run,
+    ),
     ("calls", "the N-th call fails", calls::run),
     ("torture", "kill -9 under all faults", torture::run),
     (
