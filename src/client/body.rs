@@ -1,11 +1,13 @@
 //! A file becomes the body of a request, and cannot become anything else.
 //!
 //! Owns the open file and a running SHA-256. The last block is held back until the digest and the size
-//! of all that was read equal what was scanned; if they do not, reading fails, which makes the
-//! connection break before the body is complete, so that nothing can be finalized.
+//! of all that was read equal what was scanned, and the path still names the file that was read; if
+//! not, reading fails, which makes the connection break before the body is complete, so that nothing
+//! can be finalized.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use sha2::Digest;
@@ -87,7 +89,11 @@ impl<'a> Body<'a> {
         self.block.clear();
         self.taken = 0;
         self.broken = None;
-        self.file = Some(File::open(self.path).map_err(Broken::Unreadable)?);
+        self.file = Some(opened(self.path)?);
+        // Nobody can have received more than there is.
+        if offset > self.size_bytes {
+            return Err(Broken::Changed);
+        }
         while self.position < offset {
             let left = offset - self.position;
             self.next_block(left)?;
@@ -134,7 +140,8 @@ impl<'a> Body<'a> {
         Ok(())
     }
 
-    /// Everything was read: is it what was scanned, and is there no more?
+    /// Everything was read: is it what was scanned, is there no more, and is it still the file of this
+    /// name?
     fn check_whole(&mut self) -> Result<(), Broken> {
         let digest = self.hasher.clone().finalize();
         if digest.as_slice() != self.sha256.as_bytes() {
@@ -144,24 +151,38 @@ impl<'a> Body<'a> {
             return Err(Broken::Changed);
         };
         match file.read(&mut [0]) {
-            Ok(0) => Ok(()),
-            Ok(_) => Err(Broken::Changed),
-            Err(e) => Err(Broken::Unreadable(e)),
+            Ok(0) => {}
+            Ok(_) => return Err(Broken::Changed),
+            Err(e) => return Err(Broken::Unreadable(e)),
+        }
+        // A file that was replaced or deleted can be read to its end all the same.
+        let read = file.metadata().map_err(Broken::Unreadable)?;
+        match fs::metadata(self.path) {
+            Ok(named) if (named.dev(), named.ino()) == (read.dev(), read.ino()) => Ok(()),
+            Ok(_) | Err(_) => Err(Broken::Changed),
         }
     }
 
     fn fill(&mut self) -> Result<(), Broken> {
-        self.next_block(BLOCK_BYTES as u64)?;
+        let bytes = (self.size_bytes - self.position).min(BLOCK_BYTES as u64);
+        // The wait comes first: what is read and found whole is sent at once.
+        if (self.pace)(bytes as usize) == Pace::Stop {
+            return Err(Broken::Stopped);
+        }
+        self.next_block(bytes)?;
         if self.position == self.size_bytes {
             self.check_whole()?;
+            self.whole = true;
         }
-        match (self.pace)(self.block.len()) {
-            Pace::Go => {
-                self.whole |= self.position == self.size_bytes;
-                Ok(())
-            }
-            Pace::Stop => Err(Broken::Stopped),
-        }
+        Ok(())
+    }
+}
+
+/// Not opened unless it is a file: opening a pipe would wait for somebody who writes into it.
+fn opened(path: &Path) -> Result<File, Broken> {
+    match fs::metadata(path).map_err(Broken::Unreadable)?.is_file() {
+        true => File::open(path).map_err(Broken::Unreadable),
+        false => Err(Broken::Changed),
     }
 }
 
@@ -252,6 +273,46 @@ mod tests {
         assert!(!sent(&mut body, 0).1);
         assert!(matches!(body.broken(), Some(Broken::Stopped)));
         assert!(!body.is_whole());
+    }
+
+    /// What an open file tells of its content is not what its name tells now.
+    #[test]
+    fn a_file_replaced_or_deleted_while_it_is_read_is_never_sent_to_its_end() {
+        for replaced in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("note.txt");
+            let bytes = vec![1u8; 200_000];
+            fs::write(&path, &bytes).unwrap();
+            let mut body = Body::new(&path, 200_000, Sha256::of(&bytes), GO);
+            body.begin(0).unwrap();
+            body.read_exact(&mut [0; 100_000]).unwrap();
+            fs::rename(&path, dir.path().join("away")).unwrap();
+            if replaced {
+                fs::write(&path, &bytes).unwrap();
+            }
+            assert!(body.read_to_end(&mut Vec::new()).is_err());
+            assert!(!body.is_whole());
+            assert!(matches!(body.broken(), Some(Broken::Changed)));
+        }
+    }
+
+    #[test]
+    fn an_offset_behind_the_end_is_refused() {
+        let file = file(b"words");
+        let mut body = Body::new(file.path(), 5, Sha256::of(b"words"), GO);
+        assert!(matches!(body.begin(6), Err(Broken::Changed)));
+        assert!(matches!(body.begin(u64::MAX), Err(Broken::Changed)));
+        assert!(body.begin(5).is_ok() && body.is_whole());
+    }
+
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_is_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("note.txt");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let mut body = Body::new(&path, 1, Sha256::of(b"x"), GO);
+        assert!(matches!(body.begin(0), Err(Broken::Changed)));
     }
 
     #[test]

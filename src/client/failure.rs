@@ -14,6 +14,7 @@ use crate::error::{Error, Kind, one_line};
 
 /// The service's words are kept up to here.
 const WORDS_CHARS_MAX: usize = 300;
+const WORDS_LOOKED_AT_MAX: usize = 4000;
 /// A number of seconds that is larger than this is nonsense; it only has to stay computable.
 const DELAY_SECONDS_MAX: f64 = 1e9;
 
@@ -331,10 +332,14 @@ fn retry_after(text: &str) -> Option<Duration> {
     }
     let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
     let seconds = date.timestamp().as_second() - Timestamp::now().as_second();
-    Some(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    Some(Duration::from_secs(seconds.min(DELAY_SECONDS_MAX as u64)))
 }
 
 pub fn shortened(words: &str) -> String {
+    // White space and escapes aside, what is shown comes from the beginning of what may be megabytes.
+    let looked_at = words.char_indices().nth(WORDS_LOOKED_AT_MAX);
+    let words = looked_at.map_or(words, |(end, _)| &words[..end]);
     let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = one_line(&line);
     match line.char_indices().nth(WORDS_CHARS_MAX) {

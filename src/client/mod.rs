@@ -26,6 +26,9 @@ pub mod documents;
 
 pub mod files;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use agent::{Client, Counts, Settings};
 pub use body::{Body, Pace};
 pub use documents::{Document, DocumentState, DocumentsPage};

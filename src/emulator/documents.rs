@@ -50,7 +50,7 @@ pub fn blank(service: &Service, kind: &str) -> Document {
         size: 0,
         sha256: String::new(),
         created_ms: now,
-        ready_ms: now + i64::try_from(delay).unwrap_or(i64::MAX / 2),
+        ready_ms: now.saturating_add(i64::try_from(delay).unwrap_or(i64::MAX)),
         end,
         text: String::new(),
     }

@@ -22,6 +22,8 @@ mod faults;
 mod files;
 mod filter;
 mod finish;
+#[cfg(test)]
+mod fuzz;
 mod http;
 mod ledger;
 mod listing;

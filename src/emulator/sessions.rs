@@ -174,6 +174,12 @@ pub fn cancel(service: &Service, call: &Call<'_>) -> Result {
     if session.status == "final" {
         return Ok(invalid("Upload is already final."));
     }
+    // The first body may still be on its way: a client that breaks off and cancels at once does so on
+    // two connections, and the second may be faster.
+    let seen = live(service, &session.id);
+    if seen.try_lock().is_ok_and(|live| live.bodies == 0) {
+        whole(&service.ledger).invite(&session.id);
+    }
     whole(&service.live).remove(&session.id);
     whole(&service.database).end_session(&session.id, "cancelled", None)?;
     Ok(Answer::text(200, "").with("X-Goog-Upload-Status", "cancelled"))

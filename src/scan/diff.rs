@@ -4,6 +4,7 @@
 //! threads hash what is new or changed; 4. the calling thread records. The queues between them are
 //! bounded, and no step waits for a whole folder. 5. At the end, what was not seen is missing.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::thread;
 
@@ -286,9 +287,12 @@ impl Diff<'_> {
 
     /// With a list, only what is on it can be missing.
     fn finish_list(&mut self) -> Result<(), Error> {
-        for path in self.options.files_from.iter().flatten() {
-            let gone = !self.root.join(path).exists();
-            if let Some(file) = self.known.file(path)?.filter(|f| gone && f.present) {
+        for given in self.options.files_from.iter().flatten() {
+            let Some(path) = walk::relative(self.root, given) else {
+                continue;
+            };
+            let gone = !self.root.join(&path).exists();
+            if let Some(file) = self.known.file(&path)?.filter(|f| gone && f.present) {
                 self.record.missing(file.id)?;
                 self.found.missing += 1;
             }
@@ -306,23 +310,57 @@ impl Diff<'_> {
     }
 }
 
-/// A set of row ids: one bit each.
+/// A set of row ids: one bit each, in blocks, so that an id that a damaged database made up costs a
+/// block and no more.
 #[derive(Debug, Default)]
-struct Bits(Vec<u64>);
+struct Bits(BTreeMap<i64, [u64; BLOCK_WORDS as usize]>);
+
+const BLOCK_WORDS: i64 = 64;
 
 impl Bits {
+    /// Block, word, and the bit in it.
+    fn place(id: i64) -> (i64, usize, u64) {
+        let word = id.div_euclid(64);
+        (
+            word.div_euclid(BLOCK_WORDS),
+            word.rem_euclid(BLOCK_WORDS) as usize,
+            1 << id.rem_euclid(64),
+        )
+    }
+
     fn set(&mut self, id: i64) {
-        let id = usize::try_from(id).unwrap_or(0);
-        if self.0.len() <= id / 64 {
-            self.0.resize(id / 64 + 1, 0);
-        }
-        self.0[id / 64] |= 1 << (id % 64);
+        let (block, word, bit) = Bits::place(id);
+        let block = self.0.entry(block).or_insert([0; BLOCK_WORDS as usize]);
+        block[word] |= bit;
     }
 
     fn get(&self, id: i64) -> bool {
-        let id = usize::try_from(id).unwrap_or(0);
-        self.0
-            .get(id / 64)
-            .is_some_and(|w| w & (1 << (id % 64)) != 0)
+        let (block, word, bit) = Bits::place(id);
+        self.0.get(&block).is_some_and(|b| b[word] & bit != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    proptest! {
+        #[test]
+        fn any_ids_are_kept_and_no_others(
+            near in proptest::collection::vec(-10_000i64..10_000, 0..50),
+            far in proptest::collection::vec(any::<i64>(), 0..20),
+            asked in -10_000i64..10_000,
+        ) {
+            let ids: BTreeSet<i64> = near.into_iter().chain(far).chain([i64::MIN, i64::MAX]).collect();
+            let mut bits = Bits::default();
+            for id in &ids {
+                bits.set(*id);
+            }
+            prop_assert!(ids.iter().all(|id| bits.get(*id)));
+            prop_assert_eq!(bits.get(asked), ids.contains(&asked));
+            prop_assert!(bits.0.len() <= ids.len());
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! An entry becomes a SHA-256, and its MIME type, in one reading.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -33,11 +33,16 @@ pub fn content(absolute: &Path, path: &str) -> Result<Content, Skip> {
         detail,
     };
     let unreadable = |e: io::Error| skip(SkipReason::Unreadable, e.to_string());
+    let not_a_file = || skip(SkipReason::NotAFile, "no longer a file".to_owned());
     for _ in 0..READS_MAX {
+        // Opening a pipe would wait for somebody who writes into it.
+        if !fs::metadata(absolute).map_err(unreadable)?.is_file() {
+            return Err(not_a_file());
+        }
         let mut file = File::open(absolute).map_err(unreadable)?;
         let before = file.metadata().map_err(unreadable)?;
         if !before.is_file() {
-            return Err(skip(SkipReason::NotAFile, "no longer a file".to_owned()));
+            return Err(not_a_file());
         }
         let hashed_ms = clock::now_ms();
         let read = digest(&mut file).map_err(unreadable)?;

@@ -16,6 +16,9 @@ pub mod hash;
 
 pub mod diff;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use diff::run;
 pub use hash::rescan;
 

@@ -4,10 +4,11 @@
 //! followed, file symlinks are. Promises: any name, any type of file and any unreadable folder is an
 //! item, never an error that ends the walk.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use ignore::overrides::{Override, OverrideBuilder};
 use ignore::{DirEntry, WalkBuilder};
@@ -62,9 +63,15 @@ pub fn walk(
     let root = root.to_owned();
     if let Some(list) = &options.files_from {
         let list = list.clone();
-        return Ok(Box::new(
-            list.into_iter().map(move |path| listed(&root, &path)),
-        ));
+        let mut seen = HashSet::new();
+        return Ok(Box::new(list.into_iter().filter_map(move |given| {
+            match relative(&root, &given) {
+                // A file that is listed twice is one file.
+                Some(path) if !seen.insert(path.clone()) => None,
+                Some(path) => Some(look(&root.join(&path), Path::new(&path))),
+                None => Some(skip(given, SkipReason::NotAFile, "not below the folder")),
+            }
+        })));
     }
     let walker = WalkBuilder::new(&root)
         .hidden(true)
@@ -77,6 +84,8 @@ pub fn walk(
         .add_custom_ignore_filename(".objlibignore")
         .follow_links(false)
         .overrides(overrides)
+        // To the walker a `!pattern` or an `--include` brings hidden names back; here nothing does.
+        .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry))
         .build();
     Ok(Box::new(walker.filter_map(move |entry| match entry {
         Ok(entry) => item(&root, &entry),
@@ -117,6 +126,10 @@ fn overrides(root: &Path, options: &Options) -> Result<Override, Error> {
     })
 }
 
+fn is_hidden(entry: &DirEntry) -> bool {
+    entry.file_name().as_encoded_bytes().starts_with(b".")
+}
+
 /// `None` for folders.
 fn item(root: &Path, entry: &DirEntry) -> Option<Item> {
     let relative = entry.path().strip_prefix(root).ok()?;
@@ -126,25 +139,23 @@ fn item(root: &Path, entry: &DirEntry) -> Option<Item> {
     Some(look(entry.path(), relative))
 }
 
-/// A path of `--files-from`.
-fn listed(root: &Path, given: &str) -> Item {
+/// A path of `--files-from` as a walk would give it: relative, and without the `//` and `/./` that
+/// would make one file two. `None` if it is not below the root.
+pub fn relative(root: &Path, given: &str) -> Option<String> {
     let path = Path::new(given);
-    let relative = match path.is_absolute() {
-        true => path.strip_prefix(root).ok(),
-        false => Some(path),
+    let path = match path.is_absolute() {
+        true => path.strip_prefix(root).ok()?,
+        false => path,
     };
-    let plain = relative.filter(|p| {
-        p.components()
-            .all(|c| matches!(c, std::path::Component::Normal(_)))
-    });
-    match plain {
-        Some(relative) => look(&root.join(relative), relative),
-        None => skip(
-            given.to_owned(),
-            SkipReason::NotAFile,
-            "not below the folder",
-        ),
+    let mut names = Vec::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => names.push(name.to_str()?),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
+        }
     }
+    (!names.is_empty()).then(|| names.join("/"))
 }
 
 fn look(absolute: &Path, relative: &Path) -> Item {

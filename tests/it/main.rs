@@ -26,6 +26,9 @@ mod resume;
 /// Database and store compared, and made equal.
 mod verify;
 
+/// Files that change, go or turn into something else while they are uploaded.
+mod feet;
+
 /// Ctrl-C, SIGTERM and the lock.
 mod shutdown;
 
