@@ -101,7 +101,7 @@ impl LookUp<'_> {
         let Some(job) = like else {
             return Ok(());
         };
-        if self.reader.claims(&document.name)? {
+        if self.reader.is_claimed(&document.name, job.upload)? {
             return Ok(());
         }
         lost.remove(&job.upload);

@@ -128,7 +128,9 @@ struct World {
     choices: Choices,
     service: Service,
     rows: Vec<Row>,
+    /// The content on disk now, and the newest there ever was.
     version: u32,
+    newest: u32,
     choice: MethodChoice,
     calm: bool,
     listed: bool,
@@ -150,8 +152,10 @@ impl Service {
             .partition(|u| u.due <= now);
         self.under_way = later;
         for request in due {
+            self.now = request.due;
             self.take_effect(request.effect, 0);
         }
+        self.now = now;
     }
 
     /// `luck`: 1 the document fails, 2 it is short.
@@ -355,9 +359,23 @@ impl World {
         }
     }
 
+    /// It gets new content, or that which it had before.
+    fn file_changes(&mut self) {
+        let back = self.version > 1 && self.pick(&[90]) == 1;
+        self.version = match back {
+            true => self.version - 1,
+            false => self.newest + 1,
+        };
+        self.newest = self.newest.max(self.version);
+        self.say(format!("the file holds version {}", self.version));
+    }
+
     /// One run of the program.
     fn run(&mut self) -> Step<()> {
         self.listed = false;
+        if self.pick(&[30]) == 1 {
+            self.file_changes();
+        }
         // The scan: a row for what is there now.
         for row in &mut self.rows {
             if row.version != self.version
@@ -548,8 +566,7 @@ impl World {
             match self.pick(&[10, 8, 6]) {
                 // The file changed under it.
                 1 => {
-                    self.version += 1;
-                    self.say("the file changes".to_owned());
+                    self.file_changes();
                     return match whole {
                         true => self.cancel(i, session),
                         false => self.hand_back(i, "changed, never whole"),
@@ -637,12 +654,18 @@ impl World {
     }
 
     fn poll(&mut self, i: usize) -> Step<()> {
+        let row = &self.rows[i];
+        let id = row.document.or(row.operation).unwrap();
+        self.look_at(i, id)
+    }
+
+    fn look_at(&mut self, i: usize, id: u64) -> Step<()> {
         for _ in 0..4 {
             self.tick(2);
-            let row = &self.rows[i];
-            let id = row.document.or(row.operation).unwrap();
+            // Now and then it is not seen yet, though it is there.
+            let unseen = self.pick(&[8]) == 1;
             let seen = self.ask("poll", |service| {
-                let document = service.documents.get(&id)?;
+                let document = service.documents.get(&id).filter(|_| !unseen)?;
                 Some((
                     document.active_at <= service.now,
                     document.failed,
@@ -692,7 +715,8 @@ impl World {
         self.tick(LIST_LAG);
         let fault = self.pick(&[20, 20, 20]);
         let (version, row) = (self.rows[i].version, self.rows[i].clone());
-        let claimed: Vec<u64> = self.rows.iter().filter_map(|r| r.document).collect();
+        let others = self.rows.iter().enumerate().filter(|(j, _)| *j != i);
+        let claimed: Vec<u64> = others.filter_map(|(_, r)| r.document).collect();
         let listing = self.ask("list", |service| {
             let now = service.now;
             let counted = service.documents.len();
@@ -732,8 +756,8 @@ impl World {
                 })?;
                 self.poll(i)
             }
-            (Some(_), _) | (None, _) if !whole => Ok(()),
-            (Some(_), _) => Ok(()),
+            (Some((id, _)), _) => self.look_at(i, id),
+            (None, _) if !whole => Ok(()),
             (None, _) => self.hand_back(i, "absent"),
         }
     }
@@ -828,6 +852,7 @@ fn live(choices: Choices) -> (Choices, u64, Result<(), Broken>) {
         service: Service::default(),
         rows: Vec::new(),
         version: 1,
+        newest: 1,
         choice: MethodChoice::Auto,
         calm: false,
         listed: false,
