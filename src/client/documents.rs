@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::Deserialize;
 
 use super::agent::Client;
-use super::failure::{About, Failure, FailureKind};
+use super::failure::{About, Failure};
 use super::send::{Call, Method, escaped};
 use crate::identity::{Entry, PATH_KEY, SHA256_KEY, Sha256, Value};
 use crate::names::{DocumentName, StoreName};
@@ -110,7 +110,7 @@ impl Client {
             path.push_str(&escaped(token));
         }
         let call = Call::new("list", Class::Read, About::Store, Method::Get, path);
-        let page: WireList = self.call(&call)?.json()?;
+        let page: WireList = self.ask(&call)?;
         Ok(DocumentsPage {
             documents: page.documents.into_iter().map(Document::from).collect(),
             next: Some(page.next_page_token).filter(|token| !token.is_empty()),
@@ -121,9 +121,6 @@ impl Client {
     pub fn delete_document(&self, name: &DocumentName) -> Result<(), Failure> {
         let path = format!("{name}?force=true");
         let call = Call::new("delete", Class::Write, About::Object, Method::Delete, path);
-        match self.call(&call) {
-            Err(failure) if failure.kind != FailureKind::Missing => Err(failure),
-            Ok(_) | Err(_) => Ok(()),
-        }
+        self.delete(&call)
     }
 }

@@ -79,10 +79,10 @@ impl Client {
     pub fn file(&self, name: &FileName) -> Result<Option<File>, Failure> {
         let path = name.as_str().to_owned();
         let call = Call::new("file get", Class::Read, About::Object, Method::Get, path);
-        match self.call(&call) {
+        match self.ask::<WireFile>(&call) {
             Err(failure) if failure.kind == FailureKind::Missing => Ok(None),
             Err(failure) => Err(failure),
-            Ok(answer) => answer.json::<WireFile>()?.try_into().map(Some),
+            Ok(wire) => wire.try_into().map(Some),
         }
     }
 
@@ -96,10 +96,7 @@ impl Client {
             Method::Delete,
             path,
         );
-        match self.call(&call) {
-            Err(failure) if failure.kind != FailureKind::Missing => Err(failure),
-            Ok(_) | Err(_) => Ok(()),
-        }
+        self.delete(&call)
     }
 
     /// Makes a document of a temporary file. There is no way to ask afterwards but by looking at the

@@ -3,7 +3,7 @@
 //! Owns the rules every request obeys: pass, time-outs, one origin for the key, bounded answers, the
 //! verdict for the throttle, and the retries of what may simply be sent again.
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::io::Read;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -22,6 +22,8 @@ pub const RESPONSE_BYTES_MAX: u64 = 8 << 20;
 const LOCK_CHECK: Duration = Duration::from_millis(10);
 /// Tries of one request.
 pub const TRIES_MAX: u32 = 5;
+/// Answers of one request that make no sense before they are believed to be no accident.
+const BAD_ANSWERS_MAX: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
@@ -106,6 +108,29 @@ impl Client {
                 }
                 result => return result,
             }
+        }
+    }
+
+    /// A call that changes nothing when it is repeated, for an answer that can be used.
+    pub(super) fn ask<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, Failure> {
+        let mut tries = 1;
+        loop {
+            match self.call(call)?.json() {
+                Err(failure) if tries < BAD_ANSWERS_MAX => {
+                    self.wait(tries, &failure)?;
+                    tries += 1;
+                    self.sent.retries.fetch_add(1, Relaxed);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Deletes; what is not there is deleted.
+    pub(super) fn delete(&self, call: &Call<'_>) -> Result<(), Failure> {
+        match self.ask::<IgnoredAny>(call) {
+            Err(failure) if failure.kind != FailureKind::Missing => Err(failure),
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 

@@ -68,7 +68,7 @@ impl Client {
                 false => format!("fileSearchStores?pageSize=20&pageToken={}", escaped(&token)),
             };
             let call = Call::new("store list", Class::Read, About::Account, Method::Get, path);
-            let page: WireList = self.call(&call)?.json()?;
+            let page: WireList = self.ask(&call)?;
             stores.extend(page.file_search_stores.into_iter().map(Store::from));
             if page.next_page_token.is_empty() {
                 return Ok(stores);
@@ -87,7 +87,7 @@ impl Client {
     pub fn get_store(&self, name: &StoreName) -> Result<Store, Failure> {
         let path = name.as_str().to_owned();
         let call = Call::new("store get", Class::Read, About::Store, Method::Get, path);
-        Ok(self.call(&call)?.json::<WireStore>()?.into())
+        Ok(self.ask::<WireStore>(&call)?.into())
     }
 
     /// Not idempotent (fact sheet 3): tried again only where nothing can have happened. A lost answer
