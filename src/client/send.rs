@@ -116,8 +116,8 @@ impl Client {
         let mut tries = 1;
         loop {
             match self.call(call)?.json() {
-                Err(failure) if tries < BAD_ANSWERS_MAX => {
-                    self.wait(tries, &failure)?;
+                // At once: that an answer makes no sense is no sign of load.
+                Err(_) if tries < BAD_ANSWERS_MAX => {
                     tries += 1;
                     self.sent.retries.fetch_add(1, Relaxed);
                 }
