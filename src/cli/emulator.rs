@@ -142,6 +142,8 @@ fault_flags! {
     poll_name_only: f64,
     /// A new document is not listed for so long
     list_lag_ms: u64,
+    /// A new document is not there for `get` for so long
+    get_lag_ms: u64,
     /// Pages of a listing after the first that fail
     list_error_page2: f64,
     /// Pages of a listing after the first that begin with documents of the one before

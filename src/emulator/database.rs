@@ -116,6 +116,14 @@ impl Database {
             .query_row([ms], |r| r.get(0))
     }
 
+    pub fn has_document_since(&self, store: &str, ms: UnixMs) -> Result<bool> {
+        self.conn
+            .prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM documents WHERE store = ?1 AND created_ms > ?2)",
+            )?
+            .query_row(params![store, ms], |r| r.get(0))
+    }
+
     pub fn delete_store(&self, name: &str) -> Result<()> {
         self.run("DELETE FROM documents WHERE store = ?1", [name])?;
         self.run("UPDATE ghosts SET store = '' WHERE store = ?1", [name])?;

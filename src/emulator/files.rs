@@ -98,11 +98,13 @@ pub fn get(service: &Service, call: &Call<'_>) -> Result {
 }
 
 pub fn delete(service: &Service, call: &Call<'_>) -> Result {
-    if find(service, call.path)?.is_none() {
-        return Ok(no_file(call.path));
-    }
+    let found = find(service, call.path)?;
+    // One that has expired too, lest another plan bring it back.
     whole(&service.database).delete_file(call.path)?;
-    Ok(Answer::json(&json!({})))
+    Ok(match found {
+        Some(_) => Answer::json(&json!({})),
+        None => no_file(call.path),
+    })
 }
 
 pub fn list(service: &Service, call: &Call<'_>) -> Result {

@@ -54,6 +54,9 @@ fn own(service: &Service, store: &str, after: i64, size: u64) -> Result<(Vec<Ent
     let at = service.moment();
     let visible = at.now.saturating_sub_unsigned(lag);
     let since = at.now.saturating_sub_unsigned(ghost);
+    if lag > 0 && whole(&service.database).has_document_since(store, visible)? {
+        whole(&service.dice).fire("list_lag_ms");
+    }
     let (there, ghosts) = {
         let database = whole(&service.database);
         (

@@ -78,6 +78,8 @@ pub struct Faults {
     /// A poll answers only with the name.
     pub poll_name_only: f64,
     pub list_lag_ms: u64,
+    /// A new document is not there for `get` for so long.
+    pub get_lag_ms: u64,
     /// Pages of a listing after the first fail.
     pub list_error_page2: f64,
     /// A page after the first begins with documents of the one before; nothing is lost by it.

@@ -183,7 +183,13 @@ pub fn wire_of(service: &Service, document: &Document, now: &Moment) -> Value {
 
 pub fn get_document(service: &Service, call: &Call<'_>) -> Result {
     let document = whole(&service.database).document(call.path)?;
+    let lag = whole(&service.dice).plan.get_lag_ms;
+    let visible = now_ms().saturating_sub_unsigned(lag);
     Ok(match document {
+        Some(document) if document.created_ms > visible => {
+            whole(&service.dice).fire("get_lag_ms");
+            missing(service, call, "Document")
+        }
         Some(document) => Answer::json(&wire_of(service, &document, &service.moment())),
         None => missing(service, call, "Document"),
     })

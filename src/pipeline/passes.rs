@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::outcome::{self, Outcomes};
-use super::poll_queue::Poll;
+use super::poll_queue::{Poll, Searched};
 use super::recovery::{self, LookUp, LookedUp};
 use super::worker::{Returned, Task};
 use super::{Parts, Settings};
@@ -97,17 +97,18 @@ impl<'r> Passes<'r> {
             if self.is_stopping() {
                 return Ok(());
             }
-            self.settle_lost();
             if !self.is_work_left()? || self.limit_reached() {
                 self.wait_for_operations();
                 self.settle_lost();
                 if self.is_stopping() {
                     return Ok(());
                 }
+                // What was found reaches the poll queue by way of the writer, which is asked here.
+                let is_left = self.is_work_left()?;
                 if self.outcomes.polls.unsettled() > 0 {
                     continue;
                 }
-                if self.limit_reached() || !self.is_work_left()? {
+                if self.limit_reached() || !is_left {
                     return Ok(());
                 }
             }
@@ -116,10 +117,14 @@ impl<'r> Passes<'r> {
                 false => idle + 1,
             };
             if idle >= self.settings.passes {
-                if self.parts.gate.starts() != Starts::Refused {
-                    self.wait_for_operations();
+                if self.parts.gate.starts() == Starts::Refused {
+                    return Ok(());
                 }
-                return Ok(());
+                self.wait_for_operations();
+                if !self.settle_lost() {
+                    return Ok(());
+                }
+                idle = 0;
             }
             if !self.pause() {
                 return Ok(());
@@ -298,30 +303,34 @@ impl<'r> Passes<'r> {
         }
     }
 
-    /// One listing a run, for what the service itself could not tell.
-    fn settle_lost(&mut self) {
+    /// For what the service itself could not tell: one listing a run, and so as late as can be. Says
+    /// whether this was it.
+    fn settle_lost(&mut self) -> bool {
         let lost = self.outcomes.polls.take_lost();
         if !lost.is_empty() {
             self.lost.extend(lost);
             self.lost_since = Instant::now();
         }
         let mut silent = self.outcomes.polls.take_silent();
-        let wanted = !self.lost.is_empty() || !silent.is_empty();
-        if wanted && !self.listed && !self.is_stopping() {
-            self.listed = true;
-            self.look_up(&mut silent);
+        if !silent.is_empty() {
+            self.lost_since = Instant::now();
         }
+        let wanted = !self.lost.is_empty() || !silent.is_empty();
+        let lists = wanted && !self.listed && !self.is_stopping();
+        let searched = match lists {
+            true => self.look_up(&mut silent),
+            false => Searched::InVain,
+        };
         // Not found: their operations are polled on.
         for poll in silent {
-            self.outcomes.polls.push(Poll {
-                looked_up: true,
-                ..poll
-            });
+            self.outcomes.polls.push(Poll { searched, ..poll });
         }
+        lists
     }
 
-    /// Leaves in `silent` what was not found.
-    fn look_up(&mut self, silent: &mut Vec<Poll>) {
+    /// Leaves in `silent` what was not found, and says what that proves.
+    fn look_up(&mut self, silent: &mut Vec<Poll>) -> Searched {
+        self.listed = true;
         let look_up = LookUp {
             store: &self.settings.store.name,
             store_id: self.settings.store.id,
@@ -334,7 +343,8 @@ impl<'r> Passes<'r> {
         let found = look_up.settle(&mut self.lost, &mut silent_rows, self.lost_since);
         silent.retain(|poll| silent_rows.contains(&poll.upload));
         match found {
-            Ok(LookedUp::Settled | LookedUp::Stopped) => {}
+            Ok(LookedUp::Settled) => return Searched::Absent,
+            Ok(LookedUp::Stopped) => {}
             Ok(LookedUp::Unknown(why)) => {
                 self.parts.events.send(Event::Notice(format!(
                     "{} files stay in doubt, and nothing of theirs is sent again: {why}",
@@ -343,6 +353,7 @@ impl<'r> Passes<'r> {
             }
             Err(error) => (self.stop)(error),
         }
+        Searched::InVain
     }
 
     /// Files that are pending, or whose session can be asked once more.

@@ -19,6 +19,16 @@ pub const SUBMITTED_MAX: usize = 10_000;
 /// How often a waiting thread looks whether the run is stopping.
 const STOP_CHECK: Duration = Duration::from_millis(200);
 
+/// Whether the store was searched for a document whose name is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Searched {
+    NotYet,
+    /// The listing did not show it, and proves nothing.
+    InVain,
+    /// A whole listing did not show it.
+    Absent,
+}
+
 /// One submitted upload.
 #[derive(Debug)]
 pub struct Poll {
@@ -48,8 +58,7 @@ pub struct Poll {
     pub done: bool,
     /// The document was not there at some look.
     pub missing: bool,
-    /// The store was searched for its document, in vain.
-    pub looked_up: bool,
+    pub searched: Searched,
     /// When the document was first seen as failed.
     pub failed_since: Option<Instant>,
 }
@@ -74,7 +83,7 @@ impl Poll {
             ask_operation: false,
             done: false,
             missing: false,
-            looked_up: false,
+            searched: Searched::NotYet,
             failed_since: None,
         }
     }
@@ -124,7 +133,7 @@ struct Inner {
     pushed: u64,
     /// Of which the service knows neither operation nor document.
     lost: Vec<UploadId>,
-    /// Operations that stay silent and have not named their document.
+    /// Operations that have not named their document, and stay silent or have failed.
     silent: Vec<Poll>,
     schedule: Schedule,
     closed: bool,
@@ -197,7 +206,8 @@ impl PollQueue {
         self.settled();
     }
 
-    /// Its document has no name yet, and its operation says nothing: the store may show it.
+    /// Its document has no name yet, and its operation says nothing, or that it failed: the store may
+    /// show it.
     pub fn silent(&self, poll: Poll) {
         self.lock().silent.push(poll);
         self.settled();

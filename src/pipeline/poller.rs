@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use super::outcome::{self, Outcomes, Subject};
-use super::poll_queue::Poll;
+use super::poll_queue::{Poll, Searched};
 use super::rules;
 use crate::client::{Client, Document, DocumentState, Failure, FailureKind, Operation};
 use crate::error::Error;
@@ -77,7 +77,7 @@ impl Poller<'_> {
             }
             News::Running
                 if poll.document.is_none()
-                    && !poll.looked_up
+                    && poll.searched == Searched::NotYet
                     && took > proof::hasten(LOOK_AT_BOTH_AFTER) =>
             {
                 polls.silent(poll);
@@ -113,9 +113,18 @@ impl Poller<'_> {
         }
     }
 
-    /// The document is deleted first: should it heal later, there must not be two.
+    /// The document is deleted first: should it heal later, there must not be two. An import's operation
+    /// that failed has not named it, so the store is searched for it.
     fn end(&self, poll: Poll, subject: &Subject, cause: Cause, again: bool) {
         let polls = &self.outcomes.polls;
+        match (&poll.document, poll.searched) {
+            (Some(_), _) | (None, Searched::Absent) => {}
+            (None, Searched::NotYet) => return polls.silent(poll),
+            (None, Searched::InVain) => {
+                self.outcomes.left_in_doubt(subject, Charge::Nothing, cause);
+                return polls.settled();
+            }
+        }
         if let Some(document) = &poll.document
             && let Err(failure) = self.client.delete_document(document)
         {

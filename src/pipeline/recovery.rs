@@ -58,8 +58,8 @@ pub struct LookUp<'r> {
 
 impl LookUp<'_> {
     /// Settles `lost`: rows whose session the service no longer knows, or whose import was not answered.
-    /// `since` is the moment after which no request of theirs can have taken effect. `silent`: rows whose
-    /// operation still runs, so that not to find them proves nothing. What was found leaves its set.
+    /// `since` is the moment after which no request of theirs can have taken effect. `silent`: rows
+    /// that an operation still speaks for, and has not named a document. What was found leaves its set.
     pub fn settle(
         &self,
         lost: &mut BTreeSet<UploadId>,
@@ -75,23 +75,30 @@ impl LookUp<'_> {
             Listing::Whole(documents) => (documents, None),
             Listing::Partial(documents, why) => (documents, Some(why)),
         };
-        documents.each(&mut |document| self.adopt(document, lost, silent))?;
+        let mut shown = BTreeSet::new();
+        documents.each(&mut |document| {
+            let own = self.adopt(document, lost, silent)?;
+            shown.extend(own);
+            Ok(())
+        })?;
         match partial {
-            None => self.absent(lost).map(|()| LookedUp::Settled),
+            None => self.absent(lost, &shown).map(|()| LookedUp::Settled),
             Some(_) if self.shutdown.is_stopping() => Ok(LookedUp::Stopped),
             Some(why) => Ok(LookedUp::Unknown(why)),
         }
     }
 
     /// A document with the identity of a row in question is that row's, unless another row has it.
+    /// `Some`: the row itself has it, and `get` did not see it; lists also show deleted ones, so another
+    /// of the same identity comes first.
     fn adopt(
         &self,
         document: ListedDocument,
         lost: &mut BTreeSet<UploadId>,
         silent: &mut BTreeSet<UploadId>,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<UploadId>, Error> {
         let (Some(path), Some(sha256)) = (&document.path, &document.sha256) else {
-            return Ok(());
+            return Ok(None);
         };
         let like = self
             .reader
@@ -99,13 +106,16 @@ impl LookUp<'_> {
             .into_iter()
             .find(|job| lost.contains(&job.upload) || silent.contains(&job.upload));
         let Some(job) = like else {
-            return Ok(());
+            return Ok(None);
         };
-        if self.reader.is_claimed(&document.name, job.upload)? {
-            return Ok(());
+        if job.document.as_ref() == Some(&document.name) {
+            return Ok(Some(job.upload));
+        }
+        if self.reader.is_claimed(&document.name)? {
+            return Ok(None);
         }
         lost.remove(&job.upload);
-        silent.remove(&job.upload);
+        let is_silent = silent.remove(&job.upload);
         self.outcomes.tally.adopted.add(1);
         let subject = Subject::of(&job);
         match job.state {
@@ -117,17 +127,25 @@ impl LookUp<'_> {
                 };
                 self.outcomes.submitted(&subject, submitted, job.temporary);
             }
-            _ => self.outcomes.polls.push(Poll {
-                operation: None,
-                document: Some(document.name),
-                ..Poll::of(job)
-            }),
+            _ => {
+                let poll = Poll::of(job);
+                self.outcomes.polls.push(Poll {
+                    // The service has forgotten those of the lost.
+                    operation: poll.operation.filter(|_| is_silent),
+                    document: Some(document.name),
+                    ..poll
+                });
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
-    /// What a whole listing did not show is not there.
-    fn absent(&self, lost: &mut BTreeSet<UploadId>) -> Result<(), Error> {
+    /// What a whole listing did not show is not there; what it shows of a row's own is looked at again.
+    fn absent(
+        &self,
+        lost: &mut BTreeSet<UploadId>,
+        shown: &BTreeSet<UploadId>,
+    ) -> Result<(), Error> {
         let mut after = UploadId(0);
         loop {
             let page = self.reader.unfinished(self.store_id, after)?;
@@ -136,9 +154,13 @@ impl LookUp<'_> {
                 return Ok(());
             };
             after = last.upload;
-            for job in page.iter().filter(|job| lost.contains(&job.upload)) {
-                self.outcomes
-                    .handed_back(&Subject::of(job), HandBack::uncharged());
+            for job in page.into_iter().filter(|job| lost.contains(&job.upload)) {
+                match shown.contains(&job.upload) {
+                    true => self.outcomes.polls.push(Poll::of(job)),
+                    false => self
+                        .outcomes
+                        .handed_back(&Subject::of(&job), HandBack::uncharged()),
+                }
             }
         }
     }

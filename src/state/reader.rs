@@ -271,11 +271,11 @@ impl Reader {
         )
     }
 
-    /// Whether another upload claims this document.
-    pub fn is_claimed(&self, document: &DocumentName, besides: UploadId) -> Result<bool, Error> {
+    /// Whether some upload claims this document.
+    pub fn is_claimed(&self, document: &DocumentName) -> Result<bool, Error> {
         self.conn
-            .prepare_cached("SELECT 1 FROM uploads WHERE document = ?1 AND id != ?2")
-            .and_then(|mut s| s.exists(params![document.as_str(), besides.0]))
+            .prepare_cached("SELECT 1 FROM uploads WHERE document = ?1")
+            .and_then(|mut s| s.exists([document.as_str()]))
             .map_err(|e| self.error(&e))
     }
 

@@ -126,6 +126,7 @@ impl Case {
             lost: files - really,
             doubled: wanted.values().filter(|(_, found)| *found > 1).count(),
             orphans,
+            indexed,
             misreported: indexed.abs_diff(really),
             violations: ledger["violations"].as_array().unwrap().len(),
         }
@@ -152,7 +153,9 @@ pub struct Verdict {
     pub doubled: usize,
     /// Documents that are no file's content (torn, old, failed), and temporary files.
     pub orphans: usize,
-    /// By how many files `status` is wrong.
+    /// As `status` says.
+    pub indexed: usize,
+    /// By how many files it is wrong.
     pub misreported: usize,
     /// Requests that no client should send.
     pub violations: usize,

@@ -23,6 +23,9 @@ mod model;
 /// The N-th call fails.
 mod calls;
 
+/// Odd answers, each with its rule.
+mod odd;
+
 /// kill -9 under all faults at once.
 mod torture;
 
@@ -54,6 +57,7 @@ const PROGRAMS: &[Program] = &[
         model::run,
     ),
     ("calls", "the N-th call fails", calls::run),
+    ("odd", "odd answers, each with its rule", odd::run),
     ("torture", "kill -9 under all faults", torture::run),
     (
         "power",

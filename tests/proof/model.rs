@@ -654,9 +654,25 @@ impl World {
     }
 
     fn poll(&mut self, i: usize) -> Step<()> {
-        let row = &self.rows[i];
-        let id = row.document.or(row.operation).unwrap();
-        self.look_at(i, id)
+        if let Some(id) = self.rows[i].document {
+            return self.look_at(i, id);
+        }
+        // An import's operation names its document when it has ended well.
+        let id = self.rows[i].operation.unwrap();
+        for _ in 0..4 {
+            self.tick(2);
+            let ended = self.ask("poll", |service| {
+                let document = service.documents.get(&id)?;
+                let ended = document.active_at <= service.now;
+                Some((ended, document.failed))
+            })?;
+            match ended {
+                Reply::Answer(Some((true, false))) => return self.look_at(i, id),
+                Reply::Answer(None | Some((true, true))) => return self.look_up(i),
+                Reply::Answer(Some((false, _))) | Reply::Lost => {}
+            }
+        }
+        Ok(())
     }
 
     fn look_at(&mut self, i: usize, id: u64) -> Step<()> {
@@ -664,7 +680,7 @@ impl World {
             self.tick(2);
             // Now and then it is not seen yet, though it is there.
             let unseen = self.pick(&[8]) == 1;
-            let seen = self.ask("poll", |service| {
+            let seen = self.ask("document get", |service| {
                 let document = service.documents.get(&id).filter(|_| !unseen)?;
                 Some((
                     document.active_at <= service.now,
@@ -715,8 +731,7 @@ impl World {
         self.tick(LIST_LAG);
         let fault = self.pick(&[20, 20, 20]);
         let (version, row) = (self.rows[i].version, self.rows[i].clone());
-        let others = self.rows.iter().enumerate().filter(|(j, _)| *j != i);
-        let claimed: Vec<u64> = others.filter_map(|(_, r)| r.document).collect();
+        let claimed: Vec<u64> = self.rows.iter().filter_map(|r| r.document).collect();
         let listing = self.ask("list", |service| {
             let now = service.now;
             let counted = service.documents.len();
@@ -745,8 +760,10 @@ impl World {
             return Ok(());
         };
         let found = shown
-            .into_iter()
-            .find(|(id, v)| *v == version && !claimed.contains(id));
+            .iter()
+            .find(|(id, v)| *v == version && !claimed.contains(id))
+            .or_else(|| shown.iter().find(|(id, _)| row.document == Some(*id)))
+            .copied();
         match (found, row.state) {
             (Some((id, _)), UploadState::Uploading) => {
                 self.event(i, Event::Submitted, "found in the store", |row| {

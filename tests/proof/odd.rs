@@ -1,0 +1,426 @@
+//! Odd answers: what the service has been seen to say, or could. Each has its rule: what the run that
+//! meets it may end with, and whether anything may be sent a second time. Afterwards all is exact.
+
+use serde_json::{Value, json};
+
+use crate::case::Case;
+use crate::power::{Named, each};
+use crate::run::{KEY, RunToEnd};
+use crate::{Options, table};
+
+/// One document in doubt on the second of three pages.
+const PAGES: usize = 45;
+const IN_DOUBT: &str = "after body#30";
+/// So many that a fault of some odds is met, whatever the seed.
+const FEW: usize = 24;
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+/// What was there before the run that meets the answer.
+#[derive(Clone, Copy, PartialEq)]
+enum Before {
+    Nothing,
+    /// Killed when one body was sent and its answer not read.
+    Crash,
+    /// The same with an import.
+    CrashedImport,
+    /// All indexed, changed, indexed, changed back, and killed with a body in doubt: of it, and of all
+    /// others, the store still lists a deleted document of the same content.
+    Ghosts,
+    /// All indexed; the documents deleted by hand, the files changed.
+    DeletedByHand,
+}
+
+/// Whether a file may be sent again.
+#[derive(Clone, Copy, PartialEq)]
+enum Sent {
+    Once,
+    Again,
+}
+
+struct Odd {
+    what: &'static str,
+    method: &'static str,
+    before: Before,
+    faults: Value,
+    /// Of which the service is asked whether it fired.
+    fault: &'static str,
+    exits: &'static [i32],
+    sent: Sent,
+}
+
+impl Odd {
+    fn new(what: &'static str, method: &'static str, fault: &'static str, value: Value) -> Odd {
+        Odd {
+            what,
+            method,
+            before: Before::Nothing,
+            faults: json!({ fault: value }),
+            fault,
+            exits: &[0],
+            sent: Sent::Once,
+        }
+    }
+
+    fn after(self, before: Before) -> Odd {
+        Odd { before, ..self }
+    }
+
+    fn with(mut self, more: Value) -> Odd {
+        let (Value::Object(faults), Value::Object(more)) = (&mut self.faults, more) else {
+            panic!("not an object");
+        };
+        faults.extend(more);
+        self
+    }
+
+    fn exits(self, exits: &'static [i32]) -> Odd {
+        Odd { exits, ..self }
+    }
+
+    fn sent_again(self) -> Odd {
+        Odd {
+            sent: Sent::Again,
+            ..self
+        }
+    }
+}
+
+/// A listing with one row in doubt: its session is over and does not say what it made.
+fn listing(what: &'static str, fault: &'static str, value: Value) -> Odd {
+    Odd::new(what, "direct", fault, value)
+        .after(Before::Crash)
+        .with(json!({"final_not_replayed": 1.0}))
+}
+
+fn odds() -> Vec<Odd> {
+    let mut all = vec![
+        Odd::new(
+            "a start that is final at once",
+            "direct",
+            "start_final",
+            json!(0.4),
+        )
+        .sent_again(),
+        Odd::new(
+            "a start without an upload URL",
+            "direct",
+            "start_no_url",
+            json!(0.4),
+        )
+        .sent_again(),
+        Odd::new(
+            "an upload URL on another host",
+            "direct",
+            "start_foreign_url",
+            json!(0.4),
+        )
+        .sent_again(),
+        Odd::new(
+            "it holds fewer bytes than the file",
+            "direct",
+            "final_size_wrong",
+            json!(0.4),
+        )
+        .sent_again(),
+        Odd::new(
+            "an end that is not told again",
+            "direct",
+            "final_not_replayed",
+            json!(1.0),
+        )
+        .with(json!({"lose_final_answer": 1.0})),
+        Odd::new(
+            "503 failed to count tokens",
+            "auto",
+            "count_tokens_503",
+            json!(1.0),
+        )
+        .sent_again(),
+        Odd::new(
+            "503 failed to count tokens",
+            "direct",
+            "count_tokens_503",
+            json!(1.0),
+        )
+        .exits(&[3])
+        .sent_again(),
+        Odd::new(
+            "documents that `get` sees late",
+            "direct",
+            "get_lag_ms",
+            json!(1500),
+        )
+        .exits(&[0, 4]),
+        Odd::new(
+            "403 for what is not there",
+            "direct",
+            "missing_403",
+            json!(1.0),
+        )
+        .after(Before::DeletedByHand),
+        Odd::new(
+            "a store whose creation is not answered",
+            "direct",
+            "lose_answer",
+            json!(1.0),
+        )
+        .with(json!({"only_kinds": ["store.create"], "store_lag_ms": 150})),
+        Odd::new(
+            "a last answer without its file",
+            "staged",
+            "file_no_body",
+            json!(1.0),
+        ),
+        Odd::new(
+            "a file that is taken in slowly",
+            "staged",
+            "file_processing_ms",
+            json!(100),
+        ),
+        Odd::new(
+            "a file that cannot be taken in",
+            "staged",
+            "file_fail",
+            json!(0.4),
+        )
+        .sent_again(),
+        Odd::new(
+            "a file that is gone before its import",
+            "staged",
+            "file_kept_ms",
+            json!(0),
+        )
+        .exits(&[3])
+        .sent_again(),
+        Odd::new(
+            "imports without an answer",
+            "staged",
+            "lose_answer",
+            json!(1.0),
+        )
+        .with(json!({"only_kinds": ["import"]}))
+        // The breaker opens; what it held back loses its answer when the store was listed already.
+        .exits(&[0, 4]),
+        Odd::new(
+            "an import in doubt, the list fails",
+            "staged",
+            "list_error_page2",
+            json!(1.0),
+        )
+        .after(Before::CrashedImport)
+        .exits(&[4]),
+        listing("a list that lags for long", "list_lag_ms", json!(DAY_MS)).exits(&[4]),
+        listing(
+            "a list that fails on page 2",
+            "list_error_page2",
+            json!(1.0),
+        )
+        .exits(&[4]),
+        listing("a list that repeats a page", "list_repeat_page", json!(1.0)),
+        listing("a list that loses a page", "list_lose_page", json!(1.0)).exits(&[4]),
+        listing(
+            "a list that loses one of a page",
+            "list_lose_one",
+            json!(1.0),
+        )
+        .exits(&[0, 4]),
+        Odd::new(
+            "a list that shows deleted ones",
+            "direct",
+            "list_ghost_ms",
+            json!(DAY_MS),
+        )
+        .after(Before::Ghosts)
+        .with(json!({"final_not_replayed": 1.0}))
+        .exits(&[0, 4]),
+    ];
+    for method in ["direct", "staged"] {
+        let of = |what, fault, value| Odd::new(what, method, fault, value);
+        // The direct way has the document's name, and looks at its operation only if that is not well.
+        let unwell = match method {
+            "direct" => json!({"document_fail": 1.0, "document_heals_ms": 1000}),
+            _ => json!({}),
+        };
+        all.extend([
+            of(
+                "a poll that returns only a name",
+                "poll_name_only",
+                json!(1.0),
+            )
+            .with(unwell.clone()),
+            of(
+                "an operation that never ends",
+                "operation_never_done",
+                json!(1.0),
+            )
+            .with(unwell),
+            of("done, and the document failed", "document_fail", json!(1.0))
+                .exits(&[3])
+                .sent_again(),
+            of(
+                "failed, and heals in its grace",
+                "document_heals_ms",
+                json!(1000),
+            )
+            .with(json!({"document_fail": 1.0})),
+            of("an operation that fails", "operation_fail", json!(1.0))
+                .exits(&[3])
+                .sent_again(),
+            // An import without a sensible answer waits for the next run when the store was listed already.
+            of("answers that are no JSON", "wrong_json", json!(0.2))
+                .exits(&[0, 4])
+                .sent_again(),
+            of("answers that are cut", "cut_answer", json!(0.2))
+                .exits(&[0, 4])
+                .sent_again(),
+            of("answers that are empty", "empty_answer", json!(0.2))
+                .exits(&[0, 4])
+                .sent_again(),
+            of("answers that are HTML", "html_502", json!(0.2))
+                .exits(&[0, 4])
+                .sent_again(),
+            of("answers that drip", "drip_ms", json!(1)),
+            of("answers that never come", "stall", json!(0.15))
+                .with(json!({"stall_ms": 3000}))
+                .exits(&[0, 4])
+                .sent_again(),
+            of("503 without a word", "empty_503", json!(0.2))
+                .exits(&[0, 4])
+                .sent_again(),
+            of("errors in an array", "array_envelope", json!(1.0))
+                .with(json!({"error_503": 0.2}))
+                .exits(&[0, 4])
+                .sent_again(),
+        ]);
+    }
+    all
+}
+
+impl Odd {
+    fn args(&self) -> [&'static str; 6] {
+        [
+            "--method",
+            self.method,
+            "--max-attempts",
+            "30",
+            "--passes",
+            "30",
+        ]
+    }
+
+    fn files(&self) -> usize {
+        match self.before {
+            Before::Crash | Before::CrashedImport | Before::Ghosts => PAGES,
+            Before::Nothing | Before::DeletedByHand => FEW,
+        }
+    }
+
+    fn prepare(&self, case: &Case) {
+        let alone = [&self.args()[..], &["--concurrency", "1"]].concat();
+        let rewrite = |words: &str| {
+            for i in 0..self.files() {
+                let path = format!("part {}/note-{i}.md", i % 7);
+                case.place.file(&path, format!("{words} of note {i}"));
+            }
+        };
+        match self.before {
+            Before::Nothing => {}
+            Before::Crash => assert!(case.crash(&alone, IN_DOUBT)),
+            Before::CrashedImport => assert!(case.crash(&alone, "after import#30")),
+            Before::Ghosts => {
+                rewrite("the first words");
+                case.finish(&self.args());
+                case.service.set_faults(json!({"list_ghost_ms": DAY_MS}));
+                rewrite("other words");
+                case.finish(&self.args());
+                rewrite("the first words");
+                assert!(case.crash(&alone, IN_DOUBT));
+            }
+            Before::DeletedByHand => {
+                case.finish(&self.args());
+                let ledger = case.service.ledger().0;
+                for document in ledger["documents"].as_array().unwrap() {
+                    let name = document["name"].as_str().unwrap();
+                    let url = format!("{}/v1beta/{name}?force=true", case.service.url);
+                    let deleted = ureq::delete(url).header("x-goog-api-key", KEY).call();
+                    deleted.unwrap();
+                }
+                rewrite("new words");
+                case.place.file("larger.txt", "new words".repeat(9000));
+            }
+        }
+    }
+
+    /// How often every file has had to be sent by the end.
+    fn rounds(&self) -> usize {
+        match self.before {
+            Before::Nothing | Before::Crash | Before::CrashedImport => 1,
+            Before::DeletedByHand => 2,
+            Before::Ghosts => 3,
+        }
+    }
+
+    fn run(&self, seed: &str) -> Vec<String> {
+        let _named = Named(format!("{}, {}", self.what, self.method));
+        let case = Case::new(self.files(), &["--seed", seed]);
+        self.prepare(&case);
+        let before = case.service.fired(self.fault);
+        case.service.set_faults(self.faults.clone());
+        let seen = case.upload(&self.args()).seen();
+        let fired = case.service.fired(self.fault) - before;
+        assert!(fired > 0, "{} never fired", self.fault);
+        let exit = seen.exit.expect("an exit code");
+        assert!(
+            self.exits.contains(&exit),
+            "exit {exit}\n{}\n{}",
+            seen.stdout,
+            seen.stderr
+        );
+        // What is not known yet may be there; nothing else is said to be.
+        let verdict = case.verdict();
+        let claimed = verdict.indexed.saturating_sub(verdict.files - verdict.lost);
+        case.calm();
+        case.service.set_faults(json!({
+            "drip_ms": 0, "get_lag_ms": 0, "list_lag_ms": 0, "list_ghost_ms": 0,
+            "file_processing_ms": 0
+        }));
+        let runs = 1 + case.finish(&[&self.args()[..], &["--retry-failed"]].concat());
+        case.exact();
+        let ledger = case.service.ledger();
+        let starts = ledger.requests("upload.start") + ledger.requests("file.start");
+        let due = ((self.files() + 1) * self.rounds()) as u64;
+        // The larger file has the same content all the time.
+        let due = due - if self.before == Before::Ghosts { 2 } else { 0 };
+        if self.sent == Sent::Once {
+            assert_eq!(starts, due, "sent again");
+        }
+        vec![
+            self.what.to_owned(),
+            self.method.to_owned(),
+            fired.to_string(),
+            exit.to_string(),
+            runs.to_string(),
+            (starts - due).to_string(),
+            claimed.to_string(),
+        ]
+    }
+}
+
+pub fn run(options: &Options) {
+    let seed = options.seed.to_string();
+    let mut rows = each(odds(), |odd| odd.run(&seed));
+    rows.sort();
+    table(
+        &[
+            "what the service says",
+            "method",
+            "fired",
+            "exit",
+            "runs",
+            "sent again",
+            "falsely indexed",
+        ],
+        &rows,
+    );
+    assert!(rows.iter().all(|row| row[6] == "0"), "said to be indexed");
+}
