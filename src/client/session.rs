@@ -68,6 +68,8 @@ pub enum SessionState {
     Active { received: u64 },
     /// `None`: ended, but the answer is not replayed.
     Final(Option<Ended>),
+    /// Ended, and nothing came of it.
+    Dead(Failure),
     /// Cancelled, expired or never there.
     Gone,
 }
@@ -216,6 +218,7 @@ impl Client {
                     at = received;
                 }
                 SessionState::Final(Some(ended)) => return Ok(Finished::Ended(ended)),
+                SessionState::Dead(failure) => return Ok(Finished::Dead(failure)),
                 SessionState::Gone if !body.is_whole() => {
                     return Ok(Finished::Dead(Failure {
                         kind: FailureKind::SessionDead,
@@ -248,8 +251,8 @@ impl Client {
 
     /// The session ends without a document.
     pub fn cancel(&self, session: &SessionUrl) -> Result<(), Failure> {
-        let answer = self.command(session, "cancel", Class::Write)?;
-        match answer.header(STATUS) {
+        let (_, answer) = self.command(session, "cancel", Class::Write)?;
+        match answer?.header(STATUS) {
             Some("cancelled") => Ok(()),
             other => Err(Failure::new(
                 FailureKind::BadAnswer,
@@ -262,9 +265,10 @@ impl Client {
     }
 
     fn query_once(&self, session: &SessionUrl) -> Result<SessionState, Failure> {
-        let answer = match self.command(session, "query", Class::Read) {
-            Ok(answer) => answer,
-            Err(failure) => {
+        let answer = match self.command(session, "query", Class::Read)? {
+            (_, Ok(answer)) => answer,
+            (true, Err(failure)) => return Ok(SessionState::Dead(dead(failure))),
+            (false, Err(failure)) => {
                 return match failure.kind {
                     FailureKind::Missing | FailureKind::SessionDead => Ok(SessionState::Gone),
                     _ => Err(failure),
@@ -286,13 +290,14 @@ impl Client {
         }
     }
 
-    /// A command without a body. The URL is the credential; the key does not go along.
+    /// A command without a body, and whether its answer says that the session has ended. The URL is the
+    /// credential; the key does not go along.
     fn command(
         &self,
         session: &SessionUrl,
         command: &'static str,
         class: Class,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<(bool, Result<Answer, Failure>), Failure> {
         let pass = self.enter(class)?;
         proof::point("before", command);
         self.sent.requests.fetch_add(1, Relaxed);
@@ -305,7 +310,9 @@ impl Client {
             .build()
             .send_empty();
         proof::point("after", command);
-        self.judged(pass, received(result, self.endpoint.host()), About::Object)
+        let got = received(result, self.endpoint.host());
+        let is_final = got.as_ref().is_ok_and(Received::is_final);
+        Ok((is_final, self.judged(pass, got, About::Object)))
     }
 
     fn send_from(&self, session: &SessionUrl, body: &mut Body<'_>, offset: u64) -> Sent {
@@ -347,14 +354,7 @@ impl Client {
                 Ok(ended) => Sent::Ended(ended),
                 Err(failure) => Sent::Unclear(failure),
             },
-            // The header decides: this session is over, and without success (fact sheet 5).
-            (true, Err(failure)) => Sent::Dead(Failure {
-                kind: match failure.is_transient() {
-                    true => FailureKind::SessionDead,
-                    false => failure.kind,
-                },
-                ..failure
-            }),
+            (true, Err(failure)) => Sent::Dead(dead(failure)),
             (false, Ok(_)) => Sent::Unclear(odd("no end of the upload")),
             (false, Err(failure)) => Sent::Unclear(failure),
         }
@@ -370,6 +370,18 @@ enum Sent {
     Broken(Broken),
     /// Only the service can say how far it got.
     Unclear(Failure),
+}
+
+/// The header decides: this session is over, and without success (fact sheet 5). It cannot be tried
+/// again, whatever the words say.
+fn dead(failure: Failure) -> Failure {
+    Failure {
+        kind: match failure.is_transient() {
+            true => FailureKind::SessionDead,
+            false => failure.kind,
+        },
+        ..failure
+    }
 }
 
 impl Received {

@@ -5,7 +5,7 @@
 //! functions through millions of crashes and lost answers. Promises: "send again" is never the answer
 //! where a document may exist.
 
-use crate::client::{Ended, File, FileState, SessionState};
+use crate::client::{Ended, Failure, File, FileState, SessionState};
 use crate::state::{Job, Method, UploadState};
 
 /// What was asked for with `--method`.
@@ -98,6 +98,8 @@ pub enum Asked {
     /// The content is not wanted any more.
     Cancel,
     Take(Ended),
+    /// The attempt is over, and nothing came of it.
+    Fail(Failure),
     /// The temporary file has a name of our choosing: it is looked at.
     LookAtFile,
     LookUp,
@@ -108,6 +110,7 @@ pub fn asked(session: SessionState, method: Method, current: bool) -> Asked {
         (SessionState::Active { received }, _) if current => Asked::Resume(received),
         (SessionState::Active { .. }, _) => Asked::Cancel,
         (SessionState::Final(Some(ended)), _) => Asked::Take(ended),
+        (SessionState::Dead(failure), _) => Asked::Fail(failure),
         (SessionState::Final(None) | SessionState::Gone, Method::Staged) => Asked::LookAtFile,
         (SessionState::Final(None) | SessionState::Gone, Method::Direct) => Asked::LookUp,
     }

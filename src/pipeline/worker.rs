@@ -247,6 +247,7 @@ impl Worker<'_> {
                 self.outcomes.tally.adopted.add(1);
                 self.ended(job, &subject, ended)
             }
+            Asked::Fail(failure) => self.failed(job, &subject, &failure),
             Asked::LookAtFile => self.look_at_file(job, &subject),
             Asked::LookUp => Returned::Lost(job.upload),
         }

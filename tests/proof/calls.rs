@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use serde_json::json;
 
-use crate::case::Case;
+use crate::case::{AT_ONCE, Case};
 use crate::{Options, table};
 
 /// As the fault plan calls them.
@@ -45,7 +45,7 @@ pub fn run(options: &Options) {
         let next = AtomicUsize::new(0);
         let done = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
-            for _ in 0..2 {
+            for _ in 0..AT_ONCE {
                 scope.spawn(|| {
                     while let Some(kind) = KINDS.get(next.fetch_add(1, Relaxed)) {
                         let (mut met, mut call) = (0, first);

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use objlib::client::{Ended, File, FileState, SessionState, Submitted};
+use objlib::client::{Ended, Failure, FailureKind, File, FileState, SessionState, Submitted};
 use objlib::names::{DocumentName, FileName, OperationName};
 use objlib::pipeline::rules::{self, Asked, MethodChoice, Next, Staged, Standing};
 use objlib::state::upload_state::Event;
@@ -73,6 +73,8 @@ struct Document {
 enum Status {
     Active,
     Final(Option<u64>),
+    /// Ended without success, and says so.
+    Dead,
     Gone,
 }
 
@@ -457,6 +459,10 @@ impl World {
                 (Status::Active, _) => SessionState::Active { received: 0 },
                 (Status::Gone, _) => SessionState::Gone,
                 _ if expires => SessionState::Gone,
+                (Status::Dead, _) => SessionState::Dead(Failure::new(
+                    FailureKind::SessionDead,
+                    "ended without success",
+                )),
                 (Status::Final(Some(made)), None) if replayed => {
                     SessionState::Final(Some(Ended::Document(Submitted {
                         operation: Some(OperationName::new(name(made).as_str())),
@@ -483,6 +489,7 @@ impl World {
             Asked::Resume(_) => self.send(i, session, true),
             Asked::Cancel => self.cancel(i, session),
             Asked::Take(ended) => self.ended(i, ended),
+            Asked::Fail(_) => self.hand_back(i, "the service ended it"),
             Asked::LookAtFile => self.look_at_file(i),
             Asked::LookUp => self.look_up(i),
         }
@@ -580,7 +587,12 @@ impl World {
                     if let Some(known) = known
                         && known.status == Status::Active
                     {
-                        known.status = Status::Gone;
+                        known.status = Status::Dead;
+                        // The answer may be lost on its way.
+                        if self.pick(&[30]) == 1 {
+                            self.tick(1);
+                            continue;
+                        }
                         let fault = self.choice.has_another_way(self.rows[i].method);
                         self.rows[i].direct_faults += u32::from(fault);
                         return self.hand_back(i, "the service ended it");
@@ -608,6 +620,9 @@ impl World {
             match self.query(session)? {
                 Reply::Answer(SessionState::Active { .. }) => {}
                 Reply::Answer(SessionState::Final(Some(ended))) => return self.ended(i, ended),
+                Reply::Answer(SessionState::Dead(_)) => {
+                    return self.hand_back(i, "the service ended it");
+                }
                 Reply::Answer(SessionState::Gone) if !whole => {
                     return self.hand_back(i, "gone, and never whole");
                 }

@@ -14,6 +14,7 @@ use fastrand::Rng;
 use rusqlite::Connection;
 use serde_json::Value;
 
+use crate::case::AT_ONCE;
 use crate::disk::{self, Disk, Event, Image, Shim, TREATMENTS, Unsynced, What};
 use crate::run::{Place, RunToEnd, Service};
 use crate::{Options, table};
@@ -28,8 +29,6 @@ pub const WAYS: [Way; 3] = [Way("direct", 1), Way("direct", 4), Way("staged", 4)
 
 /// Runs that a library may take after a cut.
 const RUNS_MAX: u32 = 5;
-/// Cases at once: most of a case is waiting.
-const AT_ONCE: usize = 4;
 
 pub fn power(options: &Options) {
     let shim = Shim::build();
