@@ -129,7 +129,7 @@ impl Failure {
             FailureKind::StoreRefused => (
                 Kind::Store,
                 format!("store `{store}`"),
-                "it is missing or belongs to another key: check --store and the key",
+                "it is missing or belongs to another key: check the key, or name another store with --store",
             ),
             FailureKind::StorageFull => (
                 Kind::StorageFull,

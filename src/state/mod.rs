@@ -26,6 +26,9 @@ pub mod catalog;
 #[cfg(test)]
 mod model;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use change::{Applied, BatchDone, Cause, Change, Charge, FileRow, NextTime, RunTotals};
 pub use durable::{Durable, Import, Intent, UploadId};
 pub use lock::Lease;

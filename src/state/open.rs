@@ -178,6 +178,28 @@ fn create(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Reads the whole file through and looks whether it is sound: for when an objlib died over it.
+///
+/// # Errors
+/// `Kind::Database`: it is damaged.
+pub fn check(conn: &Connection, path: &Path) -> Result<(), Error> {
+    let found: rusqlite::Result<String> = conn.query_row("PRAGMA quick_check(1)", [], |r| r.get(0));
+    match found {
+        Ok(words) if words == "ok" => Ok(()),
+        Ok(words) => Err(damaged(path, &words)),
+        Err(e) => Err(error(path, &e)),
+    }
+}
+
+fn damaged(path: &Path, words: &str) -> Error {
+    Error::new(
+        Kind::Database,
+        path.display().to_string(),
+        format!("the database is damaged ({words})"),
+        "put a backup of it back; or move it away, then `objlib scan` and `objlib verify --repair` rebuild it from the store",
+    )
+}
+
 /// A file that is synced can still be lost by name until its folder is; SQLite passes over a failure here.
 fn sync_folder(path: &Path) -> Result<(), Error> {
     let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
@@ -211,15 +233,20 @@ fn is_read_only(path: &Path) -> bool {
 
 /// SQLite's error as a person can act on it.
 pub fn error(path: &Path, e: &rusqlite::Error) -> Error {
+    // A value that no objlib has written.
+    if let rusqlite::Error::FromSqlConversionFailure(..)
+    | rusqlite::Error::InvalidColumnType(..)
+    | rusqlite::Error::IntegralValueOutOfRange(..)
+    | rusqlite::Error::Utf8Error(..) = e
+    {
+        return damaged(path, &format!("a row makes no sense: {e}"));
+    }
     let (why, remedy) = match e.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => (
             "this is not an SQLite database".to_owned(),
             "name another file with --db",
         ),
-        Some(ErrorCode::DatabaseCorrupt) => (
-            format!("the database is damaged ({e})"),
-            "put a backup of it back; or move it away, then `objlib scan` and `objlib verify --repair` rebuild it from the store",
-        ),
+        Some(ErrorCode::DatabaseCorrupt) => return damaged(path, &e.to_string()),
         Some(ErrorCode::ReadOnly) => return read_only(path),
         Some(ErrorCode::CannotOpen) if is_read_only(path) => return read_only(path),
         Some(ErrorCode::DiskFull) => (

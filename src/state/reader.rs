@@ -10,7 +10,7 @@ use super::durable::{Durable, UploadId};
 use super::open;
 use super::upload_state::{Method, UploadState};
 use crate::clock::UnixMs;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::identity::{Entry, Sha256};
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 
@@ -536,17 +536,7 @@ impl Reader {
     }
 
     fn error(&self, e: &rusqlite::Error) -> Error {
-        match e {
-            rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::InvalidColumnType(..)
-            | rusqlite::Error::IntegralValueOutOfRange(..) => Error::new(
-                Kind::Database,
-                self.path.display().to_string(),
-                format!("a row makes no sense ({e})"),
-                "the database is damaged: put a backup of it back",
-            ),
-            _ => open::error(&self.path, e),
-        }
+        open::error(&self.path, e)
     }
 }
 

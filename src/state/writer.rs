@@ -61,11 +61,15 @@ pub struct Started {
 /// Opens the database, takes the lock, starts the thread.
 ///
 /// # Errors
-/// The database cannot be opened (`Kind::Database`), or a living objlib holds it (`Kind::Locked`).
+/// The database cannot be opened, or is damaged since its last objlib died (`Kind::Database`); or a
+/// living objlib holds it (`Kind::Locked`).
 pub fn start(path: &Path, shutdown: Arc<Shutdown>) -> Result<Started, Error> {
     let mut conn = open::writing(path)?;
     let me = Holder::this_process();
     let taken_over = lock::take(&mut conn, path, &me, clock::now_ms())?;
+    if taken_over.is_some() {
+        open::check(&conn, path)?;
+    }
     let lease = Arc::new(Lease::taken());
     let (queue, requests) = bounded(QUEUE_CHANGES_MAX);
     let failure = Arc::new(Mutex::new(None));

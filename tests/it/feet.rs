@@ -244,11 +244,20 @@ fn while_the_start_is_under_way() {
 
 #[test]
 fn in_the_middle_of_the_body() {
+    in_the_middle("direct");
+}
+
+#[test]
+fn in_the_middle_of_the_body_of_a_temporary_file() {
+    in_the_middle("staged");
+}
+
+fn in_the_middle(method: &str) {
     every_way(|way| {
         changes_at(
             way,
             &[],
-            &["--bwlimit", BWLIMIT],
+            &["--bwlimit", BWLIMIT, "--method", method],
             |service| service.ledger().body_bytes() >= BLOCK,
             |service| service.ledger().body_bytes() > SIZE - 2 * BLOCK,
         );

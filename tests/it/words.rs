@@ -246,6 +246,76 @@ fn databases_that_cannot_be_used() {
     );
 }
 
+/// A run was killed and the disk has lost a part of what it held.
+#[test]
+fn a_damaged_database_is_refused_before_anything_is_sent() {
+    let place = Place::new();
+    place.files(400);
+    let service = Service::start(&place, &[]);
+    let half = ["--rpm", "0", "--limit", "200"];
+    place.upload(&service, &half).seen().exit(0);
+    let whole = fs::read(place.db()).unwrap();
+    let before = service.requests().len();
+    let middle = whole.len() / 2;
+    for damaged in [
+        // A page in the middle; everything from the middle on; the first page, behind its header.
+        [&whole[..middle], &[0xa5; 4096], &whole[middle + 4096..]].concat(),
+        whole[..middle].to_vec(),
+        [&whole[..100], &[0xa5; 2000], &whole[2100..]].concat(),
+    ] {
+        fs::write(place.db(), &damaged).unwrap();
+        // As the kill left it: held by a process that is gone.
+        let _ = rusqlite::Connection::open(place.db()).and_then(|db| {
+            db.execute(
+                "INSERT INTO upload_locks VALUES (1, 'dead', 'elsewhere', 1, 0, 0)",
+                [],
+            )
+        });
+        let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(1);
+        one_line(
+            &seen,
+            &["library.db", "damaged", "backup", "verify --repair"],
+        );
+        for end in ["-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{end}", place.db().display()));
+        }
+    }
+    assert_eq!(service.requests().len(), before, "something was sent");
+    // What the message says works.
+    fs::remove_file(place.db()).unwrap();
+    place.objlib(&["scan", "docs"]).seen().exit(0);
+    let repair = ["verify", "--repair", "--endpoint", &service.url];
+    let mut repair = place.objlib(&repair);
+    repair.env("GEMINI_API_KEY", KEY).seen().exit(0);
+    let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    assert_eq!(seen.summary()["indexed"], 200);
+    service.ledger().is_exactly(&place.docs());
+}
+
+#[test]
+fn a_store_that_was_deleted_ends_the_run_and_fails_no_file() {
+    let place = Place::new();
+    place.files(12);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--limit", "6"]).seen().exit(0);
+    let store = service.ledger().0["documents"][0]["store"].clone();
+    let url = format!("{}/v1beta/{}", service.url, store.as_str().unwrap());
+    let deleted = ureq::delete(format!("{url}?force=true")).header("x-goog-api-key", KEY);
+    deleted.call().unwrap();
+    let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(1);
+    one_line(&seen, &["fileSearchStores/objlib-", "missing", "--store"]);
+    let status = place.objlib(&["status", "--json"]).seen().exit(0).stdout;
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(
+        (&status["failed"], &status["pending"]),
+        (&0.into(), &6.into())
+    );
+    // What the message says works.
+    let other = ["--rpm", "0", "--store", "another"];
+    place.upload(&service, &other).seen().exit(0);
+    service.ledger().is_exactly(&place.docs());
+}
+
 #[test]
 fn a_database_on_a_read_only_or_full_disk() {
     let place = Place::new();

@@ -1,0 +1,291 @@
+//! Whatever has become of the file on disk, reading and writing it ends, in a result or in an error of
+//! one line; never in a panic.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::change::{Cause, Change, Charge, FileRow};
+use super::durable::UploadId;
+use super::reader::Reader;
+use super::upload_state::{Method, UploadState};
+use super::writer;
+use crate::error::Error;
+use crate::identity::Sha256;
+use crate::names::{DocumentName, StoreName};
+use crate::shutdown::Shutdown;
+
+const FILES: i64 = 60;
+const STORE: i64 = 1;
+
+fn shutdown() -> Arc<Shutdown> {
+    Arc::new(Shutdown::new(Duration::ZERO))
+}
+
+fn file(i: i64) -> FileRow {
+    let path = format!("folder {}/note-{i}.md", i % 7);
+    FileRow {
+        path_value: path.clone(),
+        path,
+        size_bytes: 10,
+        mtime_ns: 0,
+        hashed_ms: 0,
+        sha256: Sha256::of(&i.to_le_bytes()),
+        mime: "text/markdown".to_owned(),
+    }
+}
+
+/// Rows in every state, as the bytes of a closed database.
+fn whole() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("library.db");
+    let started = writer::start(&path, shutdown()).unwrap();
+    let writer = started.thread.writer();
+    let root = "/docs".to_owned();
+    let library = writer.commit(Change::LibraryAdded { root }).unwrap().row;
+    for i in 0..FILES {
+        let file = file(i);
+        writer.send(Change::FileSeen { library, file }, |_| {});
+    }
+    let pinned = Change::StorePinned {
+        endpoint: "e".to_owned(),
+        display_name: "s".to_owned(),
+        name: StoreName::new("fileSearchStores/s"),
+    };
+    let store = writer.commit(pinned).unwrap().row;
+    assert_eq!(store, STORE);
+    let run = writer.commit(Change::RunStarted { store }).unwrap().row;
+    let queue = |after| Change::Enqueued {
+        store,
+        after,
+        base: 0,
+    };
+    writer.commit(queue(0)).unwrap();
+    let batch = writer.commit(Change::BatchOpened { run, number: 1 });
+    let batch = batch.unwrap().row;
+    for i in 1..=FILES {
+        let upload = UploadId(i);
+        let step = i % 5;
+        if step > 0 {
+            writer.intent(upload, batch, Method::Direct, None).unwrap();
+        }
+        let document = DocumentName::new(format!("fileSearchStores/s/documents/d-{i}"));
+        if step > 1 {
+            let document = Some(document.clone());
+            writer.submitted(upload, None, document, |_| {});
+        }
+        match step {
+            3 => writer.send(
+                Change::Activated {
+                    upload,
+                    document,
+                    keeps_temporary: false,
+                },
+                |_| {},
+            ),
+            4 => writer.send(
+                Change::Rejected {
+                    upload,
+                    cause: cause(),
+                    document: None,
+                },
+                |_| {},
+            ),
+            _ => {}
+        }
+    }
+    writer.commit(Change::Flush).unwrap();
+    drop(writer);
+    started.thread.close().unwrap();
+    fs::read(path).unwrap()
+}
+
+fn cause() -> Cause {
+    Cause {
+        kind: "refused",
+        words: "no".to_owned(),
+    }
+}
+
+#[track_caller]
+fn is_said_plainly(error: &Error) {
+    let words = error.to_string();
+    assert!(!words.contains(char::is_control), "{words:?}");
+    assert!(
+        words.contains("library.db") || words.contains("state machine"),
+        "{words}"
+    );
+}
+
+/// Everything that reads.
+fn read(path: &Path) -> Result<(), Error> {
+    let reader = Reader::open(path)?;
+    let sha256 = Sha256::of(&1i64.to_le_bytes());
+    let document = DocumentName::new("fileSearchStores/s/documents/d-2");
+    let start = UploadId(0);
+    let errors = [
+        reader.pending(STORE, i64::MIN, i64::MAX).err(),
+        reader.unfinished(STORE, start).err(),
+        reader
+            .unfinished_like(STORE, "folder 1/note-1.md", &sha256)
+            .err(),
+        reader.claimant(&document).err(),
+        reader.is_claimed(&document).err(),
+        reader
+            .files_like(STORE, "folder 1/note-1.md", &sha256)
+            .err(),
+        reader.indexed(STORE, start).err(),
+        reader.replaced(STORE, start).err(),
+        reader.leftovers(STORE, start).err(),
+        reader.last_queued(STORE).err(),
+        reader.library("/docs").err(),
+        reader.renew().err(),
+        reader.file(1, "folder 1/note-1.md").err(),
+        reader.extent(1).err(),
+        reader.each_present(1, &mut |_, _| {}).err(),
+        reader.store("e", "s").err(),
+        reader.store_used_last("s").err(),
+        reader.rate("e", "write").err(),
+        reader.upload_counts(STORE).err(),
+        reader.file_counts().err(),
+        reader.last_run().err(),
+        reader.each_failed(STORE, &mut |_| {}).err(),
+        reader.plan(Some(STORE)).err(),
+    ];
+    errors.iter().flatten().for_each(is_said_plainly);
+    for state in UploadState::ALL {
+        let errors = [
+            reader.in_state(STORE, state).err(),
+            reader.causes(STORE, state).err(),
+        ];
+        errors.iter().flatten().for_each(is_said_plainly);
+    }
+    Ok(())
+}
+
+/// What a run writes, in its order; the first refusal ends it, as it ends a run.
+fn write(path: &Path) -> Result<(), Error> {
+    let started = writer::start(path, shutdown())?;
+    let writer = started.thread.writer();
+    let changes = [
+        Change::RunStarted { store: STORE },
+        Change::RetriedFailed { store: STORE },
+        Change::Enqueued {
+            store: STORE,
+            after: 0,
+            base: 0,
+        },
+        Change::Intent {
+            upload: UploadId(5),
+            batch: 1,
+            method: Method::Staged,
+            temporary: None,
+        },
+        Change::HandedBack {
+            upload: UploadId(1),
+            charge: Charge::Attempt,
+            cause: Some(cause()),
+            next: super::NextTime::Same,
+            document: None,
+        },
+        Change::FileMissing { file: 3 },
+        Change::Superseded {
+            upload: UploadId(3),
+        },
+    ];
+    let done = changes
+        .into_iter()
+        .try_for_each(|change| writer.commit(change).map(|_| ()));
+    drop(writer);
+    started.thread.close()?;
+    done
+}
+
+/// What a disk can do to a file.
+#[derive(Debug, Clone)]
+enum Damage {
+    Flip(usize, u8),
+    Zero(usize),
+    Swap(usize, usize),
+    Cut(usize),
+}
+
+const SECTOR: usize = 512;
+
+impl Damage {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        let length = bytes.len().max(1);
+        let sector = |n: usize| (n % length) / SECTOR * SECTOR;
+        match *self {
+            _ if bytes.len() < SECTOR => {}
+            Damage::Flip(at, with) => bytes[at % length] ^= with,
+            Damage::Zero(at) => {
+                let at = sector(at);
+                let end = (at + SECTOR).min(length);
+                bytes[at..end].fill(0);
+            }
+            Damage::Swap(a, b) => {
+                for i in 0..SECTOR {
+                    let (a, b) = (sector(a) + i, sector(b) + i);
+                    if a < length && b < length {
+                        bytes.swap(a, b);
+                    }
+                }
+            }
+            Damage::Cut(at) => bytes.truncate(at % length),
+        }
+    }
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let place = || any::<usize>();
+    prop_oneof![
+        4 => (place(), 1u8..).prop_map(|(at, with)| Damage::Flip(at, with)),
+        // The header, and the first page with the schema.
+        2 => (0usize..4096, 1u8..).prop_map(|(at, with)| Damage::Flip(at, with)),
+        2 => place().prop_map(Damage::Zero),
+        1 => (place(), place()).prop_map(|(a, b)| Damage::Swap(a, b)),
+        1 => place().prop_map(Damage::Cut),
+    ]
+}
+
+#[test]
+fn a_whole_file_is_read_and_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("library.db");
+    fs::write(&path, whole()).unwrap();
+    read(&path).unwrap();
+    write(&path).unwrap();
+}
+
+#[test]
+fn any_damage_is_survived_or_said_in_one_line() {
+    let whole = whole();
+    let refused = std::cell::Cell::new(0);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(250));
+    let done = runner.run(
+        &(vec(damage(), 1..6), any::<bool>()),
+        |(all, log_as_well)| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("library.db");
+            let mut bytes = whole.clone();
+            all.iter().for_each(|damage| damage.apply(&mut bytes));
+            fs::write(&path, &bytes).unwrap();
+            if log_as_well {
+                // A write-ahead log that never belonged to it.
+                fs::write(folder.path().join("library.db-wal"), &bytes).unwrap();
+            }
+            for error in [read(&path).err(), write(&path).err(), read(&path).err()] {
+                error.iter().for_each(is_said_plainly);
+                refused.set(refused.get() + u32::from(error.is_some()));
+            }
+            Ok(())
+        },
+    );
+    done.unwrap();
+    assert!(refused.get() > 0, "nothing was ever noticed");
+}
