@@ -1,66 +1,22 @@
 //! The end of an upload: a document or a file comes to be, and the answer is kept for `query`.
 
 use serde_json::{Value, json};
-use sha2::Digest;
 
 use super::answer::{Answer, error, invalid};
 use super::documents::{blank, metadata, storage_full};
 use super::files;
-use super::records::{Document, Session};
+use super::records::{Content, Document, Session};
 use super::service::{Live, Service, whole};
 use super::stores::id_from;
 
 type Result = rusqlite::Result<Answer>;
-
-/// What was uploaded.
-pub struct Content {
-    pub size: u64,
-    pub sha256: String,
-    /// As much of it as is kept for searching.
-    pub text: String,
-}
-
-impl Content {
-    pub fn empty() -> Content {
-        Content {
-            size: 0,
-            sha256: hex(&sha2::Sha256::new()),
-            text: String::new(),
-        }
-    }
-
-    /// `short`: without its last byte.
-    fn of(live: &mut Live, short: bool) -> Content {
-        if short {
-            if live.text.len() as u64 == live.received {
-                live.text.pop();
-            }
-            live.last = None;
-            live.received -= 1;
-        }
-        live.hasher.update(live.last.as_slice());
-        Content {
-            size: live.received,
-            sha256: hex(&live.hasher),
-            text: match live.text.contains(&0) {
-                true => String::new(),
-                false => String::from_utf8_lossy(&live.text).into_owned(),
-            },
-        }
-    }
-}
-
-fn hex(hasher: &sha2::Sha256) -> String {
-    let digest = hasher.clone().finalize();
-    digest.iter().map(|b| format!("{b:02x}")).collect()
-}
 
 /// The last byte is here.
 pub fn finalize(service: &Service, session: &Session, live: &mut Live) -> Result {
     let kind = "upload.body";
     let short = live.received > 0 && service.roll(kind, "final_size_wrong", |p| p.final_size_wrong);
     let is_empty = live.received == 0;
-    let content = Content::of(live, short);
+    let content = live.content(short);
     if session.target == "files" {
         return files::uploaded(service, session, content);
     }

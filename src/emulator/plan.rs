@@ -4,7 +4,27 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::routes::KINDS;
+/// Every kind of request there is.
+pub const KINDS: &[&str] = &[
+    "document.delete",
+    "document.get",
+    "document.list",
+    "file.delete",
+    "file.get",
+    "file.list",
+    "file.start",
+    "generate",
+    "import",
+    "operation.get",
+    "store.create",
+    "store.delete",
+    "store.get",
+    "store.list",
+    "upload.body",
+    "upload.cancel",
+    "upload.query",
+    "upload.start",
+];
 
 /// All off by default. Probabilities are 0 to 1.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! What the service keeps, and what it looks like at a moment.
 
 use serde_json::{Value, json};
+use sha2::Digest;
 
 use super::plan::Faults;
 use crate::clock::{UnixMs, rfc3339};
@@ -126,6 +127,32 @@ impl File {
     /// Gone before its 48 hours are over.
     pub fn went_early(&self, at: &Moment) -> bool {
         !self.is_kept(at) && at.now < self.created_ms + FILE_KEPT_MS
+    }
+}
+
+/// What was uploaded.
+pub struct Content {
+    pub size: u64,
+    pub sha256: String,
+    /// As much of it as is kept for searching.
+    pub text: String,
+}
+
+impl Content {
+    pub fn empty() -> Content {
+        Content::of(&sha2::Sha256::new(), 0, &[])
+    }
+
+    pub fn of(hasher: &sha2::Sha256, size: u64, text: &[u8]) -> Content {
+        let digest = hasher.clone().finalize();
+        Content {
+            size,
+            sha256: digest.iter().map(|b| format!("{b:02x}")).collect(),
+            text: match text.contains(&0) {
+                true => String::new(),
+                false => String::from_utf8_lossy(text).into_owned(),
+            },
+        }
     }
 }
 

@@ -18,28 +18,6 @@ use super::{control, files, listing, search, sessions, stores};
 /// A JSON request is read up to here.
 const JSON_BYTES_MAX: u64 = 1 << 20;
 
-/// Every kind of call there is.
-pub const KINDS: &[&str] = &[
-    "document.delete",
-    "document.get",
-    "document.list",
-    "file.delete",
-    "file.get",
-    "file.list",
-    "file.start",
-    "generate",
-    "import",
-    "operation.get",
-    "store.create",
-    "store.delete",
-    "store.get",
-    "store.list",
-    "upload.body",
-    "upload.cancel",
-    "upload.query",
-    "upload.start",
-];
-
 /// What kind of call a path and method are; `None`: no such route.
 fn kind(method: &str, upload: bool, path: &str, command: &str) -> Option<&'static str> {
     let parts: Vec<&str> = path.split('/').collect();
@@ -274,6 +252,6 @@ mod tests {
             .map(|(method, upload, path, command)| kind(method, *upload, path, command).unwrap())
             .collect();
         kinds.sort_unstable();
-        assert_eq!(kinds, KINDS);
+        assert_eq!(kinds, crate::emulator::plan::KINDS);
     }
 }

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
+use sha2::Digest;
+
 use super::Options;
 use super::database::Database;
 use super::faults::Dice;
 use super::http::Head;
 use super::ledger::Ledger;
-use super::records::Moment;
+use super::records::{Content, Moment};
 use crate::clock::now_ms;
 use crate::error::Error;
 
@@ -35,6 +37,21 @@ pub struct Live {
     pub received: u64,
     pub bodies: u32,
     pub text: Vec<u8>,
+}
+
+impl Live {
+    /// All of it. `short`: without its last byte.
+    pub fn content(&mut self, short: bool) -> Content {
+        if short {
+            if self.text.len() as u64 == self.received {
+                self.text.pop();
+            }
+            self.last = None;
+            self.received -= 1;
+        }
+        self.hasher.update(self.last.as_slice());
+        Content::of(&self.hasher, self.received, &self.text)
+    }
 }
 
 /// A call, taken apart.

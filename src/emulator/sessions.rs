@@ -12,9 +12,9 @@ use sha2::Digest;
 
 use super::answer::{Answer, error, invalid};
 use super::check;
-use super::finish::{self, Content};
+use super::finish;
 use super::http::{BodyReader, Head};
-use super::records::Session;
+use super::records::{Content, Session};
 use super::service::{Call, Live, Service, token, whole};
 use super::stores::no_store;
 use crate::clock::now_ms;

@@ -24,6 +24,8 @@ pub mod rules;
 
 pub mod worker;
 
+mod staged;
+
 pub mod poll_queue;
 
 pub mod poll_schedule;
@@ -31,6 +33,8 @@ pub mod poll_schedule;
 pub mod poller;
 
 pub mod outcome;
+
+pub mod subject;
 
 pub mod leftovers;
 

@@ -6,45 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::poll_queue::{Poll, PollQueue};
+use super::subject::Subject;
 use super::tally::Tally;
 use crate::client::{Failure, FailureKind};
 use crate::error::{Error, Kind};
 use crate::names::{DocumentName, FileName};
 use crate::report::{Event, EventSender, FileStatus, Progress};
-use crate::state::{Applied, Cause, Change, Charge, Job, NextTime, UploadId, Writer};
-
-/// The file of an outcome, as it is reported.
-#[derive(Debug, Clone)]
-pub struct Subject {
-    pub upload: UploadId,
-    pub path: String,
-    pub bytes: u64,
-    /// Tries so far, this one included.
-    pub attempts: u32,
-    pub started: Instant,
-}
-
-impl Subject {
-    pub fn of(job: &Job) -> Subject {
-        Subject {
-            upload: job.upload,
-            path: job.path.clone(),
-            bytes: job.size_bytes,
-            attempts: job.attempts + 1,
-            started: Instant::now(),
-        }
-    }
-
-    pub fn of_poll(poll: &Poll) -> Subject {
-        Subject {
-            upload: poll.upload,
-            path: poll.path.clone(),
-            bytes: poll.bytes,
-            attempts: poll.attempts,
-            started: poll.started,
-        }
-    }
-}
+use crate::state::{Applied, Cause, Change, Charge, NextTime, Writer};
 
 /// How a file goes back to the queue.
 #[derive(Debug, Clone)]

@@ -8,8 +8,8 @@ use std::collections::BinaryHeap;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::outcome::Subject;
 use super::poll_schedule::Schedule;
+use super::subject::Subject;
 use crate::names::{DocumentName, FileName, OperationName};
 use crate::shutdown::Shutdown;
 use crate::state::{Durable, Job, UploadId};
@@ -85,6 +85,16 @@ impl Poll {
             missing: false,
             searched: Searched::NotYet,
             failed_since: None,
+        }
+    }
+
+    pub fn subject(&self) -> Subject {
+        Subject {
+            upload: self.upload,
+            path: self.path.clone(),
+            bytes: self.bytes,
+            attempts: self.attempts,
+            started: self.started,
         }
     }
 

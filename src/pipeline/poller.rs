@@ -7,9 +7,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::outcome::{self, Outcomes, Subject};
+use super::outcome::{self, Outcomes};
 use super::poll_queue::{Poll, Searched};
 use super::rules;
+use super::subject::Subject;
 use crate::client::{Client, Document, DocumentState, Failure, FailureKind, Operation};
 use crate::error::Error;
 use crate::names::{DocumentName, OperationName};
@@ -68,7 +69,7 @@ impl Poller<'_> {
 
     fn act(&self, poll: Poll, news: News) {
         let polls = &self.outcomes.polls;
-        let subject = Subject::of_poll(&poll);
+        let subject = poll.subject();
         let now = Instant::now();
         let took = now.saturating_duration_since(poll.submitted);
         match news {

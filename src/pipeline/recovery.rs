@@ -10,9 +10,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::listing::{self, Listing};
-use super::outcome::{HandBack, Outcomes, Subject};
+use super::outcome::{HandBack, Outcomes};
 use super::poll_queue::Poll;
 use super::rules::{self, Next, Standing};
+use super::subject::Subject;
 use crate::client::{Client, Submitted};
 use crate::error::Error;
 use crate::names::StoreName;

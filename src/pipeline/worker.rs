@@ -7,20 +7,19 @@
 //! keeps what it knows and nothing is sent again.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::outcome::{self, HandBack, Outcomes, Subject};
-use super::rules::{self, Asked, MethodChoice, Next, Staged, Standing};
+use super::outcome::{self, HandBack, Outcomes};
+use super::rules::{self, Asked, MethodChoice, Next, Standing};
+use super::subject::Subject;
 use crate::client::{
-    Body, Client, Ended, Failure, FailureKind, File, Finished, NewDocument, Pace, Started,
-    Submitted,
+    Body, Client, Ended, Failure, FailureKind, Finished, NewDocument, Pace, Started,
 };
 use crate::error::Error;
 use crate::identity::{self, Entry};
-use crate::names::{FileName, SessionUrl, StoreName};
-use crate::proof;
+use crate::names::{SessionUrl, StoreName};
 use crate::scan;
 use crate::shutdown::Shutdown;
 use crate::state::{Cause, Change, Charge, Durable, Job, Method, NextTime, UploadId};
@@ -29,10 +28,6 @@ use crate::throttle::gate::Gate;
 
 /// What a type that the service refuses is sent as instead.
 const FALLBACK_MIME: &str = "text/plain";
-
-/// A temporary file that cannot be imported by then is given up; most can at once.
-const FILE_ACTIVE_WITHIN: Duration = Duration::from_secs(300);
-const FILE_LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// A job, and the batch that it counts in (none for what an earlier run left).
 pub struct Task {
@@ -139,52 +134,12 @@ impl Worker<'_> {
         self.started(job, &subject, started)
     }
 
-    /// By way of a temporary file, the one of an earlier attempt if it is still of use.
-    fn upload_staged(&self, job: &Job, batch: i64) -> Returned {
-        let mut file = None;
-        if let Some(name) = &job.temporary {
-            match self.client.file(name) {
-                Ok(found) => file = found,
-                Err(failure) => return self.not_started(batch, &failure),
-            }
-            let of_use = rules::staged(file.as_ref(), job.size_bytes) == Staged::Import;
-            if !of_use {
-                file = None;
-                if let Err(returned) = self.discard(job.upload, name) {
-                    return returned.unwrap_or_else(|failure| self.not_started(batch, &failure));
-                }
-            }
-        }
-        let subject = Subject::of(job);
-        let name = file
-            .as_ref()
-            .map_or_else(FileName::fresh, |f| f.name.clone());
-        let intent = self.waited(|w| {
-            let temporary = Some(name.clone());
-            w.intent(job.upload, batch, Method::Staged, temporary)
-        });
-        let intent = match intent {
-            Ok(intent) => intent,
-            Err(e) => return Returned::Fatal(e),
-        };
-        if let Some(file) = file {
-            return self.import(job, &subject, file);
-        }
-        let display_name = identity::display_name(&job.path);
-        let document = new_document(job, &display_name, &[]);
-        let started = self.client.start_file(&name, &intent, &document);
-        self.started(job, &subject, started)
-    }
-
-    /// Deletes a temporary file and forgets it. The inner error is the service's.
-    fn discard(&self, upload: UploadId, file: &FileName) -> Result<(), Result<Returned, Failure>> {
-        self.client.delete_file(file).map_err(Err)?;
-        self.waited(|w| w.commit(Change::TemporaryGone { upload }))
-            .map(|_| ())
-            .map_err(|e| Ok(Returned::Fatal(e)))
-    }
-
-    fn started(&self, job: &Job, subject: &Subject, started: Result<Started, Failure>) -> Returned {
+    pub(super) fn started(
+        &self,
+        job: &Job,
+        subject: &Subject,
+        started: Result<Started, Failure>,
+    ) -> Returned {
         match started {
             Ok(Started::Session(url)) => match self.waited(|w| w.session_opened(job.upload, url)) {
                 Ok(session) => {
@@ -253,30 +208,10 @@ impl Worker<'_> {
         }
     }
 
-    fn still_in_doubt(&self, failure: &Failure) -> Returned {
+    pub(super) fn still_in_doubt(&self, failure: &Failure) -> Returned {
         match outcome::fatal(failure, self.store.as_str()) {
             Some(error) => Returned::Fatal(error),
             None => Returned::InDoubt,
-        }
-    }
-
-    /// The session of a temporary file says nothing any more; the file has a name of our choosing.
-    fn look_at_file(&self, job: &Job, subject: &Subject) -> Returned {
-        let Some(name) = &job.temporary else {
-            self.outcomes.handed_back(subject, HandBack::uncharged());
-            return Returned::Done;
-        };
-        match self.client.file(name) {
-            Ok(Some(file)) => {
-                self.outcomes.tally.adopted.add(1);
-                self.import(job, subject, file)
-            }
-            // Nothing was imported, so there is no document; should the file turn up, it is deleted.
-            Ok(None) => {
-                self.outcomes.handed_back(subject, HandBack::uncharged());
-                Returned::Done
-            }
-            Err(failure) => self.still_in_doubt(&failure),
         }
     }
 
@@ -311,80 +246,8 @@ impl Worker<'_> {
         }
     }
 
-    /// From a temporary file to a document. The import is on record before it is sent, since nobody but
-    /// the store can say afterwards whether it took effect.
-    fn import(&self, job: &Job, subject: &Subject, file: File) -> Returned {
-        let staged = Change::Staged {
-            upload: job.upload,
-            file: file.name.clone(),
-            expires_ms: file.expires_ms,
-        };
-        if let Err(e) = self.waited(|w| w.commit(staged)) {
-            return Returned::Fatal(e);
-        }
-        let name = match self.active(job, subject, file) {
-            Ok(name) => name,
-            Err(returned) => return returned,
-        };
-        let import = match self.waited(|w| w.import_started(job.upload)) {
-            Ok(import) => import,
-            Err(e) => return Returned::Fatal(e),
-        };
-        let metadata = metadata(job);
-        match self.client.import(self.store, &name, &import, &metadata) {
-            Ok(operation) => {
-                let submitted = Submitted {
-                    operation: Some(operation),
-                    document: None,
-                    size_bytes: None,
-                };
-                self.outcomes.submitted(subject, submitted, Some(name));
-                Returned::Done
-            }
-            Err(failure) if failure.kind == FailureKind::InDoubt => {
-                let cause = outcome::cause(&failure);
-                self.outcomes.left_in_doubt(subject, Charge::Nothing, cause);
-                Returned::Lost(job.upload)
-            }
-            // Refused: nothing came of it.
-            Err(failure) => self.failed(job, subject, &failure),
-        }
-    }
-
-    /// Waits until the temporary file can be imported; text is so at once (fact sheet 8).
-    fn active(&self, job: &Job, subject: &Subject, mut file: File) -> Result<FileName, Returned> {
-        let failed = |words: &str| {
-            let cause = Cause {
-                kind: "temporary file",
-                words: words.to_owned(),
-            };
-            self.outcomes.attempt_failed(subject, cause, None);
-            Returned::Done
-        };
-        let began = Instant::now();
-        loop {
-            match rules::staged(Some(&file), job.size_bytes) {
-                Staged::Import => return Ok(file.name),
-                Staged::Discard => return Err(failed("the service could not take the file in")),
-                Staged::Wait => {}
-            }
-            if began.elapsed() > proof::hasten(FILE_ACTIVE_WITHIN) {
-                return Err(failed("the service is still taking the file in"));
-            }
-            if !self.shutdown.sleep(proof::hasten(FILE_LOOK_EVERY)) {
-                self.outcomes.handed_back(subject, HandBack::uncharged());
-                return Err(Returned::NotStarted);
-            }
-            match self.client.file(&file.name) {
-                Ok(Some(now)) => file = now,
-                Ok(None) => return Err(failed("the service has lost the file")),
-                Err(failure) => return Err(self.failed(job, subject, &failure)),
-            }
-        }
-    }
-
     /// No document came of this attempt.
-    fn failed(&self, job: &Job, subject: &Subject, failure: &Failure) -> Returned {
+    pub(super) fn failed(&self, job: &Job, subject: &Subject, failure: &Failure) -> Returned {
         if let Some(error) = outcome::fatal(failure, self.store.as_str()) {
             self.outcomes.handed_back(subject, HandBack::uncharged());
             return Returned::Fatal(error);
@@ -507,7 +370,7 @@ impl Worker<'_> {
         Returned::Skipped
     }
 
-    fn not_started(&self, batch: i64, failure: &Failure) -> Returned {
+    pub(super) fn not_started(&self, batch: i64, failure: &Failure) -> Returned {
         match outcome::fatal(failure, self.store.as_str()) {
             Some(error) => Returned::Fatal(error),
             None => self.skip(batch),
@@ -533,7 +396,7 @@ impl Worker<'_> {
     }
 
     /// A commit that is waited for, timed.
-    fn waited<T>(
+    pub(super) fn waited<T>(
         &self,
         commit: impl FnOnce(&crate::state::Writer) -> Result<T, Error>,
     ) -> Result<T, Error> {
@@ -544,13 +407,17 @@ impl Worker<'_> {
     }
 }
 
-fn metadata(job: &Job) -> Vec<Entry> {
+pub(super) fn metadata(job: &Job) -> Vec<Entry> {
     let mut metadata = identity::entries(&job.path_value, &job.sha256).to_vec();
     metadata.extend(job.metadata.iter().cloned());
     metadata
 }
 
-fn new_document<'a>(job: &'a Job, name: &'a str, metadata: &'a [Entry]) -> NewDocument<'a> {
+pub(super) fn new_document<'a>(
+    job: &'a Job,
+    name: &'a str,
+    metadata: &'a [Entry],
+) -> NewDocument<'a> {
     NewDocument {
         display_name: name,
         mime: &job.mime,

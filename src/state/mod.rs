@@ -1,7 +1,8 @@
 //! The database: what is known of every file, upload, run and lock.
 //!
 //! One thread writes (`writer`), everybody else reads over connections that cannot write
-//! (`reader`). What changes, and by which rules, is in `change` and `upload_state`.
+//! (`reader`). What changes, and by which rules, is in `change`, `apply` and
+//! `upload_state`.
 
 pub mod open;
 
@@ -12,6 +13,8 @@ pub mod lock;
 pub mod upload_state;
 
 pub mod change;
+
+mod apply;
 
 pub mod writer;
 

@@ -29,6 +29,12 @@ mod odd;
 /// kill -9 under all faults at once.
 mod torture;
 
+/// The faults of other tools.
+mod peers;
+
+/// A lost database, a half-sent file, thousands of rows in doubt.
+mod recovery;
+
 /// A disk that forgets, fails or is cut off, as a library loaded into objlib.
 mod disk;
 
@@ -51,24 +57,18 @@ type Program = (&'static str, &'static str, fn(&Options));
 const PROGRAMS: &[Program] = &[
     ("points", "where a run can be made to crash", matrix::list),
     ("matrix", "a crash at every point", matrix::run),
-    (
-        "model",
-        "random lives against a model of the service",
-        model::run,
-    ),
+    ("model", "random lives, in memory", model::run),
     ("calls", "the N-th call fails", calls::run),
     ("odd", "odd answers, each with its rule", odd::run),
     ("torture", "kill -9 under all faults", torture::run),
-    (
-        "power",
-        "a power cut at any event leaves a database from which the next run is exact",
-        power::power,
-    ),
+    ("power", "a power cut at any event", power::power),
     (
         "machine",
-        "a failing disk, a locked or lost database, a jumping clock and a long sleep lose nothing",
+        "disk, database, clock and sleep",
         machine::machine,
     ),
+    ("peers", "the faults of other tools", peers::run),
+    ("recovery", "what recovery costs", recovery::run),
 ];
 
 fn main() {

@@ -1,0 +1,175 @@
+//! Stores, runs, batches, and the queue of what is pending.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{At, Outcome};
+use crate::names::StoreName;
+use crate::state::change::{Applied, BatchDone, ENQUEUE_ROWS, RunTotals};
+use crate::state::lock::Holder;
+use crate::state::upload_state::{Event, UploadState};
+
+#[derive(Clone, Copy)]
+pub(super) enum BatchColumn {
+    Succeeded,
+    Failed,
+    Skipped,
+}
+
+impl At<'_> {
+    pub(super) fn store_pinned(
+        &self,
+        endpoint: &str,
+        display_name: &str,
+        name: &StoreName,
+    ) -> Outcome {
+        self.run(
+            "INSERT INTO stores (endpoint, display_name, name, pinned_ms) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (endpoint, display_name) DO NOTHING",
+            params![endpoint, display_name, name.as_str(), self.now],
+        )?;
+        let id = self
+            .conn
+            .prepare_cached("SELECT id FROM stores WHERE endpoint = ?1 AND display_name = ?2")?
+            .query_row([endpoint, display_name], |r| r.get(0))?;
+        self.touched(id)
+    }
+
+    pub(super) fn run_started(&self, store: i64, me: &Holder) -> Outcome {
+        // Batches and runs that a crash left open belong to no one any more.
+        self.run(
+            "UPDATE upload_batches SET status = 'interrupted' WHERE status IN ('filling', 'filled')",
+            [],
+        )?;
+        self.run(
+            "UPDATE uploads SET batch_id = NULL WHERE store_id = ?1 AND status IN ('uploading', 'processing')",
+            params![store],
+        )?;
+        self.run(
+            "UPDATE runs SET outcome = 'crashed' WHERE ended_ms IS NULL AND outcome IS NULL",
+            [],
+        )?;
+        self.run(
+            "INSERT INTO runs (instance, host, pid, version, store_id, started_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                me.instance,
+                me.host,
+                me.pid,
+                env!("CARGO_PKG_VERSION"),
+                store,
+                self.now
+            ],
+        )
+    }
+
+    pub(super) fn enqueued(&self, store: i64, after: i64, base: i64) -> Outcome {
+        let last: Option<i64> = self
+            .conn
+            .prepare_cached(
+                "SELECT max(id) FROM (SELECT id FROM files WHERE id > ?1 ORDER BY id LIMIT ?2)",
+            )?
+            .query_row([after, ENQUEUE_ROWS], |r| r.get(0))?;
+        let Some(last) = last else {
+            return Ok(Applied::default());
+        };
+        let done = self.run(
+            "INSERT INTO uploads (file_id, store_id, sha256, size_bytes, status, queued,
+                 since_ms, created_ms, updated_ms)
+             SELECT id, ?1, sha256, size_bytes, 'pending', ?4 + id, ?5, ?5, ?5 FROM files f
+             WHERE id > ?2 AND id <= ?3 AND state = 'present' AND NOT EXISTS (
+                 SELECT 1 FROM uploads u WHERE u.file_id = f.id AND u.store_id = ?1
+                 AND u.sha256 = f.sha256 AND u.status NOT IN ('superseded', 'retired'))",
+            params![store, after, last, base, self.now],
+        )?;
+        Ok(Applied { row: last, ..done })
+    }
+
+    pub(super) fn retried_failed(&self, store: i64) -> Outcome {
+        debug_assert_eq!(
+            UploadState::Failed.after(Event::Retried).ok(),
+            Some(UploadState::Pending)
+        );
+        self.run(
+            "UPDATE uploads SET status = 'pending', attempts = 0, since_ms = ?2, updated_ms = ?2
+             WHERE store_id = ?1 AND status = 'failed'",
+            params![store, self.now],
+        )
+    }
+
+    pub(super) fn run_ended(&self, run: i64, outcome: &str, exit: u8, t: &RunTotals) -> Outcome {
+        self.run(
+            "UPDATE upload_batches SET status = 'interrupted', completed_ms = ?2
+             WHERE run_id = ?1 AND status IN ('filling', 'filled')",
+            params![run, self.now],
+        )?;
+        self.run(
+            "UPDATE runs SET ended_ms = ?2, outcome = ?3, exit = ?4, recovered = ?5, indexed = ?6,
+                 failed = ?7, skipped = ?8, pending = ?9, processing = ?10, bytes = ?11,
+                 requests = ?12, polls = ?13, retries = ?14, throttled = ?15, resumed = ?16,
+                 adopted = ?17, limited_by = ?18 WHERE id = ?1",
+            params![
+                run,
+                self.now,
+                outcome,
+                exit,
+                t.recovered as i64,
+                t.indexed as i64,
+                t.failed as i64,
+                t.skipped as i64,
+                t.pending as i64,
+                t.processing as i64,
+                t.bytes as i64,
+                t.requests as i64,
+                t.polls as i64,
+                t.retries as i64,
+                t.throttled as i64,
+                t.resumed as i64,
+                t.adopted as i64,
+                t.limited_by
+            ],
+        )
+    }
+
+    pub(super) fn batch_counts(&self, batch: Option<i64>, column: BatchColumn) -> Outcome {
+        let Some(id) = batch else {
+            return Ok(Applied::default());
+        };
+        let sql = match column {
+            BatchColumn::Succeeded => {
+                "UPDATE upload_batches SET succeeded = succeeded + 1 WHERE id = ?1"
+            }
+            BatchColumn::Failed => "UPDATE upload_batches SET failed = failed + 1 WHERE id = ?1",
+            BatchColumn::Skipped => "UPDATE upload_batches SET skipped = skipped + 1 WHERE id = ?1",
+        };
+        self.run(sql, params![id])?;
+        self.batch_settled(Some(id))
+    }
+
+    /// The batch is done once all its files have an outcome and no more will come.
+    pub(super) fn batch_settled(&self, batch: Option<i64>) -> Outcome {
+        let done = self
+            .conn
+            .prepare_cached(
+                "UPDATE upload_batches SET status = 'done', completed_ms = ?2
+                 WHERE id = ?1 AND status = 'filled' AND succeeded + failed + skipped >= files
+                 RETURNING id, number, files, succeeded, failed, skipped",
+            )?
+            .query_row(params![batch, self.now], |r| {
+                let count = |i| r.get::<_, i64>(i).map(|n| n.max(0) as u64);
+                Ok(BatchDone {
+                    batch: r.get(0)?,
+                    number: r.get(1)?,
+                    files: count(2)?,
+                    succeeded: count(3)?,
+                    failed: count(4)?,
+                    skipped: count(5)?,
+                })
+            })
+            .optional()?;
+        Ok(Applied {
+            row: batch.unwrap_or(0),
+            rows: 1,
+            batch_done: done,
+        })
+    }
+}
