@@ -252,6 +252,6 @@ mod tests {
             .map(|(method, upload, path, command)| kind(method, *upload, path, command).unwrap())
             .collect();
         kinds.sort_unstable();
-        assert_eq!(kinds, crate::emulator::plan::KINDS);
+        assert_eq!(kinds, super::super::plan::KINDS);
     }
 }
