@@ -102,6 +102,8 @@ fn every_flag_and_command_is_in_it_and_the_other_way_round() {
         })
         .chain(flags)
         .chain(["help", "release", "no-default-features", "path"].map(str::to_owned))
+        // Of the proof programs, and of cargo that runs them.
+        .chain(["features", "test", "long"].map(str::to_owned))
         .collect();
     for mention in README.split("--").skip(1) {
         let end =
@@ -140,5 +142,24 @@ fn every_dependency_has_its_line() {
     for line in section.lines().filter(|l| !l.is_empty()) {
         let name = line.split(' ').next().unwrap();
         assert!(README.contains(&format!("`{name}`")), "{name} has no line");
+    }
+}
+
+#[test]
+fn every_proof_program_has_its_line() {
+    let main = include_str!("../proof/main.rs");
+    let list = main.split("const PROGRAMS").nth(1).unwrap();
+    let list = list.split("];").next().unwrap();
+    let names: Vec<&str> = list
+        .split("(\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect();
+    assert!(names.len() >= 8, "{names:?}");
+    for name in names {
+        assert!(
+            README.contains(&format!("| `{name}` |")),
+            "{name} has no line"
+        );
     }
 }

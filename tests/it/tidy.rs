@@ -50,3 +50,30 @@ fn no_async_runtime_comes_in() {
         );
     }
 }
+
+/// What `docs/architecture.md` names as the proof of a claim is there.
+#[test]
+fn every_test_that_the_architecture_names_exists() {
+    let page = include_str!("../../docs/architecture.md");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    for folder in ["src", "tests/it", "tests/proof"] {
+        each_source(&root.join(folder), &mut |_, text| sources.push_str(text));
+    }
+    let names = |is: fn(&str) -> bool| page.split('`').skip(1).step_by(2).filter(move |n| is(n));
+    let mut tests = 0;
+    for test in names(|n| n.matches('_').count() > 2 && !n.contains([' ', '/'])) {
+        tests += 1;
+        assert!(sources.contains(&format!("fn {test}()")), "no test {test}");
+    }
+    let mut mutations = 0;
+    for patch in names(|n| n.contains('-') && !n.contains([' ', '/', '.']) && !n.starts_with('-')) {
+        mutations += 1;
+        let path = root.join(format!("tests/mutations/{patch}.patch"));
+        assert!(path.exists(), "no mutation {patch}");
+    }
+    assert!(
+        tests > 5 && mutations > 8,
+        "{tests} tests, {mutations} mutations"
+    );
+}
