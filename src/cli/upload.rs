@@ -19,7 +19,7 @@ use crate::pipeline::store;
 use crate::pipeline::{self, Parts};
 use crate::report::{Event, Plan, Progress, Reporter, Style, Summary};
 use crate::shutdown::{Shutdown, Stop};
-use crate::state::reader::UploadCounts;
+use crate::state::figures::UploadCounts;
 use crate::state::{Change, Lease, Reader, RunTotals, Writer, writer};
 use crate::throttle::Rpm;
 use crate::throttle::bandwidth::Bandwidth;

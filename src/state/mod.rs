@@ -22,6 +22,8 @@ pub mod durable;
 
 pub mod reader;
 
+pub mod figures;
+
 pub mod listed;
 
 pub mod catalog;
