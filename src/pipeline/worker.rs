@@ -341,6 +341,14 @@ impl Worker<'_> {
     /// place at the end of the queue.
     fn changed(&self, job: &Job, subject: &Subject) -> Returned {
         match scan::rescan(&job.absolute()) {
+            // Put back, or replaced by a copy of itself: tried again, but not for ever.
+            Ok(seen) if seen.sha256 == job.sha256 => {
+                let cause = Cause {
+                    kind: "changed",
+                    words: "it was replaced, or could not be read, while it was sent".to_owned(),
+                };
+                self.outcomes.attempt_failed(subject, cause, None);
+            }
             Ok(seen) => self.outcomes.rescheduled(Change::Rescanned {
                 upload: job.upload,
                 file: job.file,

@@ -29,6 +29,8 @@ enum Way {
     Renamed,
     /// By a file of the same size and time.
     RenamedUnseen,
+    /// By a copy of itself.
+    Copied,
     Deleted,
     /// A dangling link: to the superuser, who may run this test, no mode is unreadable.
     Unreadable,
@@ -36,13 +38,14 @@ enum Way {
     Pipe,
 }
 
-const WAYS: [Way; 10] = [
+const WAYS: [Way; 11] = [
     Way::Grows,
     Way::Shrinks,
     Way::Rewritten,
     Way::RewrittenUnseen,
     Way::Renamed,
     Way::RenamedUnseen,
+    Way::Copied,
     Way::Deleted,
     Way::Unreadable,
     Way::Folder,
@@ -74,6 +77,10 @@ impl Way {
                 set_modified(&aside, before);
                 fs::rename(&aside, path).unwrap();
             }
+            Way::Copied => {
+                fs::write(&aside, &old).unwrap();
+                fs::rename(&aside, path).unwrap();
+            }
             Way::Deleted => fs::remove_file(path).unwrap(),
             Way::Unreadable => {
                 fs::remove_file(path).unwrap();
@@ -99,7 +106,8 @@ impl Way {
             | Way::Rewritten
             | Way::RewrittenUnseen
             | Way::Renamed
-            | Way::RenamedUnseen => true,
+            | Way::RenamedUnseen
+            | Way::Copied => true,
             Way::Deleted | Way::Unreadable | Way::Folder | Way::Pipe => false,
         }
     }
