@@ -24,10 +24,14 @@ use crate::state::{Change, Lease, Reader, RunTotals, Writer, writer};
 use crate::throttle::Rpm;
 use crate::throttle::bandwidth::Bandwidth;
 
-/// Start, body and one poll.
-const REQUESTS_PER_FILE: u64 = 3;
-/// Of those, the body takes no token.
-const TOKENS_PER_FILE: u64 = 2;
+/// Requests a file: start, body, one look at the document; and staged besides the import, one poll of its
+/// operation, and the temporary file's deletion. All but the body take a token.
+fn requests_per_file(method: MethodArg) -> u64 {
+    match method {
+        MethodArg::Auto | MethodArg::Direct => 3,
+        MethodArg::Staged => 6,
+    }
+}
 /// The service counts about three times the input (fact sheet 3).
 const STORAGE_FACTOR: u64 = 3;
 /// USD 0.15 per million tokens (fact sheet 13), some four bytes a token.
@@ -353,6 +357,7 @@ fn plan(session: &Session<'_>, reader: &Reader) -> Result<Plan, Error> {
         Rpm::Auto => connect::peaks(reader, session.endpoint_name)?.write,
         Rpm::Unlimited => None,
     };
+    let requests = files * requests_per_file(session.args.method);
     Ok(Plan {
         store: name.clone(),
         // Unless it is pinned, only the service could tell, and a dry run asks nothing.
@@ -361,9 +366,9 @@ fn plan(session: &Session<'_>, reader: &Reader) -> Result<Plan, Error> {
         bytes,
         by_type: rows.by_type,
         largest: rows.largest,
-        requests: files * REQUESTS_PER_FILE,
+        requests,
         rate_per_min,
-        seconds: rate_per_min.map(|rate| (files * TOKENS_PER_FILE) as f64 / rate * 60.0),
+        seconds: rate_per_min.map(|rate| (requests - files) as f64 / rate * 60.0),
         storage_bytes: bytes * STORAGE_FACTOR,
         cost_usd: bytes as f64 * USD_PER_BYTE,
         in_flight,

@@ -53,6 +53,23 @@ fn a_dry_run_sends_nothing_at_all() {
 }
 
 #[test]
+fn a_dry_run_knows_the_requests_of_a_run() {
+    for method in ["direct", "staged"] {
+        let place = Place::new();
+        place.files(10);
+        let service = Service::start(&place, &[]);
+        let args = ["--rpm", "0", "--method", method];
+        let planned = place.upload(&service, &args).arg("--dry-run").seen();
+        let events = planned.exit(0).events();
+        let plan = events.iter().find(|e| e["event"] == "plan").unwrap();
+        let summary = place.upload(&service, &args).seen().exit(0).summary();
+        // Besides, the store is looked for and created.
+        let requests = summary["requests"].as_u64().unwrap() - 2;
+        assert_eq!(plan["requests"], requests, "{method}");
+    }
+}
+
+#[test]
 fn a_changed_file_replaces_its_document() {
     let place = Place::new();
     place.files(5).file("living.md", "old words");

@@ -39,7 +39,7 @@ run() { # program
 printf 'seed %s\n' "$seed"
 build
 failed=0
-row='%-24s  %-8s  %-7s  %s\n'
+row='%-28s  %-8s  %-7s  %s\n'
 printf "$row" mutation program found seconds
 for name in "${names[@]}"; do
   patch=$here/tests/mutations/$name.patch
