@@ -302,7 +302,10 @@ fn exit(ended: &Ended, counts: &UploadCounts, shutdown: &Shutdown) -> u8 {
         true => 0,
         false => counts.pending + counts.uploading,
     };
-    match (waiting + counts.processing, counts.failed) {
+    match (
+        waiting + counts.processing + ended.left_behind,
+        counts.failed,
+    ) {
         (1.., _) => 4,
         (0, 1..) => 3,
         (0, 0) => 0,

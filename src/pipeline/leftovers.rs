@@ -4,6 +4,8 @@
 //! Promises: an old document goes after the new one is active, so a search never finds none; a deletion
 //! that could not be confirmed is tried again by the next run.
 
+use std::cell::Cell;
+
 use super::Parts;
 use super::outcome::{self, Outcomes};
 use crate::client::Failure;
@@ -11,12 +13,17 @@ use crate::error::Error;
 use crate::state::reader::StoreRow;
 use crate::state::{Change, Job, UploadId};
 
-pub fn delete(store: &StoreRow, parts: &Parts, outcomes: &Outcomes) -> Result<(), Error> {
+/// How many could not be deleted.
+pub fn delete(store: &StoreRow, parts: &Parts, outcomes: &Outcomes) -> Result<u64, Error> {
+    let left_behind = Cell::new(0);
     let judged = |deleted: Result<(), Failure>| match deleted {
         Ok(()) => Ok(true),
         Err(failure) => match outcome::fatal(&failure, &store.display_name) {
             Some(error) => Err(error),
-            None => Ok(false),
+            None => {
+                left_behind.set(left_behind.get() + 1);
+                Ok(false)
+            }
         },
     };
     let replaced = |after| parts.reader.replaced(store.id, after);
@@ -44,7 +51,8 @@ pub fn delete(store: &StoreRow, parts: &Parts, outcomes: &Outcomes) -> Result<()
             outcomes.writer.commit(Change::Cleared { upload })?;
         }
         Ok(())
-    })
+    })?;
+    Ok(left_behind.get())
 }
 
 /// Through all pages, until the run stops.

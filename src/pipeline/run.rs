@@ -29,6 +29,8 @@ pub struct Ended {
     pub error: Option<Error>,
     /// Ended because `--limit` files were started.
     pub limited: bool,
+    /// Documents and temporary files that nothing needs and that could not be deleted.
+    pub left_behind: u64,
     pub elapsed: Duration,
 }
 
@@ -68,17 +70,24 @@ pub fn run(settings: &Settings, parts: Parts) -> Result<(Ended, Parts), Error> {
     if pending + uploading + processing > 0 {
         limited = with_threads(settings, &parts, &outcomes, run, &fatal);
     }
+    let mut left_behind = 0;
     if !parts.shutdown.is_stopping() {
-        let deleted = leftovers::delete(&settings.store, &parts, &outcomes);
-        if let Err(error) = deleted {
-            stop_for(&fatal, &parts.shutdown, error);
+        match leftovers::delete(&settings.store, &parts, &outcomes) {
+            Ok(n) => left_behind = n,
+            Err(error) => stop_for(&fatal, &parts.shutdown, error),
         }
+    }
+    if left_behind > 0 {
+        parts.events.send(Event::Notice(format!(
+            "{left_behind} documents or temporary files that nothing needs any more could not be deleted; the next run tries again"
+        )));
     }
     let ended = Ended {
         run,
         tally,
         error: fatal.into_inner().unwrap_or_else(|e| e.into_inner()),
         limited,
+        left_behind,
         elapsed: began.elapsed(),
     };
     Ok((ended, parts))

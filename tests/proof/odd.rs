@@ -28,6 +28,8 @@ enum Before {
     Ghosts,
     /// All indexed; the documents deleted by hand, the files changed.
     DeletedByHand,
+    /// All indexed, and the files changed.
+    Changed,
 }
 
 /// Whether a file may be sent again.
@@ -242,6 +244,10 @@ fn odds() -> Vec<Odd> {
             _ => json!({}),
         };
         all.extend([
+            of("deletions that fail", "error_503", json!(1.0))
+                .after(Before::Changed)
+                .with(json!({"only_kinds": ["document.delete", "file.delete"]}))
+                .exits(&[4]),
             of(
                 "a poll that returns only a name",
                 "poll_name_only",
@@ -311,7 +317,7 @@ impl Odd {
     fn files(&self) -> usize {
         match self.before {
             Before::Crash | Before::CrashedImport | Before::Ghosts => PAGES,
-            Before::Nothing | Before::DeletedByHand => FEW,
+            Before::Nothing | Before::DeletedByHand | Before::Changed => FEW,
         }
     }
 
@@ -336,6 +342,11 @@ impl Odd {
                 rewrite("the first words");
                 assert!(case.crash(&alone, IN_DOUBT));
             }
+            Before::Changed => {
+                case.finish(&self.args());
+                rewrite("new words");
+                case.place.file("larger.txt", "new words".repeat(9000));
+            }
             Before::DeletedByHand => {
                 case.finish(&self.args());
                 let ledger = case.service.ledger().0;
@@ -355,7 +366,7 @@ impl Odd {
     fn rounds(&self) -> usize {
         match self.before {
             Before::Nothing | Before::Crash | Before::CrashedImport => 1,
-            Before::DeletedByHand => 2,
+            Before::DeletedByHand | Before::Changed => 2,
             Before::Ghosts => 3,
         }
     }
