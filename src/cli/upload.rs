@@ -20,7 +20,7 @@ use crate::pipeline::{self, Parts};
 use crate::report::{Event, Plan, Progress, Reporter, Style, Summary};
 use crate::shutdown::{Shutdown, Stop};
 use crate::state::figures::UploadCounts;
-use crate::state::{Change, Lease, Reader, RunTotals, Writer, writer};
+use crate::state::{Change, Lease, Reader, RunTotals, UploadState, Writer, writer};
 use crate::throttle::Rpm;
 use crate::throttle::bandwidth::Bandwidth;
 
@@ -208,9 +208,12 @@ fn finish(
     // After a failed commit nothing can be written; the numbers are those of the last one.
     let writable = parts.writer.commit(Change::Flush);
     let counts = parts.reader.upload_counts(settings.store.id)?;
+    let in_state = |state| parts.reader.in_state(settings.store.id, state);
+    let (uploading, _) = in_state(UploadState::Uploading)?;
+    let (processing, _) = in_state(UploadState::Processing)?;
     let requests = parts.client.counts();
     let throttle = parts.gate.snapshot();
-    let exit = exit(ended, &counts, &parts.shutdown);
+    let exit = exit(ended, &counts, uploading + processing, &parts.shutdown);
     let limited_by = bottleneck::find(
         &ended.tally,
         throttle.waited,
@@ -290,7 +293,8 @@ fn totals(s: &Summary, recovered: u64) -> RunTotals {
     }
 }
 
-fn exit(ended: &Ended, counts: &UploadCounts, shutdown: &Shutdown) -> u8 {
+/// `on_the_way`: uploads that have begun and not ended, those of content that has since changed as well.
+fn exit(ended: &Ended, counts: &UploadCounts, on_the_way: u64, shutdown: &Shutdown) -> u8 {
     if let Some(error) = &ended.error {
         return error.kind.exit_code();
     }
@@ -300,15 +304,12 @@ fn exit(ended: &Ended, counts: &UploadCounts, shutdown: &Shutdown) -> u8 {
     // Files beyond `--limit` were not asked for.
     let waiting = match ended.limited {
         true => 0,
-        false => counts.pending + counts.uploading,
+        false => counts.pending,
     };
-    match (
-        waiting + counts.processing + ended.left_behind,
-        counts.failed,
-    ) {
-        (1.., _) => 4,
-        (0, 1..) => 3,
-        (0, 0) => 0,
+    match (waiting + on_the_way, ended.all_gone, counts.failed) {
+        (1.., ..) | (0, false, _) => 4,
+        (0, true, 1..) => 3,
+        (0, true, 0) => 0,
     }
 }
 

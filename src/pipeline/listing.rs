@@ -15,6 +15,8 @@ use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
 
 /// Pages of one listing: a million documents at 20 a page, with room.
 const PAGES_MAX: u32 = 100_000;
+/// Times that an open breaker is waited for: each is longer than the one before.
+const WAITS_MAX: u32 = 3;
 
 pub enum Listing {
     /// What it did not show was not there when it began.
@@ -61,23 +63,25 @@ pub fn list(store: &StoreName, client: &Client, shutdown: &Shutdown) -> Result<L
     }
 }
 
-/// While the breaker is open a listing waits; it is the only thing that is left to do.
-fn patient<T>(
+/// While the breaker is open this waits: for what comes when nothing else is left to do. Not for ever: the
+/// next run goes on.
+pub fn patient<T>(
     shutdown: &Shutdown,
     mut call: impl FnMut() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
+    let mut waits = 0;
     loop {
-        match call() {
-            Err(failure) => match failure.kind {
-                FailureKind::Skipped { until } => {
-                    let wait = until.saturating_duration_since(std::time::Instant::now());
-                    if !shutdown.sleep(wait) {
-                        return Err(failure);
-                    }
-                }
-                _ => return Err(failure),
-            },
+        let failure = match call() {
+            Err(failure) => failure,
             done => return done,
+        };
+        let FailureKind::Skipped { until } = failure.kind else {
+            return Err(failure);
+        };
+        waits += 1;
+        let wait = until.saturating_duration_since(std::time::Instant::now());
+        if waits > WAITS_MAX || !shutdown.sleep(wait) {
+            return Err(failure);
         }
     }
 }

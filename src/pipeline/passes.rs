@@ -99,16 +99,14 @@ impl<'r> Passes<'r> {
             }
             if !self.is_work_left()? || self.limit_reached() {
                 self.wait_for_operations();
-                self.settle_lost();
                 if self.is_stopping() {
                     return Ok(());
                 }
-                // What was found reaches the poll queue by way of the writer, which is asked here.
-                let is_left = self.is_work_left()?;
-                if self.outcomes.polls.unsettled() > 0 {
+                if self.settle_lost() {
                     continue;
                 }
-                if self.limit_reached() || !is_left {
+                // Outcomes are with the writer before they count as settled; so it is asked once more.
+                if self.limit_reached() || !self.is_work_left()? {
                     return Ok(());
                 }
             }
@@ -304,7 +302,7 @@ impl<'r> Passes<'r> {
     }
 
     /// For what the service itself could not tell: one listing a run, and so as late as can be. Says
-    /// whether this was it.
+    /// whether anything may come of it.
     fn settle_lost(&mut self) -> bool {
         let lost = self.outcomes.polls.take_lost();
         if !lost.is_empty() {
@@ -321,11 +319,12 @@ impl<'r> Passes<'r> {
             true => self.look_up(&mut silent),
             false => Searched::InVain,
         };
+        let polled_on = !silent.is_empty();
         // Not found: their operations are polled on.
         for poll in silent {
             self.outcomes.polls.push(Poll { searched, ..poll });
         }
-        lists
+        lists || polled_on
     }
 
     /// Leaves in `silent` what was not found, and says what that proves.

