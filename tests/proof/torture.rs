@@ -78,6 +78,7 @@ pub fn run(options: &Options) {
         }
     }
     let fired = case.fired();
+    assert!(!fired.is_empty(), "no fault fired");
     case.calm();
     let last = case.finish(&args);
     let verdict = case.verdict();
