@@ -186,7 +186,8 @@ pub fn check(conn: &Connection, path: &Path) -> Result<(), Error> {
     let found: rusqlite::Result<String> = conn.query_row("PRAGMA quick_check(1)", [], |r| r.get(0));
     match found {
         Ok(words) if words == "ok" => Ok(()),
-        Ok(words) => Err(damaged(path, &words)),
+        // The first line only says which database.
+        Ok(words) => Err(damaged(path, words.lines().last().unwrap_or_default())),
         Err(e) => Err(error(path, &e)),
     }
 }
