@@ -2,8 +2,9 @@
 //!
 //! The document's state is what counts (fact sheet 10, 11: some operations never say `done`, some only
 //! their name), and it costs no more to ask for; the operation is asked for the document's name after an
-//! import, and for the reason of a failure. Owns the poll in its hands. Promises: a failed look is no failure of the file; a document that an
-//! attempt left behind is deleted before the file is tried again; `indexed` is the service's word.
+//! import, and for the reason of a failure. Owns the poll in its hands. Promises: a failed look is no
+//! failure of the file; a document that an attempt left behind is deleted before the file is tried again;
+//! `indexed` is the service's word.
 
 use std::time::{Duration, Instant};
 

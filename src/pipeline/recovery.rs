@@ -101,17 +101,18 @@ impl LookUp<'_> {
         let (Some(path), Some(sha256)) = (&document.path, &document.sha256) else {
             return Ok(None);
         };
-        let like = self
-            .reader
-            .unfinished_like(self.store_id, path, sha256)?
-            .into_iter()
-            .find(|job| lost.contains(&job.upload) || silent.contains(&job.upload));
-        let Some(job) = like else {
+        let mut rows = self.reader.unfinished_like(self.store_id, path, sha256)?;
+        rows.retain(|job| lost.contains(&job.upload) || silent.contains(&job.upload));
+        // Two libraries may hold the same file: each row knows its own document.
+        let mut owners = rows
+            .iter()
+            .filter(|job| job.document.as_ref() == Some(&document.name));
+        if let Some(owner) = owners.next() {
+            return Ok(Some(owner.upload));
+        }
+        let Some(job) = rows.into_iter().next() else {
             return Ok(None);
         };
-        if job.document.as_ref() == Some(&document.name) {
-            return Ok(Some(job.upload));
-        }
         if self.reader.is_claimed(&document.name)? {
             return Ok(None);
         }

@@ -29,7 +29,7 @@ pub struct Ended {
     pub error: Option<Error>,
     /// Ended because `--limit` files were started.
     pub limited: bool,
-    /// Nothing that no file needs is left at the service.
+    /// Replaced documents, remains of failed attempts and temporary files are all deleted.
     pub all_gone: bool,
     pub elapsed: Duration,
 }
@@ -79,7 +79,7 @@ pub fn run(settings: &Settings, parts: Parts) -> Result<(Ended, Parts), Error> {
     }
     if !all_gone {
         parts.events.send(Event::Notice(
-            "not all that nothing needs any more could be deleted at the service; the next run tries again"
+            "some replaced documents or temporary files could not be deleted at the service; the next run tries again"
                 .to_owned(),
         ));
     }

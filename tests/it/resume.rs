@@ -117,3 +117,31 @@ fn what_the_service_forgot_is_settled_by_one_listing() {
     assert_eq!(ledger.requests("upload.start"), 5);
     assert_eq!(ledger.requests("document.list"), 1);
 }
+
+/// Two libraries hold the same file, `get` sees neither document, and nobody knows the operations any more.
+#[test]
+fn two_libraries_with_the_same_file_keep_their_own_documents() {
+    let place = Place::new();
+    place.file("one/note.md", "the same words");
+    place.file("two/note.md", "the same words");
+    let service = Service::start(&place, &[]);
+    let upload = || {
+        let args = ["upload", "docs/one", "docs/two", "--json", "--rpm", "0"];
+        let mut command = place.objlib(&args);
+        command.args(["--endpoint", &service.url]);
+        command.env("GEMINI_API_KEY", crate::run::KEY).seen()
+    };
+    upload().exit(0);
+    let db = rusqlite::Connection::open(place.db()).unwrap();
+    let lost = "UPDATE uploads SET status = 'processing', operation = document || '-none'";
+    assert_eq!(db.execute(lost, []).unwrap(), 2);
+    drop(db);
+    service.set_faults(serde_json::json!({"get_lag_ms": 3_600_000}));
+    assert_eq!(upload().exit, Some(4));
+    assert!(service.fired("get_lag_ms") > 0);
+    service.set_faults(serde_json::json!({"get_lag_ms": 0}));
+    upload().exit(0);
+    let ledger = service.ledger();
+    assert_eq!(ledger.requests("upload.start"), 2, "sent again");
+    assert_eq!(ledger.0["documents"].as_array().unwrap().len(), 2);
+}
