@@ -26,6 +26,7 @@ pub mod client;
 pub mod report;
 
 pub mod clock;
+pub mod disk;
 pub mod error;
 pub mod identity;
 pub mod names;

@@ -49,10 +49,14 @@ pub fn folders(
     events: &EventSender,
 ) -> Result<(), Error> {
     let began = Instant::now();
+    let roots = dirs.iter().map(|dir| root(dir));
+    let roots = roots.collect::<Result<Vec<PathBuf>, Error>>()?;
+    if let Some(list) = &options.files_from {
+        list.check(&roots)?;
+    }
     let mut all = Found::default();
-    for dir in dirs {
-        let root = root(dir)?;
-        let found = one(&root, options, database, writer, shutdown)?;
+    for root in &roots {
+        let found = one(root, options, database, writer, shutdown)?;
         all.files += found.files;
         all.new += found.new;
         all.changed += found.changed;

@@ -16,8 +16,6 @@ use crate::scan;
 pub const DEFAULT_ENDPOINT: &str = "https://generativelanguage.googleapis.com";
 /// A key has some 40 characters; a file that is longer than this holds something else.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
-/// A list of files is read whole; this is some million paths.
-const FILES_FROM_BYTES_MAX: u64 = 256 << 20;
 
 /// Where the uploads go.
 pub enum Service {
@@ -141,25 +139,14 @@ fn key_file(path: &Path) -> Result<String, Error> {
 }
 
 pub fn scan_options(options: &ScanOptions) -> Result<scan::Options, Error> {
-    let files_from = match &options.files_from {
-        None => None,
-        Some(path) => {
-            let text = read_bounded(path, FILES_FROM_BYTES_MAX).map_err(|why| {
-                Error::new(
-                    Kind::Input,
-                    path.display().to_string(),
-                    why,
-                    "name a text file with one relative path a line with --files-from",
-                )
-            })?;
-            let lines = text.lines().filter(|line| !line.is_empty());
-            Some(lines.map(str::to_owned).collect())
-        }
-    };
     Ok(scan::Options {
         include: options.include.clone(),
         exclude: options.exclude.clone(),
-        files_from,
+        files_from: options
+            .files_from
+            .as_deref()
+            .map(scan::List::read)
+            .transpose()?,
         rehash: options.rehash,
         accept_missing: options.accept_missing,
     })

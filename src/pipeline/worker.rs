@@ -144,8 +144,7 @@ impl Worker<'_> {
             Ok(Started::Session(url)) => match self.waited(|w| w.session_opened(job.upload, url)) {
                 Ok(session) => {
                     let pace = |bytes: usize| self.pace(bytes);
-                    let path = job.absolute();
-                    let body = Body::new(&path, job.size_bytes, job.sha256, &pace);
+                    let body = Body::new(&job.root, &job.path, job.size_bytes, job.sha256, &pace);
                     self.send(job, subject, &session, body, 0)
                 }
                 Err(e) => Returned::Fatal(e),
@@ -184,8 +183,8 @@ impl Worker<'_> {
             Asked::Resume(offset) => {
                 self.outcomes.tally.resumed.add(1);
                 let pace = |bytes: usize| self.pace(bytes);
-                let path = job.absolute();
-                let body = Body::new(&path, job.size_bytes, job.sha256, &pace).resumed();
+                let body =
+                    Body::new(&job.root, &job.path, job.size_bytes, job.sha256, &pace).resumed();
                 self.send(job, &subject, session, body, offset)
             }
             Asked::Cancel => match self.client.cancel(session) {
@@ -340,7 +339,7 @@ impl Worker<'_> {
     /// The file is not what was scanned; nothing of it is at the service. Its new content takes a new
     /// place at the end of the queue.
     fn changed(&self, job: &Job, subject: &Subject) -> Returned {
-        match scan::rescan(&job.absolute()) {
+        match scan::rescan(&job.root, &job.path) {
             // Put back, or replaced by a copy of itself: tried again, but not for ever.
             Ok(seen) if seen.sha256 == job.sha256 => {
                 let cause = Cause {

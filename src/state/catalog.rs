@@ -147,4 +147,8 @@ impl Record for Recorder<'_> {
         self.begin()?;
         self.send(Change::FileMissing { file: id })
     }
+
+    fn left_out(&mut self, id: i64) -> Result<(), Error> {
+        self.missing(id)
+    }
 }

@@ -47,12 +47,6 @@ pub struct Job {
     pub temporary: Option<FileName>,
 }
 
-impl Job {
-    pub fn absolute(&self) -> PathBuf {
-        self.root.join(&self.path)
-    }
-}
-
 /// A file that a document may belong to.
 #[derive(Debug, Clone)]
 pub struct FileLike {
