@@ -36,9 +36,11 @@ enum Way {
     Unreadable,
     Folder,
     Pipe,
+    /// A link to a file that its own name would keep back.
+    LinkToHidden,
 }
 
-const WAYS: [Way; 11] = [
+const WAYS: [Way; 12] = [
     Way::Grows,
     Way::Shrinks,
     Way::Rewritten,
@@ -50,6 +52,7 @@ const WAYS: [Way; 11] = [
     Way::Unreadable,
     Way::Folder,
     Way::Pipe,
+    Way::LinkToHidden,
 ];
 
 impl Way {
@@ -95,6 +98,10 @@ impl Way {
                 let made = std::process::Command::new("mkfifo").arg(path).status();
                 assert!(made.unwrap().success());
             }
+            Way::LinkToHidden => {
+                fs::rename(path, path.with_file_name(".note.txt")).unwrap();
+                symlink(".note.txt", path).unwrap();
+            }
         }
     }
 
@@ -108,7 +115,7 @@ impl Way {
             | Way::Renamed
             | Way::RenamedUnseen
             | Way::Copied => true,
-            Way::Deleted | Way::Unreadable | Way::Folder | Way::Pipe => false,
+            Way::Deleted | Way::Unreadable | Way::Folder | Way::Pipe | Way::LinkToHidden => false,
         }
     }
 }

@@ -11,6 +11,9 @@ mod upload;
 /// What is found in a folder, what is left out, and why.
 mod scan;
 
+/// What is read from disk, and what is not.
+mod disk;
+
 /// A service that answers anything but what it should.
 mod hostile;
 
