@@ -28,6 +28,8 @@ pub mod diff;
 
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod memory;
 
 pub use diff::run;
 pub use filter::Filter;
