@@ -195,7 +195,7 @@ fn look(reading: &Reading, name: &OsStr, path: &str) -> Item {
     match folder.and_then(|fd| rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW)) {
         // What has become something else since its name was read is found out when it is opened.
         Ok(found) => {
-            let seconds = (found.st_mtime as i64).saturating_mul(1_000_000_000);
+            let seconds = found.st_mtime.saturating_mul(1_000_000_000);
             let mtime_ns = seconds.saturating_add(found.st_mtime_nsec as i64);
             sized(path, found.st_size as u64, mtime_ns)
         }
