@@ -46,6 +46,7 @@ pub fn run(
     let root = super::open(root)?;
     root.listing(Path::new(""))
         .map_err(|e| super::unusable(root.path(), &e.to_string()))?;
+    walk::check(&root, &filter, stop)?;
     let (present_before, last_id) = known.extent()?;
     let mut diff = Diff {
         root: &root,

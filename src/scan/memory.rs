@@ -190,10 +190,41 @@ fn a_scan_that_is_stopped_takes_no_more_files_and_marks_nothing() {
 }
 
 #[test]
+fn a_bad_ignore_file_at_the_far_end_is_found_before_anything_is_told() {
+    let (dir, known) = known(&["a.md", "b.md"]);
+    fs::write(dir.path().join("new.md"), "new").unwrap();
+    fs::create_dir_all(dir.path().join("sub/deep")).unwrap();
+    fs::write(dir.path().join("sub/deep/.gitignore"), "{a\n").unwrap();
+    let (found, seen) = scan(dir.path(), &Options::default(), &known, &|| false);
+    let what = found.unwrap_err().what;
+    assert!(what.ends_with("sub/deep/.gitignore line 1"), "{what}");
+    assert_eq!(seen, []);
+}
+
+/// A database that is full.
+struct Full;
+
+impl Record for Full {
+    fn file(&mut self, file: Seen) -> Result<(), Error> {
+        Err(super::unusable(Path::new(&file.path), "full"))
+    }
+
+    fn skip(&mut self, skip: Skip) -> Result<(), Error> {
+        Err(super::unusable(Path::new(&skip.path), "full"))
+    }
+
+    fn missing(&mut self, _: i64) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn left_out(&mut self, _: i64) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[test]
 fn an_error_ends_the_scan_without_reading_what_waits() {
-    let (dir, known) = known(&["a.md"]);
-    fs::create_dir(dir.path().join("sub")).unwrap();
-    fs::write(dir.path().join("sub/.gitignore"), "{a\n").unwrap();
+    let (dir, known) = known(&[]);
     for i in 0..100 {
         let file = fs::File::create(dir.path().join(format!("{i}.md"))).unwrap();
         file.set_len(super::FILE_BYTES_MAX).unwrap();
@@ -203,8 +234,9 @@ fn an_error_ends_the_scan_without_reading_what_waits() {
         blocks.fetch_add(1, Ordering::Relaxed);
         false
     };
-    let (found, _) = scan(dir.path(), &Options::default(), &known, &count);
-    assert!(found.unwrap_err().what.ends_with("sub/.gitignore line 1"));
+    let options = Options::default();
+    let found = super::run(dir.path(), &options, &known, &mut Full, &count);
+    assert!(found.unwrap_err().why.ends_with("full"));
     // All of them together have 76,300 blocks.
     assert!(blocks.into_inner() < 40_000, "it went on reading");
 }

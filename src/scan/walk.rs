@@ -44,6 +44,8 @@ pub struct Walk<'a> {
     /// Still to be visited, with what rules their names.
     folders: Vec<(PathBuf, Ruled)>,
     reading: Option<Reading>,
+    /// No name is an item; only ignore files are read.
+    rules_only: bool,
 }
 
 /// The folder that is open.
@@ -64,7 +66,18 @@ pub fn walk<'a>(
         stop,
         folders: vec![(PathBuf::new(), None)],
         reading: None,
+        rules_only: false,
     }
+}
+
+/// Reads every ignore file that a walk will obey. Done before it, so that one that cannot be understood is
+/// found while nothing has been recorded yet; names alone are cheap to read.
+pub fn check(root: &Root, filter: &Filter, stop: &(dyn Fn() -> bool + Sync)) -> Result<(), Error> {
+    let mut folders = Walk {
+        rules_only: true,
+        ..walk(root, filter, stop)
+    };
+    folders.try_for_each(|item| item.map(drop))
 }
 
 impl Iterator for Walk<'_> {
@@ -133,13 +146,16 @@ impl Walk<'_> {
         if disk::is_hidden(name) {
             return Ok(None);
         }
-        let path = reading.path.join(name);
         let file_type = match file_type {
             // Some file systems do not tell it with the name.
             FileType::Unknown => file_type_of(reading, name),
             known => known,
         };
         let is_folder = file_type == FileType::Directory;
+        if self.rules_only && !is_folder {
+            return Ok(None);
+        }
+        let path = reading.path.join(name);
         let shown = path.to_string_lossy();
         let out = match is_folder {
             true => self.filter.leaves_out_folder(&shown),
