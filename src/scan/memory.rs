@@ -272,3 +272,16 @@ fn a_folder_that_no_scan_enters_is_left_out() {
     fs::write(root.join("kept/.objlibignore"), b"\xff\n").unwrap();
     assert!(super::leaves_out(root, &root.join("kept/deep"), &filter).is_err());
 }
+
+/// Between the scan and the upload, a file may become a link.
+#[test]
+fn a_file_that_became_a_link_to_an_ignored_one_is_not_read_again() {
+    let (dir, _) = known(&["secret.md", "fine.md"]);
+    fs::write(dir.path().join(".objlibignore"), "secret.md\n").unwrap();
+    for (name, target) in [("bad.md", "secret.md"), ("good.md", "fine.md")] {
+        std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap();
+    }
+    let refused = super::rescan(dir.path(), "bad.md").unwrap_err();
+    assert_eq!(refused.detail, "a symlink to a file that is left out");
+    assert!(super::rescan(dir.path(), "good.md").is_ok());
+}

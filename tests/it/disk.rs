@@ -285,6 +285,7 @@ fn a_link_to_a_hidden_or_ignored_file_is_what_its_target_is() {
     let wanted = ["fine.md", "to-fine.md", "to-plain.md"];
     scan(&place, &[]).exit(0);
     assert_eq!(present(&place), wanted);
+    assert_eq!(skipped(&place), BTreeMap::new());
     // Naming them does not help.
     let list: String = links.iter().map(|(name, _)| format!("{name}\n")).collect();
     fs::write(place.path().join("list"), list).unwrap();
