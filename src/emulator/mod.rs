@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::error::{Error, Kind};
 
@@ -40,6 +41,9 @@ pub use plan::Faults;
 
 /// Connections served at once; one more is closed at once.
 const CONNECTIONS_MAX: usize = 512;
+/// How long the service rests when it cannot take a connection, mostly since the process has no file
+/// descriptor left: trying again at once would only burn the time that frees one.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -118,26 +122,48 @@ impl Drop for Emulator {
     }
 }
 
+/// One of the connections that may be served at once; free again when dropped, whatever ended it.
+struct Slot(Arc<AtomicUsize>);
+
+impl Slot {
+    /// `None`: all are taken. Only the acceptor calls this, so nobody takes one in between.
+    fn take(open: &Arc<AtomicUsize>) -> Option<Slot> {
+        if open.load(Ordering::SeqCst) >= CONNECTIONS_MAX {
+            return None;
+        }
+        open.fetch_add(1, Ordering::SeqCst);
+        Some(Slot(Arc::clone(open)))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 fn accept(listener: &TcpListener, service: &Arc<service::Service>, stopping: &AtomicBool) {
     let open = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
         if stopping.load(Ordering::SeqCst) {
             return;
         }
-        let Ok(stream) = stream else { continue };
-        if open.load(Ordering::SeqCst) >= CONNECTIONS_MAX {
+        let Ok(stream) = stream else {
+            thread::sleep(ACCEPT_PAUSE);
             continue;
-        }
-        open.fetch_add(1, Ordering::SeqCst);
-        let (service, open) = (Arc::clone(service), Arc::clone(&open));
-        // A thread that cannot be started closes its connection, and no more.
+        };
+        let Some(slot) = Slot::take(&open) else {
+            continue;
+        };
+        let service = Arc::clone(service);
+        // A thread that cannot be started drops its connection and its slot, and no more.
         let _ = thread::Builder::new()
             .name("emulator-connection".to_owned())
             .stack_size(512 * 1024)
             .spawn(move || {
+                let _slot = slot;
                 service.connected();
                 http::serve(stream, &|head, body| service.handle(head, body));
-                open.fetch_sub(1, Ordering::SeqCst);
             });
     }
 }

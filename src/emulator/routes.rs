@@ -3,7 +3,6 @@
 //! The order is the service's: what the network breaks, then overload and quotas, then the key, then
 //! the call itself, then what breaks its answer.
 
-use std::io::Read;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use super::service::{Call, Service, whole};
 use super::troubles::Luck;
 use super::{control, files, listing, search, sessions, stores};
 
-/// A JSON request is read up to here.
+/// A JSON request that is longer is refused.
 const JSON_BYTES_MAX: u64 = 1 << 20;
 
 /// What kind of call a path and method are; `None`: no such route.
@@ -133,12 +132,16 @@ impl Service {
         luck: &Luck<'_>,
         body: &mut BodyReader<'_>,
     ) -> Option<Answer> {
-        let mut bytes = Vec::new();
-        body.take(JSON_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-        whole(&self.ledger).body(asked.number, &bytes);
+        let bytes = body.whole(JSON_BYTES_MAX).ok()?;
+        whole(&self.ledger).body(asked.number, bytes.as_deref().unwrap_or_default());
         if luck.meets(Trouble::ResetAfter) {
             return None;
         }
+        let Some(bytes) = bytes else {
+            return Some(answer::invalid(&format!(
+                "Request payload size exceeds the limit: {JSON_BYTES_MAX} bytes."
+            )));
+        };
         let call = Call {
             kind: asked.kind,
             head: asked.head,
