@@ -28,10 +28,9 @@ pub fn with_service<T>(
         Service::Remote { endpoint, key } => act(endpoint.clone(), key.clone()),
         #[cfg(feature = "emulator")]
         Service::Emulator => {
-            let emulator = super::emulator::beside(database)?;
+            let (emulator, key) = super::emulator::beside(database)?;
             let endpoint = Endpoint::parse(&emulator.url())?;
-            // Any key will do for the embedded service.
-            let key = ApiKey::new("emulator").ok_or_else(|| internal("the emulator's key"))?;
+            let key = ApiKey::new(&key).ok_or_else(|| internal("the emulator's key"))?;
             let done = act(endpoint, key);
             emulator.stop();
             done

@@ -4,6 +4,8 @@
 //! no constant with the client of this crate, so that one misreading cannot hide in both. Persistent
 //! (SQLite) where it is given a file. Faults are data and can be changed while it runs; the ledger
 //! tells what really happened.
+//!
+//! Listens on loopback, and answers only what comes from this machine (`local`).
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -28,6 +30,7 @@ mod fuzz;
 mod http;
 mod ledger;
 mod listing;
+mod local;
 pub mod plan;
 mod records;
 mod routes;
@@ -58,6 +61,9 @@ pub struct Options {
     /// Keep the last requests for `/_emulator/requests`.
     pub record: bool,
     pub refuse_keys: Vec<String>,
+    /// The one key that is taken; `None`: any. With it the control plane, which knows no keys, is not
+    /// served.
+    pub require_key: Option<String>,
 }
 
 /// A running service; stops when dropped.
