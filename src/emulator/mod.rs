@@ -19,6 +19,7 @@ use crate::error::{Error, Kind};
 mod answer;
 mod check;
 mod control;
+mod data_file;
 mod database;
 mod documents;
 mod faults;
