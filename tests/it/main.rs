@@ -20,6 +20,9 @@ mod faults;
 /// The emulator's own faults, by plain HTTP: each does what it says and is counted.
 mod emulator;
 
+/// Clients and files that the emulator must not trust.
+mod strangers;
+
 /// kill -9 and run again.
 mod resume;
 
