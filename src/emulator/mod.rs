@@ -174,3 +174,21 @@ fn accept(listener: &TcpListener, service: &Arc<service::Service>, stopping: &At
             });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_free_again_also_after_a_panic() {
+        let open = Arc::new(AtomicUsize::new(CONNECTIONS_MAX - 1));
+        let slot = Slot::take(&open).unwrap();
+        assert!(Slot::take(&open).is_none());
+        let ended = thread::spawn(move || {
+            let _slot = slot;
+            panic!("on purpose");
+        });
+        assert!(ended.join().is_err());
+        assert!(Slot::take(&open).is_some());
+    }
+}
