@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::emulator::{Answer, Raw};
-use crate::run::{OBJLIB, Place, RunToEnd};
+use crate::run::{OBJLIB, Place, RunToEnd, seen};
 
 /// Says these bytes; everything that comes back until the service ends the connection by itself.
 #[track_caller]
@@ -166,7 +166,7 @@ fn a_file_that_is_not_called_as_a_file_can_be_is_refused() {
     assert_eq!(done.json()["file"]["name"], "files/my-file-1");
 }
 
-/// What once ended a connection's thread with a panic.
+/// Ids that no resource can have get the ordinary refusals, whatever bytes they are made of.
 #[test]
 fn ids_of_any_letters_are_only_not_found() {
     let raw = Raw::start(&[]);
@@ -410,10 +410,20 @@ fn data_that_is_not_its_own_is_one_line_and_exit_1() {
     let place = Place::new();
     let link = place.path().join("service.db");
     std::os::unix::fs::symlink(place.path().join("elsewhere"), &link).unwrap();
-    let seen = place
+    let mut child = place
         .objlib(&["emulator", "--port", "0", "--data", "service.db"])
-        .seen()
-        .exit(1);
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A service that starts all the same says so, and would never end by itself.
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    if !line.is_empty() {
+        child.kill().unwrap();
+    }
+    let seen = seen(child.wait_with_output().unwrap()).exit(1);
     assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);
     assert!(seen.stderr.contains("symbolic link"), "{}", seen.stderr);
     assert!(!place.path().join("elsewhere").exists());
