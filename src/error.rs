@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::text::one_line;
+
 /// Why the program stops. Decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -88,23 +90,6 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-/// Control characters (a file name may hold a newline) are escaped, so that an error stays one line
-/// and cannot steer the terminal.
-pub fn one_line(text: &str) -> String {
-    if !text.chars().any(char::is_control) {
-        return text.to_owned();
-    }
-    text.chars()
-        .map(|c| {
-            if c.is_control() {
-                c.escape_default().to_string()
-            } else {
-                c.to_string()
-            }
-        })
-        .collect()
-}
 
 #[cfg(test)]
 mod tests {

@@ -31,6 +31,7 @@ pub mod identity;
 pub mod names;
 pub mod proof;
 pub mod shutdown;
+pub mod text;
 
 #[cfg(feature = "emulator")]
 pub mod emulator;

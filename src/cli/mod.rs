@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 
 use self::args::{Cli, Command};
 use crate::error::Error;
+use crate::text::one_line;
 
 pub mod args;
 pub mod settings;
@@ -76,7 +77,7 @@ fn usage(e: &clap::Error) -> u8 {
             let cause: Vec<&str> = cause.lines().map(str::trim).collect();
             let cause = cause.join(" ");
             let cause = cause.strip_prefix("error: ").unwrap_or(&cause);
-            eprintln!("objlib: {cause}: see `objlib --help`");
+            eprintln!("objlib: {}: see `objlib --help`", one_line(cause));
             2
         }
     }

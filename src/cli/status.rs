@@ -7,6 +7,7 @@ use super::args;
 use crate::error::{Error, Kind};
 use crate::report::{FailedFile, LastRun, Status, StoreLine, Style, WaitingReason, failed_text};
 use crate::state::{Reader, UploadState};
+use crate::text::json_line;
 
 pub fn run(args: &args::Status, database: &Path, style: Style) -> Result<u8, Error> {
     let reader = Reader::open(database)?;
@@ -75,7 +76,7 @@ fn page(reader: &Reader, store: &str, style: Style) -> Result<String, Error> {
             .collect(),
     };
     Ok(match style.json {
-        true => format!("{}\n", status.to_json()),
+        true => json_line(&status.to_json()) + "\n",
         false => status.to_text(style.color),
     })
 }

@@ -12,12 +12,13 @@ use super::connect::{self, Pace};
 use super::settings;
 use super::signals;
 use crate::clock::{now_ms, rfc3339};
-use crate::error::{Error, Kind, one_line};
+use crate::error::{Error, Kind};
 use crate::pipeline::store;
 use crate::pipeline::verify::{Drift, Plan, Verify};
 use crate::report::Style;
 use crate::shutdown::{Shutdown, Stop};
 use crate::state::{Reader, writer};
+use crate::text::{json_line, one_line};
 use crate::throttle::Rpm;
 
 /// Files named per kind of difference, unless `--verbose`.
@@ -143,7 +144,7 @@ fn line(plan: &Plan, repair: bool, left: usize, exit: u8) -> String {
     for ((name, ..), n) in KINDS.iter().zip(counts(plan)) {
         line[*name] = json!(n);
     }
-    format!("{line}\n")
+    json_line(&line) + "\n"
 }
 
 fn page(plan: &Plan, args: &args::Verify, left: usize, verbose: bool) -> String {

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::error::{Error, Kind, one_line};
+use crate::error::{Error, Kind};
+use crate::text::one_line;
 
 /// The service's words are kept up to here.
 const WORDS_CHARS_MAX: usize = 300;

@@ -33,7 +33,7 @@ pub use plan::Plan;
 pub use progress::{Progress, ThrottleView};
 pub use status::{FailedFile, LastRun, Status, StoreLine, WaitingReason, failed_text};
 
-use crate::error::one_line;
+use crate::text::one_line;
 
 /// Events that may wait to be printed; beyond it their senders do.
 const EVENTS_MAX: usize = 1024;
@@ -204,7 +204,7 @@ impl Printer {
             bars.clear();
         }
         if let Some(error) = &summary.error {
-            self.stderr(&format!("objlib: {error}"));
+            self.stderr(&format!("objlib: {}", one_line(error)));
         }
         if self.style.json || (self.style.quiet && summary.exit == 0) {
             return;

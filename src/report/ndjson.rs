@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::event::{Event, Summary};
 use crate::clock::{UnixMs, rfc3339};
+use crate::text::json_line;
 
 /// `None` for what is for people only.
 pub fn line(event: &Event, now: UnixMs) -> Option<String> {
@@ -82,7 +83,7 @@ pub fn line(event: &Event, now: UnixMs) -> Option<String> {
     if let Value::Object(fields) = fields {
         object.extend(fields);
     }
-    Some(Value::Object(object).to_string())
+    Some(json_line(&object))
 }
 
 fn summary_fields(s: &Summary) -> Value {

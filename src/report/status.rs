@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::units::{bytes, count, time};
 use crate::clock::{self, UnixMs, rfc3339};
-use crate::error::one_line;
+use crate::text::{json_line, one_line};
 
 const BAR_COLUMNS: u64 = 20;
 
@@ -83,8 +83,8 @@ impl Status {
             Some(s) => format!(
                 "store     {} ({}) at {}",
                 one_line(&s.display_name),
-                s.name,
-                s.endpoint
+                one_line(&s.name),
+                one_line(&s.endpoint)
             ),
             None => "store     none yet".to_owned(),
         }];
@@ -152,7 +152,7 @@ impl LastRun {
         format!(
             "last run  {} ({}{took}): {} indexed, {} failed, {} left",
             rfc3339(self.started_ms),
-            self.outcome,
+            one_line(&self.outcome),
             self.indexed,
             self.failed,
             self.pending + self.processing
@@ -162,9 +162,10 @@ impl LastRun {
 
 impl FailedFile {
     pub fn to_json(&self) -> String {
-        json!({"path": self.path, "kind": self.kind, "error": self.error,
-               "since": rfc3339(self.since_ms), "attempts": self.attempts})
-        .to_string()
+        json_line(
+            &json!({"path": self.path, "kind": self.kind, "error": self.error,
+                          "since": rfc3339(self.since_ms), "attempts": self.attempts}),
+        )
     }
 }
 
