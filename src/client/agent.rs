@@ -10,6 +10,7 @@ use ureq::unversioned::transport::DefaultConnector;
 
 use super::endpoint::Endpoint;
 use super::resolver::CachingResolver;
+use super::secrets::Secrets;
 use crate::error::{Error, Kind};
 use crate::names::ApiKey;
 use crate::proof;
@@ -42,6 +43,7 @@ pub struct Client {
     pub(super) agent: ureq::Agent,
     pub(super) endpoint: Endpoint,
     pub(super) key: ApiKey,
+    pub(super) secrets: Secrets,
     pub(super) gate: Arc<Gate>,
     pub(super) lease: Arc<Lease>,
     pub(super) sent: Sent,
@@ -96,6 +98,7 @@ impl Client {
                 CachingResolver::default(),
             ),
             endpoint: settings.endpoint,
+            secrets: Secrets::new(&settings.key),
             key: settings.key,
             gate,
             lease: settings.lease,

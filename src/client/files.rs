@@ -113,10 +113,12 @@ impl Client {
         let body = json!({"fileName": file.as_str(), "customMetadata": metadata});
         call.body = Some(body.to_string());
         let in_doubt = |failure: Failure| match failure.kind {
-            FailureKind::Transient | FailureKind::BadAnswer => Failure {
-                kind: FailureKind::InDoubt,
-                ..failure
-            },
+            FailureKind::Transient | FailureKind::BadAnswer | FailureKind::NotTheService => {
+                Failure {
+                    kind: FailureKind::InDoubt,
+                    ..failure
+                }
+            }
             _ => failure,
         };
         let answer = self.call_once(&call).map_err(in_doubt)?;

@@ -10,19 +10,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::Deserialize;
 use serde_json::json;
 use ureq::SendBody;
+use ureq::http::Response;
 
 use super::agent::{CALL, Client, FINAL_ANSWER};
 use super::body::{Body, Broken};
-use super::failure::{About, Failure, FailureKind};
+use super::failure::{About, Failure, FailureKind, names_the_key};
 use super::files::{File, WireFile};
 use super::operations::document_name;
-use super::send::{Answer, Call, Method, Received, TRIES_MAX, received, refused};
+use super::send::{Answer, Call, Method, Received, TRIES_MAX, refused};
 use crate::identity::Entry;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 use crate::proof;
 use crate::state::{Durable, Intent};
 use crate::throttle::Class;
-use crate::throttle::gate::Verdict;
+use crate::throttle::gate::{Pass, Verdict};
 
 pub struct NewDocument<'a> {
     pub display_name: &'a str,
@@ -74,6 +75,7 @@ pub enum SessionState {
     Gone,
 }
 
+pub(super) const SESSION_URL: &str = "x-goog-upload-url";
 const STATUS: &str = "x-goog-upload-status";
 const COMMAND: &str = "x-goog-upload-command";
 
@@ -147,16 +149,22 @@ impl Client {
         let mut call = Call::new(step, Class::Write, about, Method::Post, path);
         call.upload = true;
         call.headers = &headers;
-        call.body = Some(body.to_string());
+        let body = body.to_string();
+        if self.secrets.appear_in(&body) {
+            return Err(names_the_key());
+        }
+        call.body = Some(body);
         let answer = self.call(&call)?;
         if answer.header(STATUS) == Some("final") {
             return Ok(Started::Final(ended(&answer).ok()));
         }
-        let Some(url) = answer.header("x-goog-upload-url") else {
-            return Err(Failure::new(
-                FailureKind::BadAnswer,
-                "the service opened an upload without saying where it is",
-            ));
+        let Some(url) = answer.header(SESSION_URL) else {
+            let kind = match answer.header(STATUS) {
+                Some(_) => FailureKind::BadAnswer,
+                None => FailureKind::NotTheService,
+            };
+            let words = "the service opened an upload without saying where it is";
+            return Err(Failure::new(kind, words));
         };
         if !self.endpoint.is_origin_of(url) {
             return Err(Failure::new(
@@ -310,9 +318,23 @@ impl Client {
             .build()
             .send_empty();
         proof::point("after", command);
-        let got = received(result, self.endpoint.host());
+        Ok(self.of_session(pass, result, session))
+    }
+
+    /// The answer of a session, and whether the service said in it that the session is over.
+    fn of_session(
+        &self,
+        pass: Pass,
+        result: Result<Response<ureq::Body>, ureq::Error>,
+        session: &SessionUrl,
+    ) -> (bool, Result<Answer, Failure>) {
+        let got = self.received(result, Some(session));
         let is_final = got.as_ref().is_ok_and(Received::is_final);
-        Ok((is_final, self.judged(pass, got, About::Object)))
+        let result = self.judged(pass, got, About::Session);
+        let foreign = |failure: &Failure| failure.kind == FailureKind::NotTheService;
+        // Nobody but the service can end a session: what it has received must not be sent again.
+        let is_final = is_final && !result.as_ref().is_err_and(foreign);
+        (is_final, result)
     }
 
     fn send_from(&self, session: &SessionUrl, body: &mut Body<'_>, offset: u64) -> Sent {
@@ -339,6 +361,7 @@ impl Client {
             .header("content-length", left.to_string())
             .config()
             .timeout_recv_response(Some(proof::hasten(FINAL_ANSWER)))
+            .timeout_recv_body(Some(proof::hasten(CALL)))
             .build()
             .send(SendBody::from_reader(body));
         proof::point("after", "body");
@@ -346,10 +369,7 @@ impl Client {
             self.gate.report(pass, Verdict::Answered);
             return Sent::Broken(broken);
         }
-        let got = received(result, self.endpoint.host());
-        let is_final = got.as_ref().is_ok_and(Received::is_final);
-        let result = self.judged(pass, got, About::Object);
-        match (is_final, result) {
+        match self.of_session(pass, result, session) {
             (true, Ok(answer)) => match ended(&answer) {
                 Ok(ended) => Sent::Ended(ended),
                 Err(failure) => Sent::Unclear(failure),

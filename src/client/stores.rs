@@ -112,10 +112,7 @@ impl Client {
                     tries += 1;
                 }
                 Err(failure)
-                    if matches!(
-                        failure.kind,
-                        FailureKind::Transient | FailureKind::BadAnswer
-                    ) =>
+                    if failure.kind == FailureKind::Transient || failure.makes_no_sense() =>
                 {
                     return Err(Failure {
                         kind: FailureKind::InDoubt,

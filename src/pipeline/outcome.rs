@@ -239,6 +239,7 @@ pub fn fatal(failure: &Failure, store: &str) -> Option<Error> {
         FailureKind::KeyRefused
         | FailureKind::StoreRefused
         | FailureKind::StorageFull
+        | FailureKind::NoTrust
         | FailureKind::DailyQuota => Some(failure.to_error(store)),
         FailureKind::Skipped { .. }
         | FailureKind::Stopped
@@ -251,6 +252,7 @@ pub fn fatal(failure: &Failure, store: &str) -> Option<Error> {
         | FailureKind::UnsupportedMime
         | FailureKind::Permanent
         | FailureKind::BadAnswer
+        | FailureKind::NotTheService
         | FailureKind::LocalFile => None,
     }
 }

@@ -262,8 +262,8 @@ impl Worker<'_> {
                 self.outcomes.handed_back(subject, HandBack::uncharged());
                 return Returned::NotStarted;
             }
-            // The service's pace is not the file's fault.
-            FailureKind::RateLimited => {
+            // Neither the service's pace nor who answers in its place is the file's fault.
+            FailureKind::RateLimited | FailureKind::NotTheService => {
                 let back = HandBack::uncharged().because(cause);
                 self.outcomes.handed_back(subject, back);
             }
@@ -290,6 +290,7 @@ impl Worker<'_> {
             | FailureKind::SessionDead
             | FailureKind::InDoubt
             | FailureKind::BadAnswer
+            | FailureKind::NoTrust
             | FailureKind::KeyRefused
             | FailureKind::StoreRefused
             | FailureKind::StorageFull
@@ -318,9 +319,10 @@ impl Worker<'_> {
                 Ok(()) => self.changed(job, subject),
                 Err(_) => self.in_doubt(subject, Charge::Nothing, failure),
             },
-            FailureKind::Skipped { .. } | FailureKind::Stopped | FailureKind::RateLimited => {
-                self.in_doubt(subject, Charge::Nothing, failure)
-            }
+            FailureKind::Skipped { .. }
+            | FailureKind::Stopped
+            | FailureKind::RateLimited
+            | FailureKind::NotTheService => self.in_doubt(subject, Charge::Nothing, failure),
             _ => {
                 let last = subject.attempts >= self.outcomes.max_attempts;
                 if last && self.client.cancel(session).is_ok() {
