@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::args::Remote;
+use super::proxy;
 use super::settings::Service;
 use crate::client::{self, Client, Endpoint};
 use crate::clock;
@@ -70,6 +71,7 @@ pub fn client(
     ));
     let client = Client::new(
         client::Settings {
+            proxy: proxy::from_environment(&endpoint)?,
             endpoint,
             key,
             ca_file: remote.ca_file.clone(),

@@ -12,6 +12,8 @@ use crate::text::one_line;
 pub mod args;
 pub mod settings;
 
+pub mod proxy;
+
 pub mod connect;
 
 pub mod scan;

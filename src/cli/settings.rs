@@ -7,6 +7,7 @@ use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use super::args::{Color, Global, Remote, ScanOptions};
+use super::proxy;
 use crate::client::Endpoint;
 use crate::error::{Error, Kind};
 use crate::names::ApiKey;
@@ -70,8 +71,11 @@ pub fn service(remote: &Remote) -> Result<Service, Error> {
     if remote.emulator {
         return Ok(Service::Emulator);
     }
+    let endpoint = endpoint(remote)?;
+    // Before a folder is scanned; the client asks again.
+    proxy::from_environment(&endpoint)?;
     Ok(Service::Remote {
-        endpoint: endpoint(remote)?,
+        endpoint,
         key: key(remote)?,
     })
 }

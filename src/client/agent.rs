@@ -20,7 +20,8 @@ use crate::throttle::gate::Gate;
 const CONNECT: Duration = Duration::from_secs(10);
 /// No byte moved for so long: the connection is dead.
 const STALLED: Duration = Duration::from_secs(60);
-/// A plain call, from start to end.
+/// A plain call, from start to end; and any answer from the end of its head on, so that one which comes
+/// a byte a minute does not hold a thread.
 pub const CALL: Duration = Duration::from_secs(60);
 /// The answer to the last byte of a body: the service may chew on it.
 pub const FINAL_ANSWER: Duration = Duration::from_secs(300);
@@ -30,6 +31,8 @@ const BUFFER_BYTES: usize = 32 * 1024;
 pub struct Settings {
     pub endpoint: Endpoint,
     pub key: ApiKey,
+    /// On the way to the endpoint; nothing in the environment is looked at here.
+    pub proxy: Option<ureq::Proxy>,
     /// Certificates to trust in addition to the built-in ones.
     pub ca_file: Option<PathBuf>,
     /// Uploads at once; sizes the pool of connections.
@@ -75,22 +78,21 @@ impl Client {
         }
         // A worker and a poller each keep their connection.
         let connections = settings.concurrency * 2 + 2;
-        let mut config = ureq::Agent::config_builder()
+        let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .tls_config(tls.build())
+            .proxy(settings.proxy)
             .timeout_connect(Some(CONNECT))
             .timeout_per_read(Some(proof::hasten(FINAL_ANSWER)))
             .timeout_per_write(Some(STALLED))
+            .timeout_recv_body(Some(proof::hasten(CALL)))
             .max_idle_connections(connections)
             .max_idle_connections_per_host(connections)
             .input_buffer_size(BUFFER_BYTES)
             .output_buffer_size(BUFFER_BYTES)
             .user_agent(concat!("objlib/", env!("CARGO_PKG_VERSION")));
-        if settings.endpoint.is_loopback() {
-            config = config.proxy(None);
-        }
         Ok(Client {
             agent: ureq::Agent::with_parts(
                 config.build(),

@@ -93,6 +93,7 @@ impl Canned {
         let client = Settings {
             endpoint: Endpoint::parse(&self.address).unwrap(),
             key: ApiKey::new("key").unwrap(),
+            proxy: None,
             ca_file: None,
             concurrency: 1,
             lease: self.lock.lease(),
@@ -239,7 +240,7 @@ fn read_all(canned: &Canned, client: &Client) {
         client
             .document(&DocumentName::new("fileSearchStores/s/documents/d"))
             .err(),
-        client.list_stores().err(),
+        client.find_stores("any").err(),
         client.get_store(&store).err(),
         client.query(&canned.session()).err(),
     ] {

@@ -361,7 +361,6 @@ impl Client {
             .header("content-length", left.to_string())
             .config()
             .timeout_recv_response(Some(proof::hasten(FINAL_ANSWER)))
-            .timeout_recv_body(Some(proof::hasten(CALL)))
             .build()
             .send(SendBody::from_reader(body));
         proof::point("after", "body");

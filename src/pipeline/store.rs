@@ -121,21 +121,13 @@ fn unclear(name: &str) -> Error {
 }
 
 fn find(name: &str, client: &Client) -> Result<Option<Store>, Error> {
-    let stores = client.list_stores().map_err(|f| f.to_error(name))?;
-    let mut same: Vec<Store> = stores
-        .into_iter()
-        .filter(|s| s.display_name == name)
-        .collect();
+    let mut same = client.find_stores(name).map_err(|f| f.to_error(name))?;
     if same.len() > 1 {
         let names: Vec<&str> = same.iter().map(|s| s.name.as_str()).collect();
         return Err(Error::new(
             Kind::Store,
             format!("store `{name}`"),
-            format!(
-                "{} stores have this name: {}",
-                names.len(),
-                names.join(", ")
-            ),
+            format!("several stores have this name: {}", names.join(", ")),
             "name one of them: --store fileSearchStores/…",
         ));
     }
