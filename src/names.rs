@@ -84,7 +84,12 @@ impl ApiKey {
         let legal = !key.is_empty() && key.bytes().all(|b| b.is_ascii_graphic());
         legal.then(|| ApiKey(key.to_owned()))
     }
-    /// For the header only.
+    /// Google's keys begin so (fact sheet 1). One that was pasted in the wrong place must not be shown
+    /// as a file that is not there, or as an address that is none.
+    pub fn is_like(text: &str) -> bool {
+        text.starts_with("AIza") || text.starts_with("AQ.")
+    }
+    /// For the header, and to find it in what the service says.
     pub fn expose(&self) -> &str {
         &self.0
     }

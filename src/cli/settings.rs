@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::args::{Color, Global, Remote, ScanOptions};
@@ -13,6 +14,7 @@ use crate::error::{Error, Kind};
 use crate::names::ApiKey;
 use crate::report::Style;
 use crate::scan;
+use crate::text::one_line;
 
 pub const DEFAULT_ENDPOINT: &str = "https://generativelanguage.googleapis.com";
 /// A key has some 40 characters; a file that is longer than this holds something else.
@@ -134,14 +136,37 @@ fn no_key() -> Error {
 }
 
 fn key_file(path: &Path) -> Result<String, Error> {
-    read_bounded(path, KEY_FILE_BYTES_MAX).map_err(|why| {
+    let named = path.display().to_string();
+    let text = read_bounded(path, KEY_FILE_BYTES_MAX).map_err(|why| {
+        // Mistyped, it is the key itself that stands in the place of the file.
+        let what = match ApiKey::is_like(&named) {
+            true => "--api-key-file (what it names looks like a key)",
+            false => &named,
+        };
         Error::new(
             Kind::Key,
-            path.display().to_string(),
+            what,
             why,
             "name a file that holds just the key with --api-key-file",
         )
-    })
+    })?;
+    if others_can_read(path) {
+        let quoted = named.replace('\'', "'\\''");
+        eprintln!(
+            "objlib: {}",
+            one_line(&format!(
+                "{named}: group or others can read the key in it: chmod 600 '{quoted}'"
+            ))
+        );
+    }
+    Ok(text)
+}
+
+/// Only a file has readers to keep out: a pipe (`<(pass show key)`) or stdin has one.
+fn others_can_read(path: &Path) -> bool {
+    path.as_os_str() != "-"
+        && std::fs::metadata(path)
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o044 != 0)
 }
 
 pub fn scan_options(options: &ScanOptions) -> Result<scan::Options, Error> {

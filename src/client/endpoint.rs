@@ -4,6 +4,7 @@
 //! by comparing origins here.
 
 use crate::error::{Error, Kind};
+use crate::names::ApiKey;
 
 /// Scheme, host, port and path prefix, without a trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,25 +17,26 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// # Errors
-    /// `Kind::Usage` for anything but `https://…`, or `http://…` to a loopback address.
+    /// `Kind::Usage` for anything but `https://…`, or `http://…` to a loopback address. The error shows
+    /// the address only when it holds nothing that could be a password or a key.
     pub fn parse(url: &str) -> Result<Endpoint, Error> {
         let url = url.trim().trim_end_matches('/');
-        let bad = |why: &str, remedy: &str| Error::new(Kind::Usage, url, why, remedy);
+        let shown = match url.contains(['@', '?', '#']) || ApiKey::is_like(url) {
+            true => "--endpoint",
+            false => url,
+        };
+        let bad = |why: &str, remedy: &str| Error::new(Kind::Usage, shown, why, remedy);
         let check = "give an address like https://host or http://127.0.0.1:8765 to --endpoint";
         let uri: ureq::http::Uri = url.parse().map_err(|_| bad("not an address", check))?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(bad("not an address with http:// or https://", check));
         };
         if authority.as_str().contains('@') {
-            return Err(Error::new(
-                Kind::Usage,
-                "--endpoint",
-                "an address with a user name or password in it",
-                check,
-            ));
+            return Err(bad("an address with a user name or password in it", check));
         }
-        if uri.query().is_some() {
-            return Err(bad("an address with a query", check));
+        // A fragment is dropped by the parser, so it is looked for in the text.
+        if uri.query().is_some() || url.contains('#') {
+            return Err(bad("an address with a query or a fragment", check));
         }
         let default_port = match scheme {
             "http" => 80,
@@ -123,6 +125,26 @@ mod tests {
             "https://",
         ] {
             assert_eq!(Endpoint::parse(url).unwrap_err().kind, Kind::Usage, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_not_shown_if_it_may_hold_a_secret() {
+        for url in [
+            "https://secret@h",
+            "https://u:secret@h",
+            "https://h?key=secret",
+            "https://h/p?key=secret",
+            "https://h#secret",
+            "https://h/ ?key=secret",
+            "http://h?secret",
+            "u:secret@h",
+            "AIzaSecret",
+        ] {
+            let error = Endpoint::parse(url).unwrap_err();
+            assert_eq!(error.kind, Kind::Usage, "{url}");
+            let text = error.to_string().to_lowercase();
+            assert!(!text.contains("secret"), "{text}");
         }
     }
 

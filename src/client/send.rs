@@ -365,7 +365,7 @@ fn transport(e: &ureq::Error, host: &str) -> Failure {
         ),
         _ => (
             FailureKind::Transient,
-            format!("connection to {host} failed"),
+            format!("connection to {host} failed: {e}"),
         ),
     };
     Failure::new(kind, words)
