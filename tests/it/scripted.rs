@@ -76,8 +76,7 @@ pub fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
 
 pub fn send(stream: &mut TcpStream, status: u16, headers: &str, body: &str) {
     let length = body.len();
-    let _ = write!(
-        stream,
-        "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
-    );
+    // In one write: the second of two would wait for the client's word that the first has come.
+    let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n{headers}\r\n{body}");
+    let _ = stream.write_all(answer.as_bytes());
 }
