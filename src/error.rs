@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use crate::text::one_line;
+
 /// Why the program stops. Decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -19,8 +21,10 @@ pub enum Kind {
     Key,
     /// The store is missing, foreign, or its name is ambiguous.
     Store,
-    /// The service cannot be reached, or what answers is not the service.
+    /// What answers is not the service, or it cannot be reached for a reason that waiting does not cure.
     Network,
+    /// The service failed whenever it was asked: another run may find it well.
+    Unavailable,
     /// The store, or the space for temporary files, is full.
     StorageFull,
     /// The quota of the day is used up.
@@ -38,7 +42,7 @@ impl Kind {
     pub fn exit_code(self) -> u8 {
         match self {
             Kind::Usage => 2,
-            Kind::DailyQuota => 4,
+            Kind::DailyQuota | Kind::Unavailable => 4,
             Kind::Locked => 5,
             Kind::Key => 6,
             Kind::Database
@@ -88,23 +92,6 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-/// Control characters (a file name may hold a newline) are escaped, so that an error stays one line
-/// and cannot steer the terminal.
-pub fn one_line(text: &str) -> String {
-    if !text.chars().any(char::is_control) {
-        return text.to_owned();
-    }
-    text.chars()
-        .map(|c| {
-            if c.is_control() {
-                c.escape_default().to_string()
-            } else {
-                c.to_string()
-            }
-        })
-        .collect()
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,9 @@
-//! How a document is recognised in the store without the database: two metadata entries, its path
-//! and the SHA-256 of its content.
+//! How a document is recognised in the store without the database: metadata entries that name its library,
+//! its path there, and the SHA-256 of its bytes.
 //!
-//! Promises: equal files at equal paths have equal identities on every machine (NFC, `/`), and every
-//! value fits what the service takes.
+//! Owns the key of an upload, `ContentKey`: the bytes, and the variant, which is all that a document carries
+//! besides them. Promises: equal files at equal paths of equally named libraries have equal identities on
+//! every machine (NFC, `/`), and every value fits what the service takes.
 
 use std::fmt;
 
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest;
 use unicode_normalization::UnicodeNormalization;
 
+/// Metadata key of the library's name.
+pub const LIBRARY_KEY: &str = "objlib_library";
 /// Metadata key of the path.
 pub const PATH_KEY: &str = "objlib_path";
 /// Metadata key of the content's hash.
@@ -63,6 +66,81 @@ impl fmt::Debug for Sha256 {
     }
 }
 
+/// What a document carries besides path and bytes: the name of its library, and the user's metadata. A
+/// change of any of them makes another document necessary, since none can be changed at the service.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Variant([u8; 16]);
+
+impl Variant {
+    /// `metadata`: the user's entries, in any order.
+    pub fn of(library: &str, metadata: &[Entry]) -> Variant {
+        let mut lines: Vec<String> = metadata.iter().map(Entry::canonical).collect();
+        lines.sort_unstable();
+        let mut hasher = sha2::Sha256::new();
+        // Every part is followed by its length, so that no two lists of parts read alike.
+        for part in std::iter::once(library).chain(lines.iter().map(String::as_str)) {
+            hasher.update(part.as_bytes());
+            hasher.update((part.len() as u64).to_be_bytes());
+        }
+        let digest: [u8; 32] = hasher.finalize().into();
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest[..16]);
+        Variant(half)
+    }
+    pub fn from_slice(bytes: &[u8]) -> Option<Variant> {
+        Some(Variant(bytes.try_into().ok()?))
+    }
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+/// The key by which an upload of a file is known, wherever one is queued, planned, adopted or compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ContentKey {
+    pub sha256: Sha256,
+    pub variant: Variant,
+}
+
+/// What a document says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub library: String,
+    /// The value of `objlib_path`: the path in NFC, or its hash.
+    pub path: String,
+    pub content: ContentKey,
+}
+
+impl Identity {
+    /// `None` for a document that objlib did not make: an entry is missing, or cannot be read.
+    pub fn read(entries: &[Entry]) -> Option<Identity> {
+        let text = |key: &str| {
+            entries.iter().find_map(|e| match &e.value {
+                Value::StringValue(text) if e.key == key => Some(text.as_str()),
+                _ => None,
+            })
+        };
+        let library = text(LIBRARY_KEY)?;
+        let own =
+            |entry: &&Entry| ![LIBRARY_KEY, PATH_KEY, SHA256_KEY].contains(&entry.key.as_str());
+        let metadata: Vec<Entry> = entries.iter().filter(own).cloned().collect();
+        Some(Identity {
+            library: library.to_owned(),
+            path: text(PATH_KEY)?.to_owned(),
+            content: ContentKey {
+                sha256: Sha256::parse(text(SHA256_KEY)?)?,
+                variant: Variant::of(library, &metadata),
+            },
+        })
+    }
+}
+
 /// One custom-metadata entry of a document, as the database keeps it (JSON) and the service takes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -84,6 +162,15 @@ pub enum Value {
 }
 
 impl Entry {
+    /// One text for one meaning: what the service keeps, it gives back as this same text.
+    fn canonical(&self) -> String {
+        match &self.value {
+            Value::StringValue(text) => format!("{:?} text {text:?}", self.key),
+            Value::NumericValue(n) => format!("{:?} number {}", self.key, *n as f32),
+            Value::StringListValue { values } => format!("{:?} list {values:?}", self.key),
+        }
+    }
+
     pub fn string(key: &str, value: impl Into<String>) -> Entry {
         Entry {
             key: key.to_owned(),
@@ -101,9 +188,26 @@ pub fn path_value(path: &str) -> String {
     format!("sha256:{}", Sha256::of(nfc.as_bytes()))
 }
 
-/// The two entries every document carries.
-pub fn entries(path_value: &str, sha256: &Sha256) -> [Entry; 2] {
+/// The name of a library as it is kept: NFC, without white space around it.
+///
+/// # Errors
+/// Why it cannot be one.
+pub fn library_name(given: &str) -> Result<String, &'static str> {
+    let name: String = given.trim().nfc().collect();
+    match name {
+        name if name.is_empty() => Err("an empty name"),
+        name if name.len() > VALUE_BYTES_MAX => {
+            Err("longer than the 256 bytes that the service takes")
+        }
+        name if name.chars().any(char::is_control) => Err("a name with control characters"),
+        name => Ok(name),
+    }
+}
+
+/// The entries every document carries.
+pub fn entries(library: &str, path_value: &str, sha256: &Sha256) -> [Entry; 3] {
     [
+        Entry::string(LIBRARY_KEY, library),
         Entry::string(PATH_KEY, path_value),
         Entry::string(SHA256_KEY, sha256.to_string()),
     ]
@@ -133,6 +237,41 @@ mod tests {
     #[test]
     fn composed_and_decomposed_names_are_one_identity() {
         assert_eq!(path_value("caf\u{e9}.txt"), path_value("cafe\u{301}.txt"));
+    }
+
+    #[test]
+    fn an_identity_reads_back_and_knows_its_library_and_metadata() {
+        let sha256 = Sha256::of(b"x");
+        let own = Entry::string("course", "3");
+        let mut sent = entries("docs", "a.md", &sha256).to_vec();
+        sent.insert(1, own.clone());
+        let read = Identity::read(&sent).unwrap();
+        assert_eq!(
+            (read.library.as_str(), read.path.as_str()),
+            ("docs", "a.md")
+        );
+        let variant = Variant::of("docs", &[own]);
+        assert_eq!(read.content, ContentKey { sha256, variant });
+        assert_ne!(variant, Variant::of("docs", &[]));
+        assert_ne!(Variant::of("docs", &[]), Variant::of("other", &[]));
+        // Somebody else's, or of an objlib before the first release.
+        assert_eq!(Identity::read(&sent[1..]), None);
+    }
+
+    #[test]
+    fn a_variant_does_not_depend_on_the_order_of_entries() {
+        let (a, b) = (Entry::string("a", "1"), Entry::string("b", "2"));
+        let of = |entries: &[Entry]| Variant::of("docs", entries);
+        assert_eq!(of(&[a.clone(), b.clone()]), of(&[b.clone(), a.clone()]));
+        assert_ne!(of(&[a]), of(&[b]));
+    }
+
+    #[test]
+    fn a_library_name_is_spelled_one_way() {
+        assert_eq!(library_name(" cafe\u{301} ").unwrap(), "caf\u{e9}");
+        assert!(library_name("  ").is_err());
+        assert!(library_name("a\nb").is_err());
+        assert!(library_name(&"x".repeat(257)).is_err());
     }
 
     #[test]

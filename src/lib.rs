@@ -26,11 +26,14 @@ pub mod client;
 pub mod report;
 
 pub mod clock;
+pub mod disk;
 pub mod error;
 pub mod identity;
+pub mod library;
 pub mod names;
 pub mod proof;
 pub mod shutdown;
+pub mod text;
 
 #[cfg(feature = "emulator")]
 pub mod emulator;

@@ -89,6 +89,9 @@ pub enum Command {
     Verify(Box<Verify>),
     /// What is done, what waits and why, and what to do next
     Status(Status),
+    /// The folders that are known, under their names, and where they go
+    #[command(subcommand)]
+    Library(Library),
     /// Run a local File Search service for trying and testing
     #[cfg(feature = "emulator")]
     Emulator(Box<super::emulator::EmulatorArgs>),
@@ -103,8 +106,34 @@ pub struct Scan {
     pub options: ScanOptions,
 }
 
+#[derive(Debug, Subcommand)]
+pub enum Library {
+    /// Every library with its folder, its files and the stores it goes into
+    List,
+    /// One library
+    Show {
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+    /// Another name; it is part of each document, so all of them are sent again and then replaced
+    Rename {
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[arg(value_name = "NEW")]
+        new: String,
+    },
+    /// Forget the folder and its files; documents that are in a store stay there
+    Forget {
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
 #[derive(Debug, Args)]
 pub struct ScanOptions {
+    /// Name of the folder's library [default: the last part of its path]
+    #[arg(long, value_name = "NAME")]
+    pub library: Option<String>,
     /// Only files whose relative path matches; may be given several times
     #[arg(long, value_name = "GLOB")]
     pub include: Vec<String>,
@@ -122,6 +151,17 @@ pub struct ScanOptions {
     pub accept_missing: bool,
 }
 
+/// The same everywhere.
+pub const DEFAULT_STORE: &str = "objlib";
+
+/// White space around a name comes from copying it.
+fn store_name(given: &str) -> Result<String, &'static str> {
+    match given.trim() {
+        "" => Err("a store needs a name that is not blank"),
+        name => Ok(name.to_owned()),
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct Store {
     /// Store, by display name (or fileSearchStores/… by resource name)
@@ -130,7 +170,8 @@ pub struct Store {
         long = "store",
         value_name = "NAME",
         env = "OBJLIB_STORE",
-        default_value = "objlib"
+        default_value = DEFAULT_STORE,
+        value_parser = store_name
     )]
     pub name: String,
 }
@@ -202,6 +243,9 @@ pub struct Upload {
     /// Start at most N files
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
+    /// If the store was deleted at the service: make it anew and send everything again
+    #[arg(long)]
+    pub recreate_store: bool,
     /// Try files again that failed for good
     #[arg(long)]
     pub retry_failed: bool,
@@ -223,10 +267,14 @@ pub struct Upload {
 pub struct Verify {
     #[command(flatten)]
     pub remote: Remote,
-    /// Make them equal: take back what the store holds, forget what it has lost, delete what is there
-    /// twice; without it, only show
+    /// Make them equal: take back what the store holds, forget what it has lost, and delete second
+    /// documents of one file and documents that failed or are not whole; without it, only show
     #[arg(long)]
     pub repair: bool,
+    /// Refuse a repair that would delete a larger share of the documents of these libraries, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 50,
+          value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub max_share: u64,
 }
 
 #[derive(Debug, Args)]
@@ -236,6 +284,9 @@ pub struct Status {
     /// List the files that failed, with their causes
     #[arg(long)]
     pub failed: bool,
+    /// List what the last scans skipped, with the reasons
+    #[arg(long, conflicts_with = "failed")]
+    pub skipped: bool,
 }
 
 #[cfg(test)]

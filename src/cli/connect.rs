@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::args::Remote;
+use super::proxy;
 use super::settings::Service;
 use crate::client::{self, Client, Endpoint};
 use crate::clock;
@@ -28,10 +29,9 @@ pub fn with_service<T>(
         Service::Remote { endpoint, key } => act(endpoint.clone(), key.clone()),
         #[cfg(feature = "emulator")]
         Service::Emulator => {
-            let emulator = super::emulator::beside(database)?;
+            let (emulator, key) = super::emulator::beside(database)?;
             let endpoint = Endpoint::parse(&emulator.url())?;
-            // Any key will do for the embedded service.
-            let key = ApiKey::new("emulator").ok_or_else(|| internal("the emulator's key"))?;
+            let key = ApiKey::new(&key).ok_or_else(|| internal("the emulator's key"))?;
             let done = act(endpoint, key);
             emulator.stop();
             done
@@ -70,6 +70,7 @@ pub fn client(
     ));
     let client = Client::new(
         client::Settings {
+            proxy: proxy::from_environment(&endpoint)?,
             endpoint,
             key,
             ca_file: remote.ca_file.clone(),

@@ -7,15 +7,22 @@ use clap::error::ErrorKind;
 
 use self::args::{Cli, Command};
 use crate::error::Error;
+use crate::text::one_line;
 
 pub mod args;
 pub mod settings;
+
+pub mod proxy;
 
 pub mod connect;
 
 pub mod scan;
 
 pub mod upload;
+
+pub mod dry_run;
+
+pub mod library;
 
 pub mod status;
 
@@ -49,6 +56,7 @@ fn run(cli: &Cli) -> u8 {
         Command::Upload(args) => Ok(upload::run(args, &database, style)),
         Command::Verify(args) => verify::run(args, &database, style),
         Command::Status(args) => status::run(args, &database, style),
+        Command::Library(args) => library::run(args, &database, style),
         #[cfg(feature = "emulator")]
         Command::Emulator(args) => emulator::run(args).map(|()| 0),
     });
@@ -76,7 +84,7 @@ fn usage(e: &clap::Error) -> u8 {
             let cause: Vec<&str> = cause.lines().map(str::trim).collect();
             let cause = cause.join(" ");
             let cause = cause.strip_prefix("error: ").unwrap_or(&cause);
-            eprintln!("objlib: {cause}: see `objlib --help`");
+            eprintln!("objlib: {}: see `objlib --help`", one_line(cause));
             2
         }
     }

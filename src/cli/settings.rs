@@ -4,20 +4,22 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::args::{Color, Global, Remote, ScanOptions};
+use super::args::{self, Color, Global, Remote, ScanOptions};
+use super::proxy;
 use crate::client::Endpoint;
 use crate::error::{Error, Kind};
 use crate::names::ApiKey;
-use crate::report::Style;
+use crate::pipeline::store;
+use crate::report::{Next, Style};
 use crate::scan;
+use crate::text::one_line;
 
 pub const DEFAULT_ENDPOINT: &str = "https://generativelanguage.googleapis.com";
 /// A key has some 40 characters; a file that is longer than this holds something else.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
-/// A list of files is read whole; this is some million paths.
-const FILES_FROM_BYTES_MAX: u64 = 256 << 20;
 
 /// Where the uploads go.
 pub enum Service {
@@ -30,9 +32,13 @@ pub enum Service {
 }
 
 pub fn database(global: &Global) -> Result<PathBuf, Error> {
-    if let Some(path) = &global.db {
-        return Ok(path.clone());
+    match &global.db {
+        Some(path) => Ok(path.clone()),
+        None => default_database(),
     }
+}
+
+fn default_database() -> Result<PathBuf, Error> {
     let set = |name: &str| std::env::var_os(name).filter(|v: &OsString| !v.is_empty());
     let data = match (set("XDG_DATA_HOME"), set("HOME")) {
         (Some(data), _) => PathBuf::from(data),
@@ -47,6 +53,47 @@ pub fn database(global: &Global) -> Result<PathBuf, Error> {
         }
     };
     Ok(data.join("objlib/library.db"))
+}
+
+/// What a command line needs besides its own options to mean this database, whatever the environment says.
+pub fn next_here(database: &Path) -> Next {
+    let next = Next::default();
+    let is_default = default_database().is_ok_and(|default| default == database)
+        && std::env::var_os("OBJLIB_DB").is_none_or(|set| set == *database.as_os_str());
+    match is_default {
+        true => next,
+        false => next.with_path("--db", database),
+    }
+}
+
+/// The same for this store at this service, as the database knows it.
+pub fn next_at(database: &Path, store: &str, endpoint: &str) -> Next {
+    let mut next = next_here(database);
+    let environment = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
+    let set = environment("OBJLIB_STORE");
+    if store != args::DEFAULT_STORE || set.is_some_and(|set| set.trim() != store) {
+        next = next.with("--store", store);
+    }
+    if endpoint == store::EMULATOR {
+        return next.flag("--emulator");
+    }
+    let set = environment("GOOGLE_GEMINI_BASE_URL");
+    match endpoint == DEFAULT_ENDPOINT && set.is_none() {
+        true => next,
+        false => next.with("--endpoint", endpoint),
+    }
+}
+
+/// The same for what was typed: the key's file and the certificates go along.
+pub fn next(remote: &Remote, database: &Path, endpoint: &str) -> Next {
+    let mut next = next_at(database, &remote.store.name, endpoint);
+    if let Some(path) = remote.api_key_file.as_deref().filter(|path| *path != "-") {
+        next = next.with_path("--api-key-file", path);
+    }
+    if let Some(path) = &remote.ca_file {
+        next = next.with_path("--ca-file", path);
+    }
+    next
 }
 
 pub fn style(global: &Global) -> Style {
@@ -70,8 +117,11 @@ pub fn service(remote: &Remote) -> Result<Service, Error> {
     if remote.emulator {
         return Ok(Service::Emulator);
     }
+    let endpoint = endpoint(remote)?;
+    // Before a folder is scanned; the client asks again.
+    proxy::from_environment(&endpoint)?;
     Ok(Service::Remote {
-        endpoint: endpoint(remote)?,
+        endpoint,
         key: key(remote)?,
     })
 }
@@ -80,9 +130,9 @@ pub fn service(remote: &Remote) -> Result<Service, Error> {
 pub fn endpoint_name(remote: &Remote) -> Result<String, Error> {
     #[cfg(feature = "emulator")]
     if remote.emulator {
-        return Ok("emulator".to_owned());
+        return Ok(store::EMULATOR.to_owned());
     }
-    Ok(endpoint(remote)?.as_str().to_owned())
+    Ok(endpoint(remote)?.canonical())
 }
 
 fn endpoint(remote: &Remote) -> Result<Endpoint, Error> {
@@ -130,36 +180,48 @@ fn no_key() -> Error {
 }
 
 fn key_file(path: &Path) -> Result<String, Error> {
-    read_bounded(path, KEY_FILE_BYTES_MAX).map_err(|why| {
+    let named = path.display().to_string();
+    let text = read_bounded(path, KEY_FILE_BYTES_MAX).map_err(|why| {
+        // Mistyped, it is the key itself that stands in the place of the file.
+        let what = match ApiKey::is_like(&named) {
+            true => "--api-key-file (what it names looks like a key)",
+            false => &named,
+        };
         Error::new(
             Kind::Key,
-            path.display().to_string(),
+            what,
             why,
             "name a file that holds just the key with --api-key-file",
         )
-    })
+    })?;
+    if others_can_read(path) {
+        let quoted = named.replace('\'', "'\\''");
+        eprintln!(
+            "objlib: {}",
+            one_line(&format!(
+                "{named}: group or others can read the key in it: chmod 600 '{quoted}'"
+            ))
+        );
+    }
+    Ok(text)
+}
+
+/// Only a file has readers to keep out: a pipe (`<(pass show key)`) or stdin has one.
+fn others_can_read(path: &Path) -> bool {
+    path.as_os_str() != "-"
+        && std::fs::metadata(path)
+            .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o044 != 0)
 }
 
 pub fn scan_options(options: &ScanOptions) -> Result<scan::Options, Error> {
-    let files_from = match &options.files_from {
-        None => None,
-        Some(path) => {
-            let text = read_bounded(path, FILES_FROM_BYTES_MAX).map_err(|why| {
-                Error::new(
-                    Kind::Input,
-                    path.display().to_string(),
-                    why,
-                    "name a text file with one relative path a line with --files-from",
-                )
-            })?;
-            let lines = text.lines().filter(|line| !line.is_empty());
-            Some(lines.map(str::to_owned).collect())
-        }
-    };
     Ok(scan::Options {
         include: options.include.clone(),
         exclude: options.exclude.clone(),
-        files_from,
+        files_from: options
+            .files_from
+            .as_deref()
+            .map(scan::List::read)
+            .transpose()?,
         rehash: options.rehash,
         accept_missing: options.accept_missing,
     })

@@ -6,44 +6,41 @@ use std::time::Duration;
 
 use super::args::{self, MethodArg};
 use super::connect::{self, Pace};
-use super::scan;
+use super::dry_run;
+use super::scan::{self, Around, Asked};
 use super::settings::{self, Service};
 use super::signals;
 use crate::client::Endpoint;
 use crate::error::Error;
+use crate::library;
 use crate::names::ApiKey;
 use crate::pipeline::bottleneck;
 use crate::pipeline::rules::MethodChoice;
 use crate::pipeline::run::{self, Ended};
-use crate::pipeline::store;
+use crate::pipeline::selection::Selection;
+use crate::pipeline::store::Resolve;
 use crate::pipeline::{self, Parts};
-use crate::report::{Event, Plan, Progress, Reporter, Style, Summary};
+use crate::report::{Event, EventSender, Next, Progress, Reporter, Style, Summary};
+use crate::scan::{Filter, SkipReason};
 use crate::shutdown::{Shutdown, Stop};
-use crate::state::figures::UploadCounts;
-use crate::state::{Change, Lease, Reader, RunTotals, UploadState, Writer, writer};
-use crate::throttle::Rpm;
+use crate::state::reader::{LibraryRow, StoreRow};
+use crate::state::{Change, Lease, Reader, RunTotals, Writer, writer};
 use crate::throttle::bandwidth::Bandwidth;
-
-/// Requests a file: start, body, one look at the document; and staged besides the import, one poll of its
-/// operation, and the temporary file's deletion. All but the body take a token.
-fn requests_per_file(method: MethodArg) -> u64 {
-    match method {
-        MethodArg::Auto | MethodArg::Direct => 3,
-        MethodArg::Staged => 6,
-    }
-}
-/// The service counts about three times the input (fact sheet 3).
-const STORAGE_FACTOR: u64 = 3;
-/// USD 0.15 per million tokens (fact sheet 13), some four bytes a token.
-const USD_PER_BYTE: f64 = 0.15 / 1e6 / 4.0;
 
 /// The exit code; whatever happens, the last line says how it ended.
 pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
     let progress = Arc::new(Progress::new(usize::from(args.concurrency)));
     let reporter = Reporter::start(style, Arc::clone(&progress));
     let shutdown = Arc::new(Shutdown::new(Duration::from_secs(args.grace)));
-    let summary = upload(args, database, &reporter, &progress, &shutdown)
-        .unwrap_or_else(|error| stopped(&error, &shutdown));
+    let summary = upload(
+        args,
+        database,
+        style.verbose,
+        &reporter,
+        &progress,
+        &shutdown,
+    )
+    .unwrap_or_else(|error| stopped(&error, &shutdown));
     let exit = summary.exit;
     reporter.send(Event::Summary(summary));
     reporter.finish();
@@ -53,16 +50,19 @@ pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
 fn upload(
     args: &args::Upload,
     database: &Path,
+    verbose: bool,
     reporter: &Reporter,
     progress: &Arc<Progress>,
     shutdown: &Arc<Shutdown>,
 ) -> Result<Summary, Error> {
     let endpoint_name = settings::endpoint_name(&args.remote)?;
-    let scan_options = settings::scan_options(&args.scan)?;
-    let service = match args.dry_run {
-        true => None,
-        false => Some(settings::service(&args.remote)?),
-    };
+    let asked = scan::asked(&args.dirs, &args.scan)?;
+    if args.dry_run {
+        signals::listen(shutdown)?;
+        let plan = dry_run::plan(args, database, &endpoint_name, &asked, shutdown)?;
+        return Ok(dry_run::said(plan, reporter, exit_of_stop(shutdown)));
+    }
+    let service = settings::service(&args.remote)?;
     signals::listen(shutdown)?;
     let started = writer::start(database, Arc::clone(shutdown))?;
     if let Some(dead) = &started.taken_over {
@@ -76,8 +76,9 @@ fn upload(
         args,
         database,
         endpoint_name: &endpoint_name,
-        scan_options: &scan_options,
+        asked: &asked,
         service,
+        verbose,
         reporter,
         progress,
         shutdown,
@@ -96,8 +97,9 @@ struct Session<'a> {
     args: &'a args::Upload,
     database: &'a Path,
     endpoint_name: &'a str,
-    scan_options: &'a crate::scan::Options,
-    service: Option<Service>,
+    asked: &'a Asked,
+    service: Service,
+    verbose: bool,
     reporter: &'a Reporter,
     progress: &'a Arc<Progress>,
     shutdown: &'a Arc<Shutdown>,
@@ -106,44 +108,29 @@ struct Session<'a> {
 }
 
 fn scan_then_run(session: &Session<'_>) -> Result<Summary, Error> {
-    if !session.args.dirs.is_empty() {
-        scan::folders(
-            &session.args.dirs,
-            session.scan_options,
-            session.database,
-            session.writer,
-            session.shutdown,
-            &session.reporter.sender(),
-        )?;
-    }
-    let reader = Reader::open(session.database)?;
-    let Some(service) = &session.service else {
-        let plan = plan(session, &reader)?;
-        let planned = Summary {
-            total: plan.files,
-            pending: plan.files,
-            dry_run: true,
-            ..Summary::default()
-        };
-        session.reporter.send(Event::Plan(plan));
-        return Ok(planned);
+    let around = Around {
+        shutdown: session.shutdown,
+        events: &session.reporter.sender(),
+        verbose: session.verbose,
     };
+    let scanned = scan::folders(session.asked, session.database, session.writer, &around)?;
+    let reader = Reader::open(session.database)?;
     if session.shutdown.is_stopping() {
         return Ok(Summary {
             exit: exit_of_stop(session.shutdown).unwrap_or(0),
             ..Summary::default()
         });
     }
-    connect::with_service(service, session.database, |endpoint, key| {
-        transfer(session, reader, endpoint, key)
+    connect::with_service(&session.service, session.database, |endpoint, key| {
+        transfer(session, &scanned.libraries, reader, (endpoint, key))
     })
 }
 
 fn transfer(
     session: &Session<'_>,
+    scanned: &[LibraryRow],
     reader: Reader,
-    endpoint: Endpoint,
-    key: ApiKey,
+    service: (Endpoint, ApiKey),
 ) -> Result<Summary, Error> {
     let args = session.args;
     let concurrency = usize::from(args.concurrency);
@@ -154,24 +141,31 @@ fn transfer(
     };
     let (gate, client) = connect::client(
         &args.remote,
-        (endpoint, key),
+        service,
         &pace,
         &reader,
         Arc::clone(&session.lease),
         session.shutdown,
     )?;
     let events = session.reporter.sender();
-    let store = store::resolve(
-        &args.remote.store.name,
-        session.endpoint_name,
-        &reader,
-        session.writer,
-        &client,
-        &events,
-        session.shutdown,
-    )?;
+    let resolve = Resolve {
+        wanted: &args.remote.store.name,
+        endpoint: session.endpoint_name,
+        reader: &reader,
+        writer: session.writer,
+        client: &client,
+        events: &events,
+        shutdown: session.shutdown,
+        patience: args.passes,
+    };
+    let store = resolve.or_create(args.recreate_store)?;
+    let libraries = match session.asked.dirs.is_empty() {
+        true => libraries_for(&store, session.asked.name.as_deref(), &reader, &events)?,
+        false => scanned.to_vec(),
+    };
     let settings = pipeline::Settings {
         store,
+        selection: selection(&libraries, session.asked)?,
         concurrency,
         batch_size: args.batch_size,
         limit: args.limit,
@@ -195,7 +189,50 @@ fn transfer(
         events,
     };
     let (ended, parts) = run::run(&settings, parts)?;
-    finish(&settings, &ended, &parts, session.endpoint_name)
+    let mut summary = finish(&settings, &ended, &parts, session.endpoint_name)?;
+    let next = settings::next(&args.remote, session.database, session.endpoint_name);
+    summary.next = next;
+    Ok(summary)
+}
+
+/// Without a folder, what goes into the store is what is linked with it, and libraries that were scanned
+/// and never sent anywhere.
+fn libraries_for(
+    store: &StoreRow,
+    name: Option<&str>,
+    reader: &Reader,
+    events: &EventSender,
+) -> Result<Vec<LibraryRow>, Error> {
+    if let Some(name) = name {
+        return Ok(vec![library::named(reader, name)?]);
+    }
+    let mut libraries = reader.linked(store.id)?;
+    for library in reader.never_sent()? {
+        let whole = library.scanned_ms.is_some();
+        events.send(Event::Notice(match whole {
+            true => format!(
+                "library `{}` ({}) was never sent anywhere: from now on it goes into store `{}`",
+                library.name,
+                library.root.display(),
+                store.display_name
+            ),
+            false => format!(
+                "library `{}` ({}) is left out: no scan of it has come to its end yet",
+                library.name,
+                library.root.display()
+            ),
+        }));
+        libraries.extend(whole.then_some(library));
+    }
+    Ok(libraries)
+}
+
+/// The filters of this call, for each library.
+pub fn selection(libraries: &[LibraryRow], asked: &Asked) -> Result<Selection, Error> {
+    libraries
+        .iter()
+        .map(|library| Ok((library.id, Filter::new(&library.root, &asked.options)?)))
+        .collect()
 }
 
 /// Counts what the database says now, writes the run's row, and words the result.
@@ -207,13 +244,25 @@ fn finish(
 ) -> Result<Summary, Error> {
     // After a failed commit nothing can be written; the numbers are those of the last one.
     let writable = parts.writer.commit(Change::Flush);
-    let counts = parts.reader.upload_counts(settings.store.id)?;
-    let in_state = |state| parts.reader.in_state(settings.store.id, state);
-    let (uploading, _) = in_state(UploadState::Uploading)?;
-    let (processing, _) = in_state(UploadState::Processing)?;
+    let (store, selection) = (settings.store.id, &settings.selection);
+    let counts = selection.counts(&parts.reader, store)?;
+    let libraries = selection.libraries();
+    let outdated = parts.reader.outdated_on_the_way(store, &libraries)?;
+    let on_the_way = counts.uploading + counts.processing + outdated;
+    let mut unreadable = 0;
+    let unread = SkipReason::Unreadable.label();
+    parts
+        .reader
+        .each_skipped_for(unread, &libraries, &mut |library, path| {
+            unreadable += u64::from(selection.selects(library, path));
+        })?;
     let requests = parts.client.counts();
     let throttle = parts.gate.snapshot();
-    let exit = exit(ended, &counts, uploading + processing, &parts.shutdown);
+    let left = Left {
+        waiting: ended.waiting + on_the_way,
+        failed: counts.failed + unreadable,
+    };
+    let exit = exit(ended, &left, &parts.shutdown);
     let limited_by = bottleneck::find(
         &ended.tally,
         throttle.waited,
@@ -247,6 +296,9 @@ fn finish(
         error: ended.error.as_ref().map(Error::to_string),
         indexed_in_all: counts.indexed,
         failed_in_all: counts.failed,
+        unreadable,
+        beyond_limit: counts.pending.saturating_sub(ended.waiting),
+        next: Next::default(),
     };
     if writable.is_ok() {
         for (class, found) in [
@@ -293,20 +345,22 @@ fn totals(s: &Summary, recovered: u64) -> RunTotals {
     }
 }
 
-/// `on_the_way`: uploads that have begun and not ended, those of content that has since changed as well.
-fn exit(ended: &Ended, counts: &UploadCounts, on_the_way: u64, shutdown: &Shutdown) -> u8 {
+/// What is not as it was asked for.
+struct Left {
+    /// Files that wait, or have begun and not ended, those of content that has since changed as well.
+    waiting: u64,
+    /// Files that failed for good, or could not be read.
+    failed: u64,
+}
+
+fn exit(ended: &Ended, left: &Left, shutdown: &Shutdown) -> u8 {
     if let Some(error) = &ended.error {
         return error.kind.exit_code();
     }
     if let Some(exit) = exit_of_stop(shutdown) {
         return exit;
     }
-    // Files beyond `--limit` were not asked for.
-    let waiting = match ended.limited {
-        true => 0,
-        false => counts.pending,
-    };
-    match (waiting + on_the_way, ended.all_gone, counts.failed) {
+    match (left.waiting, ended.all_gone, left.failed) {
         (1.., ..) | (0, false, _) => 4,
         (0, true, 1..) => 3,
         (0, true, 0) => 0,
@@ -341,41 +395,4 @@ fn stopped(error: &Error, shutdown: &Shutdown) -> Summary {
         error: Some(error.to_string()),
         ..Summary::default()
     }
-}
-
-fn plan(session: &Session<'_>, reader: &Reader) -> Result<Plan, Error> {
-    let name = &session.args.remote.store.name;
-    let store = reader.store(session.endpoint_name, name)?;
-    let rows = reader.plan(store.as_ref().map(|s| s.id))?;
-    let files = rows.by_type.iter().map(|(_, files, _)| files).sum();
-    let bytes: u64 = rows.by_type.iter().map(|(_, _, bytes)| bytes).sum();
-    let in_flight = match &store {
-        Some(store) => {
-            let counts = reader.upload_counts(store.id)?;
-            counts.uploading + counts.processing
-        }
-        None => 0,
-    };
-    let rate_per_min = match connect::rpm(session.args.rpm, session.args.tier) {
-        Rpm::Ceiling(n) => Some(f64::from(n.get())),
-        Rpm::Auto => connect::peaks(reader, session.endpoint_name)?.write,
-        Rpm::Unlimited => None,
-    };
-    let requests = files * requests_per_file(session.args.method);
-    Ok(Plan {
-        store: name.clone(),
-        // Unless it is pinned, only the service could tell, and a dry run asks nothing.
-        store_exists: store.map(|_| true),
-        files,
-        bytes,
-        by_type: rows.by_type,
-        largest: rows.largest,
-        requests,
-        rate_per_min,
-        seconds: rate_per_min.map(|rate| (requests - files) as f64 / rate * 60.0),
-        storage_bytes: bytes * STORAGE_FACTOR,
-        cost_usd: bytes as f64 * USD_PER_BYTE,
-        in_flight,
-        skipped: reader.file_counts()?.skipped,
-    })
 }

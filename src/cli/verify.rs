@@ -12,18 +12,21 @@ use super::connect::{self, Pace};
 use super::settings;
 use super::signals;
 use crate::clock::{now_ms, rfc3339};
-use crate::error::{Error, Kind, one_line};
-use crate::pipeline::store;
+use crate::error::{Error, Kind};
+use crate::pipeline::store::Resolve;
 use crate::pipeline::verify::{Drift, Plan, Verify};
-use crate::report::Style;
+use crate::report::{Next, Progress, Reporter, Style};
 use crate::shutdown::{Shutdown, Stop};
 use crate::state::{Reader, writer};
+use crate::text::{json_line, one_line};
 use crate::throttle::Rpm;
 
 /// Files named per kind of difference, unless `--verbose`.
 const NAMED_MAX: usize = 5;
 /// One thread asks.
 const CONCURRENCY: usize = 1;
+/// How often a service that fails is waited for.
+const PATIENCE: u32 = 3;
 
 /// The exit codes of this command.
 const CLEAN: u8 = 0;
@@ -49,13 +52,27 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
         let service = (endpoint, key);
         let (_, client) = connect::client(&args.remote, service, &pace, &reader, lease, &shutdown)?;
         let name = &args.remote.store.name;
-        let store = store::existing(name, &endpoint_name, &reader, &writer, &client)?;
-        let Some(store) = store else {
+        let reporter = Reporter::start(style, Arc::new(Progress::new(0)));
+        let events = reporter.sender();
+        let resolve = Resolve {
+            wanted: name,
+            endpoint: &endpoint_name,
+            reader: &reader,
+            writer: &writer,
+            client: &client,
+            events: &events,
+            shutdown: &shutdown,
+            patience: PATIENCE,
+        };
+        let store = resolve.existing();
+        drop(events);
+        reporter.finish();
+        let Some(store) = store? else {
             return Err(Error::new(
                 Kind::Store,
                 format!("store `{name}`"),
                 "there is no store of this name",
-                "name another one with --store, or `objlib upload` creates it",
+                "name another one with --store; the first upload into it creates it",
             ));
         };
         let verify = Verify {
@@ -64,6 +81,7 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
             reader: &reader,
             writer: &writer,
             shutdown: &shutdown,
+            share_max_percent: args.max_share,
         };
         let plan = verify.compare()?;
         let left = match args.repair {
@@ -84,7 +102,10 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
     let text = match style.json {
         true => line(&plan, args.repair, left, exit),
         false if style.quiet => String::new(),
-        false => page(&plan, args, left, style.verbose),
+        false => {
+            let next = settings::next(&args.remote, database, &endpoint_name);
+            page(&plan, args, left, &next, style.verbose)
+        }
     };
     let mut out = std::io::stdout().lock();
     // Whoever read this has seen enough.
@@ -138,15 +159,15 @@ fn counts(plan: &Plan) -> [usize; KINDS.len()] {
 fn line(plan: &Plan, repair: bool, left: usize, exit: u8) -> String {
     let mut line = json!({
         "event": "verify", "time": rfc3339(now_ms()), "documents": plan.documents,
-        "matching": plan.matching, "foreign": plan.foreign, "in_doubt": plan.in_doubt,
+        "matching": plan.matching, "foreign": plan.foreign, "elsewhere": plan.elsewhere, "in_doubt": plan.in_doubt,
         "repaired": if repair { plan.drift.len() - left } else { 0 }, "exit": exit});
     for ((name, ..), n) in KINDS.iter().zip(counts(plan)) {
         line[*name] = json!(n);
     }
-    format!("{line}\n")
+    json_line(&line) + "\n"
 }
 
-fn page(plan: &Plan, args: &args::Verify, left: usize, verbose: bool) -> String {
+fn page(plan: &Plan, args: &args::Verify, left: usize, next: &Next, verbose: bool) -> String {
     let name = one_line(&args.remote.store.name);
     let mut lines = vec![format!(
         "store `{name}`: {} documents, {} match the database",
@@ -173,6 +194,12 @@ fn page(plan: &Plan, args: &args::Verify, left: usize, verbose: bool) -> String 
             plan.foreign
         ));
     }
+    if plan.elsewhere > 0 {
+        lines.push(format!(
+            "  {} of libraries that this database does not know: left alone",
+            plan.elsewhere
+        ));
+    }
     if plan.in_doubt > 0 {
         lines.push(format!(
             "  {} still on the way: `objlib upload` settles them",
@@ -182,8 +209,8 @@ fn page(plan: &Plan, args: &args::Verify, left: usize, verbose: bool) -> String 
     let resend = plan.drift.iter().any(|d| matches!(kind(d), 2 | 3));
     lines.push(match (plan.drift.is_empty(), args.repair, left) {
         (true, ..) => "they agree".to_owned(),
-        (_, false, _) => "next: `objlib verify --repair`".to_owned(),
-        (_, true, 0) if resend => "repaired; next: `objlib upload`".to_owned(),
+        (_, false, _) => format!("next: `{}`", next.line("verify --repair")),
+        (_, true, 0) if resend => format!("repaired; next: `{}`", next.line("upload")),
         (_, true, 0) => "repaired".to_owned(),
         (_, true, left) => format!("{left} differences are left"),
     });

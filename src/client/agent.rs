@@ -10,6 +10,7 @@ use ureq::unversioned::transport::DefaultConnector;
 
 use super::endpoint::Endpoint;
 use super::resolver::CachingResolver;
+use super::secrets::Secrets;
 use crate::error::{Error, Kind};
 use crate::names::ApiKey;
 use crate::proof;
@@ -19,7 +20,8 @@ use crate::throttle::gate::Gate;
 const CONNECT: Duration = Duration::from_secs(10);
 /// No byte moved for so long: the connection is dead.
 const STALLED: Duration = Duration::from_secs(60);
-/// A plain call, from start to end.
+/// A plain call, from start to end; and any answer from the end of its head on, so that one which comes
+/// a byte a minute does not hold a thread.
 pub const CALL: Duration = Duration::from_secs(60);
 /// The answer to the last byte of a body: the service may chew on it.
 pub const FINAL_ANSWER: Duration = Duration::from_secs(300);
@@ -29,6 +31,8 @@ const BUFFER_BYTES: usize = 32 * 1024;
 pub struct Settings {
     pub endpoint: Endpoint,
     pub key: ApiKey,
+    /// On the way to the endpoint; nothing in the environment is looked at here.
+    pub proxy: Option<ureq::Proxy>,
     /// Certificates to trust in addition to the built-in ones.
     pub ca_file: Option<PathBuf>,
     /// Uploads at once; sizes the pool of connections.
@@ -42,6 +46,7 @@ pub struct Client {
     pub(super) agent: ureq::Agent,
     pub(super) endpoint: Endpoint,
     pub(super) key: ApiKey,
+    pub(super) secrets: Secrets,
     pub(super) gate: Arc<Gate>,
     pub(super) lease: Arc<Lease>,
     pub(super) sent: Sent,
@@ -73,22 +78,21 @@ impl Client {
         }
         // A worker and a poller each keep their connection.
         let connections = settings.concurrency * 2 + 2;
-        let mut config = ureq::Agent::config_builder()
+        let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .tls_config(tls.build())
+            .proxy(settings.proxy)
             .timeout_connect(Some(CONNECT))
             .timeout_per_read(Some(proof::hasten(FINAL_ANSWER)))
             .timeout_per_write(Some(STALLED))
+            .timeout_recv_body(Some(proof::hasten(CALL)))
             .max_idle_connections(connections)
             .max_idle_connections_per_host(connections)
             .input_buffer_size(BUFFER_BYTES)
             .output_buffer_size(BUFFER_BYTES)
             .user_agent(concat!("objlib/", env!("CARGO_PKG_VERSION")));
-        if settings.endpoint.is_loopback() {
-            config = config.proxy(None);
-        }
         Ok(Client {
             agent: ureq::Agent::with_parts(
                 config.build(),
@@ -96,6 +100,7 @@ impl Client {
                 CachingResolver::default(),
             ),
             endpoint: settings.endpoint,
+            secrets: Secrets::new(&settings.key),
             key: settings.key,
             gate,
             lease: settings.lease,

@@ -5,13 +5,14 @@
 //! not, reading fails, which makes the connection break before the body is complete, so that nothing
 //! can be finalized.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use sha2::Digest;
 
+use crate::disk::{Opened, Refusal, Root};
 use crate::identity::Sha256;
 
 /// Read at once, and held back at the end.
@@ -35,7 +36,9 @@ pub enum Broken {
 }
 
 pub struct Body<'a> {
-    path: &'a Path,
+    root: &'a Path,
+    /// Below the root.
+    path: &'a str,
     size_bytes: u64,
     sha256: Sha256,
     /// Asked before each block; waits for the bandwidth limit, counts progress.
@@ -52,13 +55,16 @@ pub struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
+    /// `path` is that of the file below the folder `root`, and never leads out of it.
     pub fn new(
-        path: &'a Path,
+        root: &'a Path,
+        path: &'a str,
         size_bytes: u64,
         sha256: Sha256,
         pace: &'a dyn Fn(usize) -> Pace,
     ) -> Body<'a> {
         Body {
+            root,
             path,
             size_bytes,
             sha256,
@@ -89,7 +95,7 @@ impl<'a> Body<'a> {
         self.block.clear();
         self.taken = 0;
         self.broken = None;
-        self.file = Some(opened(self.path)?);
+        self.file = Some(opened(self.root, self.path)?.file);
         // Nobody can have received more than there is.
         if offset > self.size_bytes {
             return Err(Broken::Changed);
@@ -157,8 +163,9 @@ impl<'a> Body<'a> {
         }
         // A file that was replaced or deleted can be read to its end all the same.
         let read = file.metadata().map_err(Broken::Unreadable)?;
-        match fs::metadata(self.path) {
-            Ok(named) if (named.dev(), named.ino()) == (read.dev(), read.ino()) => Ok(()),
+        let identity = (read.dev(), read.ino());
+        match opened(self.root, self.path).map(|now| now.metadata) {
+            Ok(named) if (named.dev(), named.ino()) == identity => Ok(()),
             Ok(_) | Err(_) => Err(Broken::Changed),
         }
     }
@@ -178,12 +185,17 @@ impl<'a> Body<'a> {
     }
 }
 
-/// Not opened unless it is a file: opening a pipe would wait for somebody who writes into it.
-fn opened(path: &Path) -> Result<File, Broken> {
-    match fs::metadata(path).map_err(Broken::Unreadable)?.is_file() {
-        true => File::open(path).map_err(Broken::Unreadable),
-        false => Err(Broken::Changed),
-    }
+/// What the path names now. Whatever is no file that may be sent is another thing than was scanned.
+fn opened(root: &Path, path: &str) -> Result<Opened, Broken> {
+    let root = Root::open(root).map_err(Broken::Unreadable)?;
+    root.file(Path::new(path)).map_err(|refusal| match refusal {
+        Refusal::Folder | Refusal::NotAFile | Refusal::ThroughLink | Refusal::ToHidden => {
+            Broken::Changed
+        }
+        Refusal::Dangling => Broken::Unreadable(io::ErrorKind::NotFound.into()),
+        Refusal::Loop => Broken::Unreadable(io::Error::other("a symlink that leads to itself")),
+        Refusal::Io(e) => Broken::Unreadable(e),
+    })
 }
 
 impl Read for Body<'_> {
@@ -211,14 +223,16 @@ impl Read for Body<'_> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::io::Write;
+    use std::fs;
+    use std::os::unix::fs::symlink;
 
     const GO: &dyn Fn(usize) -> Pace = &|_| Pace::Go;
 
-    fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(bytes).unwrap();
-        file
+    /// A folder with one file, `note.txt`.
+    fn folder(bytes: &[u8]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("note.txt"), bytes).unwrap();
+        dir
     }
 
     /// What reaches the connection before reading ends or fails.
@@ -239,8 +253,8 @@ mod tests {
             let mut bytes = vec![0; size];
             fastrand::Rng::with_seed(seed).fill(&mut bytes);
             let offset = (size as f64 * share) as usize;
-            let file = file(&bytes);
-            let mut body = Body::new(file.path(), size as u64, Sha256::of(&bytes), GO);
+            let dir = folder(&bytes);
+            let mut body = Body::new(dir.path(), "note.txt", size as u64, Sha256::of(&bytes), GO);
             prop_assert_eq!(sent(&mut body, offset as u64), (bytes[offset..].to_vec(), true));
             prop_assert!(body.is_whole());
         }
@@ -256,8 +270,8 @@ mod tests {
                 1 => now.push(7),
                 _ => { now.pop(); }
             }
-            let file = file(&now);
-            let mut body = Body::new(file.path(), size as u64, Sha256::of(&scanned), GO);
+            let dir = folder(&now);
+            let mut body = Body::new(dir.path(), "note.txt", size as u64, Sha256::of(&scanned), GO);
             let (out, whole) = sent(&mut body, 0);
             prop_assert!(!whole && out.len() < size && !body.is_whole());
             prop_assert!(matches!(body.broken(), Some(Broken::Changed)));
@@ -267,9 +281,9 @@ mod tests {
     #[test]
     fn a_stop_breaks_off_before_the_end() {
         let bytes = vec![1u8; 300_000];
-        let file = file(&bytes);
+        let dir = folder(&bytes);
         let stop = |_: usize| Pace::Stop;
-        let mut body = Body::new(file.path(), 300_000, Sha256::of(&bytes), &stop);
+        let mut body = Body::new(dir.path(), "note.txt", 300_000, Sha256::of(&bytes), &stop);
         assert!(!sent(&mut body, 0).1);
         assert!(matches!(body.broken(), Some(Broken::Stopped)));
         assert!(!body.is_whole());
@@ -283,7 +297,7 @@ mod tests {
             let path = dir.path().join("note.txt");
             let bytes = vec![1u8; 200_000];
             fs::write(&path, &bytes).unwrap();
-            let mut body = Body::new(&path, 200_000, Sha256::of(&bytes), GO);
+            let mut body = Body::new(dir.path(), "note.txt", 200_000, Sha256::of(&bytes), GO);
             body.begin(0).unwrap();
             body.read_exact(&mut [0; 100_000]).unwrap();
             fs::rename(&path, dir.path().join("away")).unwrap();
@@ -297,9 +311,17 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_swapped_for_a_symlink_is_not_followed_even_to_the_same_bytes() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), folder(b"words"));
+        symlink(outside.path(), dir.path().join("sub")).unwrap();
+        let mut body = Body::new(dir.path(), "sub/note.txt", 5, Sha256::of(b"words"), GO);
+        assert!(matches!(body.begin(0), Err(Broken::Changed)));
+    }
+
+    #[test]
     fn an_offset_behind_the_end_is_refused() {
-        let file = file(b"words");
-        let mut body = Body::new(file.path(), 5, Sha256::of(b"words"), GO);
+        let dir = folder(b"words");
+        let mut body = Body::new(dir.path(), "note.txt", 5, Sha256::of(b"words"), GO);
         assert!(matches!(body.begin(6), Err(Broken::Changed)));
         assert!(matches!(body.begin(u64::MAX), Err(Broken::Changed)));
         assert!(body.begin(5).is_ok() && body.is_whole());
@@ -311,13 +333,13 @@ mod tests {
         let path = dir.path().join("note.txt");
         let made = std::process::Command::new("mkfifo").arg(&path).status();
         assert!(made.unwrap().success());
-        let mut body = Body::new(&path, 1, Sha256::of(b"x"), GO);
+        let mut body = Body::new(dir.path(), "note.txt", 1, Sha256::of(b"x"), GO);
         assert!(matches!(body.begin(0), Err(Broken::Changed)));
     }
 
     #[test]
     fn a_file_that_is_gone_is_unreadable() {
-        let mut body = Body::new(Path::new("/nowhere/at/all"), 1, Sha256::of(b"x"), GO);
+        let mut body = Body::new(Path::new("/nowhere/at"), "all", 1, Sha256::of(b"x"), GO);
         assert!(matches!(body.begin(0), Err(Broken::Unreadable(_))));
     }
 }

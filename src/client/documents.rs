@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::Deserialize;
 
 use super::agent::Client;
-use super::failure::{About, Failure};
+use super::failure::{About, Failure, FailureKind};
 use super::send::{Call, Method, escaped};
-use crate::identity::{Entry, PATH_KEY, SHA256_KEY, Sha256, Value};
+use crate::identity::{Entry, Identity};
 use crate::names::{DocumentName, StoreName};
 use crate::throttle::Class;
 
@@ -22,9 +22,8 @@ pub enum DocumentState {
 pub struct Document {
     pub name: DocumentName,
     pub state: DocumentState,
-    /// Our identity entries, if it carries them.
-    pub path: Option<String>,
-    pub sha256: Option<Sha256>,
+    /// Of a document that objlib made.
+    pub identity: Option<Identity>,
     /// As the service counts it; `None`: it does not say.
     pub size_bytes: Option<u64>,
 }
@@ -55,30 +54,23 @@ struct WireList {
     next_page_token: String,
 }
 
-impl From<WireDocument> for Document {
-    fn from(wire: WireDocument) -> Document {
-        let entries: Vec<Entry> = wire
+impl WireDocument {
+    fn read(self, name: DocumentName) -> Document {
+        let entries: Vec<Entry> = self
             .custom_metadata
             .into_iter()
             .filter_map(|entry| serde_json::from_value(entry).ok())
             .collect();
-        let text = |key: &str| {
-            entries.iter().find_map(|e| match &e.value {
-                Value::StringValue(text) if e.key == key => Some(text.clone()),
-                _ => None,
-            })
-        };
         Document {
-            name: DocumentName::new(wire.name),
-            state: match wire.state.as_str() {
+            name,
+            state: match self.state.as_str() {
                 "STATE_ACTIVE" => DocumentState::Active,
                 "STATE_FAILED" => DocumentState::Failed,
                 // Absent and unknown states are not news.
                 _ => DocumentState::Pending,
             },
-            path: text(PATH_KEY),
-            sha256: text(SHA256_KEY).and_then(|hex| Sha256::parse(&hex)),
-            size_bytes: wire.size_bytes.parse().ok(),
+            identity: Identity::read(&entries),
+            size_bytes: self.size_bytes.parse().ok(),
         }
     }
 }
@@ -95,7 +87,9 @@ impl Client {
             Method::Get,
             path,
         );
-        Ok(self.call_once(&call)?.json::<WireDocument>()?.into())
+        let wire: WireDocument = self.call_once(&call)?.json()?;
+        // It was asked for by its name; what the answer calls it changes nothing.
+        Ok(wire.read(name.clone()))
     }
 
     /// 20 a page, which is the most (fact sheet 11); oldest first.
@@ -111,8 +105,22 @@ impl Client {
         }
         let call = Call::new("list", Class::Read, About::Store, Method::Get, path);
         let page: WireList = self.ask(&call)?;
+        let read = |wire: WireDocument| match DocumentName::of_store(store, &wire.name) {
+            Some(name) => Ok(wire.read(name)),
+            None => Err(Failure::new(
+                FailureKind::BadAnswer,
+                format!(
+                    "the listing names `{}`, which is no document of this store",
+                    wire.name
+                ),
+            )),
+        };
         Ok(DocumentsPage {
-            documents: page.documents.into_iter().map(Document::from).collect(),
+            documents: page
+                .documents
+                .into_iter()
+                .map(read)
+                .collect::<Result<_, _>>()?,
             next: Some(page.next_page_token).filter(|token| !token.is_empty()),
         })
     }

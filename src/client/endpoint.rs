@@ -1,40 +1,48 @@
 //! The service's address, checked once.
 //!
-//! Promises: plain HTTP only to this machine; no credentials in it; what is sent elsewhere is refused
-//! by comparing origins here.
+//! Promises: plain HTTP only to this machine; no credentials in it; however one service is spelled, it has
+//! one canonical name; a session's address always lies on the service itself.
 
 use crate::error::{Error, Kind};
+use crate::names::{ApiKey, SessionUrl};
 
 /// Scheme, host, port and path prefix, without a trailing slash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
+    /// As it was typed: requests go there.
     url: String,
+    /// Scheme and authority of `url`.
+    authority: String,
+    /// The same for every spelling of one service: `localhost`, `127.0.0.1` and `[::1]` are one host, and a
+    /// default port is not written.
     origin: String,
+    prefix: String,
     loopback: bool,
     host: String,
 }
 
 impl Endpoint {
     /// # Errors
-    /// `Kind::Usage` for anything but `https://…`, or `http://…` to a loopback address.
+    /// `Kind::Usage` for anything but `https://…`, or `http://…` to a loopback address. The error shows
+    /// the address only when it holds nothing that could be a password or a key.
     pub fn parse(url: &str) -> Result<Endpoint, Error> {
         let url = url.trim().trim_end_matches('/');
-        let bad = |why: &str, remedy: &str| Error::new(Kind::Usage, url, why, remedy);
+        let shown = match url.contains(['@', '?', '#']) || ApiKey::is_like(url) {
+            true => "--endpoint",
+            false => url,
+        };
+        let bad = |why: &str, remedy: &str| Error::new(Kind::Usage, shown, why, remedy);
         let check = "give an address like https://host or http://127.0.0.1:8765 to --endpoint";
         let uri: ureq::http::Uri = url.parse().map_err(|_| bad("not an address", check))?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(bad("not an address with http:// or https://", check));
         };
         if authority.as_str().contains('@') {
-            return Err(Error::new(
-                Kind::Usage,
-                "--endpoint",
-                "an address with a user name or password in it",
-                check,
-            ));
+            return Err(bad("an address with a user name or password in it", check));
         }
-        if uri.query().is_some() {
-            return Err(bad("an address with a query", check));
+        // A fragment is dropped by the parser, so it is looked for in the text.
+        if uri.query().is_some() || url.contains('#') {
+            return Err(bad("an address with a query or a fragment", check));
         }
         let default_port = match scheme {
             "http" => 80,
@@ -52,10 +60,17 @@ impl Endpoint {
                 "use https://",
             ));
         }
-        let port = authority.port_u16().unwrap_or(default_port);
+        let port = authority.port_u16().filter(|port| *port != default_port);
+        let port = port.map_or_else(String::new, |port| format!(":{port}"));
+        let one_name = match host.as_str() {
+            "127.0.0.1" | "[::1]" => "localhost",
+            other => other,
+        };
         Ok(Endpoint {
             url: url.to_owned(),
-            origin: format!("{scheme}://{host}:{port}"),
+            authority: format!("{scheme}://{authority}"),
+            origin: format!("{scheme}://{one_name}{port}"),
+            prefix: uri.path().trim_end_matches('/').to_owned(),
             loopback,
             host,
         })
@@ -63,6 +78,11 @@ impl Endpoint {
 
     pub fn as_str(&self) -> &str {
         &self.url
+    }
+
+    /// What the database knows the service by.
+    pub fn canonical(&self) -> String {
+        format!("{}{}", self.origin, self.prefix)
     }
 
     /// Without port, for messages.
@@ -74,10 +94,21 @@ impl Endpoint {
         self.loopback
     }
 
-    /// Whether a URL that the service named is on the service itself.
-    pub fn is_origin_of(&self, url: &str) -> bool {
-        Endpoint::parse(url.split('?').next().unwrap_or(url))
-            .is_ok_and(|other| other.origin == self.origin)
+    /// A session that the service has opened, if it is on the service itself.
+    pub fn own_session(&self, url: &str) -> Option<SessionUrl> {
+        let uri: ureq::http::Uri = url.parse().ok()?;
+        let root = url.split(['?', '#']).next()?;
+        let named = Endpoint::parse(root).ok()?;
+        let path = uri.path_and_query()?.as_str();
+        (named.origin == self.origin).then(|| SessionUrl::new(path))
+    }
+
+    /// Where a request of this session goes. `None` if what the database holds is no path: it would lead
+    /// to a host that nobody has compared with the service's.
+    pub fn session(&self, session: &SessionUrl) -> Option<String> {
+        let path = session.expose();
+        path.starts_with('/')
+            .then(|| format!("{}{path}", self.authority))
     }
 }
 
@@ -127,13 +158,71 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_url_is_told_from_ones_own() {
+    fn what_is_refused_is_not_shown_if_it_may_hold_a_secret() {
+        for url in [
+            "https://secret@h",
+            "https://u:secret@h",
+            "https://h?key=secret",
+            "https://h/p?key=secret",
+            "https://h#secret",
+            "https://h/ ?key=secret",
+            "http://h?secret",
+            "u:secret@h",
+            "AIzaSecret",
+        ] {
+            let error = Endpoint::parse(url).unwrap_err();
+            assert_eq!(error.kind, Kind::Usage, "{url}");
+            let text = error.to_string().to_lowercase();
+            assert!(!text.contains("secret"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_session_lies_on_the_service_itself_or_nowhere() {
         let e = Endpoint::parse("https://host/prefix").unwrap();
-        assert!(e.is_origin_of("https://HOST:443/upload?upload_id=1"));
-        assert!(!e.is_origin_of("https://host:444/upload"));
-        assert!(!e.is_origin_of("http://host/upload"));
-        assert!(!e.is_origin_of("https://host.evil.org/upload"));
-        assert!(!e.is_origin_of("https://host@evil.org/upload"));
+        let own = e
+            .own_session("https://HOST:443/upload?upload_id=1")
+            .unwrap();
+        assert_eq!(own.expose(), "/upload?upload_id=1");
+        assert_eq!(e.session(&own).unwrap(), "https://host/upload?upload_id=1");
+        for foreign in [
+            "https://host:444/upload",
+            "http://host/upload",
+            "https://host.evil.org/upload",
+            "https://host@evil.org/upload",
+            "/upload",
+            "",
+        ] {
+            assert!(e.own_session(foreign).is_none(), "{foreign}");
+        }
+        for planted in ["https://host/upload?upload_id=1", "@evil.org/x", ""] {
+            assert!(e.session(&SessionUrl::new(planted)).is_none(), "{planted}");
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_a_service_has_one_name() {
+        for (name, spellings) in [
+            (
+                "http://localhost:8765",
+                &[
+                    "http://127.0.0.1:8765",
+                    "http://LOCALHOST:8765/",
+                    "http://[::1]:8765",
+                    " http://localhost:8765// ",
+                ][..],
+            ),
+            ("https://host/x", &["https://host:443/x/", "https://HOST/x"]),
+            ("http://localhost", &["http://127.0.0.1:80/"]),
+        ] {
+            for spelling in spellings {
+                assert_eq!(Endpoint::parse(spelling).unwrap().canonical(), name);
+            }
+        }
+        assert_ne!(
+            Endpoint::parse("https://host/x").unwrap().canonical(),
+            Endpoint::parse("https://host/y").unwrap().canonical()
+        );
     }
 
     proptest! {

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::error::{Error, Kind, one_line};
+use crate::error::{Error, Kind};
+use crate::text::one_line;
 
 /// The service's words are kept up to here.
 const WORDS_CHARS_MAX: usize = 300;
@@ -47,8 +48,13 @@ pub enum FailureKind {
     UnsupportedMime,
     /// Any other 4xx: trying again is of no use.
     Permanent,
-    /// Not what the API says: cut, not JSON, a field missing, a foreign address.
+    /// The service's answer, but not what the API says: cut off, a field missing, a foreign address.
     BadAnswer,
+    /// Somebody else answers in the service's place: a login page, a redirect, a proxy. It says nothing
+    /// of any file, so no file is charged with it.
+    NotTheService,
+    /// The certificate is not one that is trusted: asking again would end the same way.
+    NoTrust,
     /// The file on this machine could not be read.
     LocalFile,
 }
@@ -92,8 +98,18 @@ impl Failure {
             | FailureKind::UnsupportedMime
             | FailureKind::Permanent
             | FailureKind::BadAnswer
+            | FailureKind::NotTheService
+            | FailureKind::NoTrust
             | FailureKind::LocalFile => false,
         }
+    }
+
+    /// Whether the answer, rather than what it says, is what is wrong.
+    pub fn makes_no_sense(&self) -> bool {
+        matches!(
+            self.kind,
+            FailureKind::BadAnswer | FailureKind::NotTheService
+        )
     }
 
     /// The kind's short name, as the database keeps it.
@@ -114,6 +130,8 @@ impl Failure {
             FailureKind::UnsupportedMime => "type refused",
             FailureKind::Permanent => "refused",
             FailureKind::BadAnswer => "bad answer",
+            FailureKind::NotTheService => "not the service",
+            FailureKind::NoTrust => "no trust",
             FailureKind::LocalFile => "unreadable",
         }
     }
@@ -151,10 +169,15 @@ impl Failure {
                 "service".to_owned(),
                 "check --endpoint and the network, then run again; nothing is lost",
             ),
-            FailureKind::BadAnswer => (
+            FailureKind::BadAnswer | FailureKind::NotTheService => (
                 Kind::Network,
                 "service".to_owned(),
-                "check that --endpoint is a Gemini API, and that no proxy answers in its place",
+                "check that --endpoint is a Gemini API, and that no proxy or login page answers in its place",
+            ),
+            FailureKind::NoTrust => (
+                Kind::Network,
+                "service".to_owned(),
+                "check the clock, --endpoint and the proxy; --ca-file adds a certificate of one's own",
             ),
             FailureKind::CountTokens
             | FailureKind::Missing
@@ -188,14 +211,29 @@ pub enum About {
     Account,
     /// A store itself: get it, list its documents, start an upload into it.
     Store,
-    /// One document, operation or session.
+    /// One document, operation or temporary file.
     Object,
+    /// One upload session. What answers for these is a part of the service with manners of its own: it
+    /// speaks HTML as well (fact sheet 14: "non-JSON bodies").
+    Session,
+}
+
+impl About {
+    /// Whether "not found" is about this one thing, and not about the store or the key.
+    fn is_one_thing(self) -> bool {
+        match self {
+            About::Object | About::Session => true,
+            About::Account | About::Store => false,
+        }
+    }
 }
 
 /// An answer that is not a success.
 pub struct Refusal<'a> {
     pub status: u16,
     pub retry_after: Option<&'a str>,
+    /// Where a redirect leads to; nobody follows it.
+    pub location: Option<&'a str>,
     pub request_id: Option<String>,
     pub body: &'a [u8],
     pub about: About,
@@ -227,6 +265,9 @@ struct Violation {
 
 pub fn classify(answer: Refusal<'_>) -> Failure {
     let status = envelope(answer.body);
+    if status.is_none() && is_page(answer.body) && is_foreign_page(answer.status, answer.about) {
+        return not_the_service(answer.status, answer.location, answer.body);
+    }
     let words = match &status {
         Some(s) if s.message.is_empty() => s.status.clone(),
         Some(s) => s.message.clone(),
@@ -241,13 +282,56 @@ pub fn classify(answer: Refusal<'_>) -> Failure {
         true => "no explanation".to_owned(),
         false => shortened(&words),
     };
+    let kind = kind(answer.status, answer.about, &words, &status);
+    if kind == FailureKind::NotTheService {
+        return not_the_service(answer.status, answer.location, answer.body);
+    }
     Failure {
-        kind: kind(answer.status, answer.about, &words, &status),
+        kind,
         status: Some(answer.status),
         words,
         delay: asked.or_else(|| answer.retry_after.and_then(retry_after)),
         request_id: answer.request_id,
     }
+}
+
+/// HTML, whatever its kind.
+pub fn is_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
+}
+
+/// Whether a page with this status comes from somebody else than the service. A page in the place of the
+/// service's error must not be believed: "404" from a login page would make a document look deleted.
+fn is_foreign_page(code: u16, about: About) -> bool {
+    match code {
+        401 | 403 | 405 | 407 => true,
+        // A gateway before the service is slow or overloaded: that passes.
+        408 | 429 | 500.. => false,
+        _ => about != About::Session,
+    }
+}
+
+/// An answer that only somebody else can have given.
+pub fn not_the_service(status: u16, location: Option<&str>, body: &[u8]) -> Failure {
+    let text = String::from_utf8_lossy(body);
+    let leads = location.map_or_else(String::new, |to| format!(", it leads to {to}"));
+    let words = format!("no answer of the service{leads}: {text}");
+    Failure {
+        status: Some(status),
+        ..Failure::new(
+            FailureKind::NotTheService,
+            words.trim_end().trim_end_matches(':'),
+        )
+    }
+}
+
+/// The key must not stand in a store that others read; and since it is cut out of what the service says,
+/// a document with it in its path could not be recognised again.
+pub fn names_the_key() -> Failure {
+    Failure::new(
+        FailureKind::Permanent,
+        "its path contains the API key: rename the file, and make a new key",
+    )
 }
 
 /// Now and then the envelope comes in an array of one. A detail of another shape is passed over.
@@ -272,31 +356,42 @@ fn envelope(body: &[u8]) -> Option<Status> {
 
 fn kind(code: u16, about: About, words: &str, status: &Status) -> FailureKind {
     let says = |text: &str| words.to_ascii_lowercase().contains(text);
-    let reason = |name: &str| status.details.iter().any(|d| d.reason == name);
+    let key = status.details.iter().any(|d| blames_key(&d.reason)) || says("consumer 'api_key:");
     let missing = says("may not exist") || says("does not exist") || says("not found");
     match code {
-        400 if reason("API_KEY_INVALID") || says("api key not valid") => FailureKind::KeyRefused,
+        400 | 403 if key => FailureKind::KeyRefused,
+        400 if says("api key not valid") || says("api key expired") => FailureKind::KeyRefused,
         400 if says("already been terminated") => FailureKind::SessionDead,
         400 if says("failed to create file") => FailureKind::Transient,
         400 | 415 if says("mime") => FailureKind::UnsupportedMime,
         401 => FailureKind::KeyRefused,
-        403 if about == About::Object && missing => FailureKind::Missing,
+        403 if about.is_one_thing() && missing => FailureKind::Missing,
         // An import names a file as well as a store.
         400 | 403 | 404 if about == About::Store && missing && says("the file ") => {
             FailureKind::Missing
         }
-        403 if about == About::Store && !says("unregistered callers") => FailureKind::StoreRefused,
+        403 if says("unregistered callers") || says("api key") => FailureKind::KeyRefused,
+        403 if about == About::Store => FailureKind::StoreRefused,
         403 => FailureKind::KeyRefused,
-        404 | 410 if about == About::Object => FailureKind::Missing,
+        404 | 410 if about.is_one_thing() => FailureKind::Missing,
         404 if about == About::Store => FailureKind::StoreRefused,
         408 | 502 | 504 => FailureKind::Transient,
         429 => limit(words, status),
         503 if says("failed to count tokens") => FailureKind::CountTokens,
+        // "Network Authentication Required": what a login page is meant to say.
+        511 => FailureKind::NotTheService,
         500.. => FailureKind::Transient,
         400..=499 => FailureKind::Permanent,
-        // Nothing of this API answers so.
-        _ => FailureKind::BadAnswer,
+        // Nothing of this API answers so: a redirect leads to a login page.
+        _ => FailureKind::NotTheService,
     }
+}
+
+/// Reasons of google.rpc.ErrorInfo that are about the key or the project behind it, whatever was asked.
+fn blames_key(reason: &str) -> bool {
+    reason.starts_with("API_KEY_")
+        || reason.starts_with("CONSUMER_")
+        || ["SERVICE_DISABLED", "BILLING_DISABLED"].contains(&reason)
 }
 
 /// The four sorts of 429.
@@ -357,6 +452,7 @@ mod tests {
         classify(Refusal {
             status,
             retry_after: None,
+            location: None,
             request_id: None,
             body: body.as_bytes(),
             about,
@@ -455,7 +551,21 @@ mod tests {
             (503, A::Store, "Failed to count tokens.", K::CountTokens),
             (503, A::Store, "", K::Transient),
             (504, A::Store, "", K::Transient),
-            (302, A::Store, "", K::BadAnswer),
+            (302, A::Store, "", K::NotTheService),
+            (511, A::Store, "", K::NotTheService),
+            (
+                403,
+                A::Store,
+                "Permission denied: Consumer 'api_key:[key]' has been suspended.",
+                K::KeyRefused,
+            ),
+            (
+                403,
+                A::Object,
+                "Your API key was reported as leaked. Please use another API key.",
+                K::KeyRefused,
+            ),
+            (404, A::Session, "not there", K::Missing),
         ];
         for (status, about, text, kind) in cases {
             assert_eq!(
@@ -481,6 +591,43 @@ mod tests {
         assert_eq!(minute.delay, Some(Duration::from_millis(36_500)));
         let day = of(429, About::Store, &body("RequestsPerDayPerProject"));
         assert_eq!(day.kind, FailureKind::DailyQuota);
+    }
+
+    #[test]
+    fn a_page_is_nobodys_error_but_a_gateways_that_passes() {
+        use About as A;
+        use FailureKind as K;
+        for (status, about, kind) in [
+            (400, A::Store, K::NotTheService),
+            (401, A::Account, K::NotTheService),
+            (403, A::Store, K::NotTheService),
+            (404, A::Object, K::NotTheService),
+            (407, A::Session, K::NotTheService),
+            (403, A::Session, K::NotTheService),
+            (404, A::Session, K::Missing),
+            (408, A::Object, K::Transient),
+            (429, A::Store, K::RateLimited),
+            (502, A::Store, K::Transient),
+        ] {
+            let page = of(status, about, "\n<!doctype html><title>Log in</title>");
+            assert_eq!(page.kind, kind, "{status} {about:?}");
+        }
+    }
+
+    #[test]
+    fn a_reason_that_is_about_the_key_counts_whatever_was_asked() {
+        for reason in [
+            "CONSUMER_SUSPENDED",
+            "API_KEY_SERVICE_BLOCKED",
+            "SERVICE_DISABLED",
+        ] {
+            let body = serde_json::json!({"error": {"code": 403, "message": "Permission denied.",
+                "status": "PERMISSION_DENIED", "details": [{"reason": reason}]}});
+            for about in [About::Account, About::Store, About::Object, About::Session] {
+                let failure = of(403, about, &body.to_string());
+                assert_eq!(failure.kind, FailureKind::KeyRefused, "{reason}");
+            }
+        }
     }
 
     #[test]
@@ -514,10 +661,11 @@ mod tests {
             body in proptest::collection::vec(any::<u8>(), 0..400),
             after in "\\PC{0,40}",
         ) {
-            for about in [About::Account, About::Store, About::Object] {
+            for about in [About::Account, About::Store, About::Object, About::Session] {
                 let failure = classify(Refusal {
                     status,
                     retry_after: Some(&after),
+                    location: Some(&after),
                     request_id: None,
                     body: &body,
                     about,

@@ -113,20 +113,23 @@ impl Client {
         let body = json!({"fileName": file.as_str(), "customMetadata": metadata});
         call.body = Some(body.to_string());
         let in_doubt = |failure: Failure| match failure.kind {
-            FailureKind::Transient | FailureKind::BadAnswer => Failure {
-                kind: FailureKind::InDoubt,
-                ..failure
-            },
+            FailureKind::Transient | FailureKind::BadAnswer | FailureKind::NotTheService => {
+                Failure {
+                    kind: FailureKind::InDoubt,
+                    ..failure
+                }
+            }
             _ => failure,
         };
         let answer = self.call_once(&call).map_err(in_doubt)?;
         let name = answer.json::<WireOperation>().map_err(in_doubt)?.name;
-        match name.is_empty() {
-            true => Err(Failure::new(
+        let operation = OperationName::parse(&name);
+        let of_store = operation.filter(|operation| operation.store().as_ref() == Some(store));
+        of_store.ok_or_else(|| {
+            Failure::new(
                 FailureKind::InDoubt,
                 "the service answered HTTP 200 with an import without an operation",
-            )),
-            false => Ok(OperationName::new(name)),
-        }
+            )
+        })
     }
 }

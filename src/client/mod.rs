@@ -2,7 +2,7 @@
 //!
 //! `send` is the one way out: through the gate, one request, one answer. Above it a file a resource.
 //! Promises: the key goes into one header of requests to the configured origin and nowhere else; every
-//! answer is bounded in size and time; a body is never sent again blindly.
+//! answer is bounded in size and time, and without secrets; a body is never sent again blindly.
 
 pub mod endpoint;
 
@@ -11,6 +11,8 @@ pub mod agent;
 mod resolver;
 
 pub mod send;
+
+mod secrets;
 
 pub mod failure;
 

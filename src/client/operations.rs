@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::agent::Client;
 use super::failure::{About, Failure};
 use super::send::{Call, Method};
-use crate::names::{DocumentName, OperationName};
+use crate::names::{DocumentName, OperationName, StoreName};
 use crate::throttle::Class;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,8 +26,6 @@ pub enum Operation {
 /// `done` is absent while it runs, and a running one may already have a `response` (fact sheet 6).
 #[derive(Deserialize)]
 struct WireOperation {
-    #[serde(default)]
-    name: String,
     #[serde(default)]
     done: bool,
     error: Option<WireStatus>,
@@ -61,7 +59,7 @@ impl Client {
                 message: super::failure::shortened(&error.message),
             },
             (true, None) => Operation::Done {
-                document: document_name(&wire.name, &wire.response.document_name),
+                document: document_name(name.store(), &wire.response.document_name),
             },
             (false, _) => Operation::Running,
         })
@@ -69,21 +67,13 @@ impl Client {
 }
 
 /// An import's answer names its document without the prefix (fact sheet 9); the operation's own name
-/// has it.
-pub(super) fn document_name(operation: &str, document: &str) -> Option<DocumentName> {
-    if document.is_empty() {
-        return None;
+/// has it. What is no document of the operation's store is taken for no answer.
+pub(super) fn document_name(store: Option<StoreName>, document: &str) -> Option<DocumentName> {
+    let store = store?;
+    match document.starts_with(StoreName::PREFIX) {
+        true => DocumentName::of_store(&store, document),
+        false => DocumentName::of_store(&store, &format!("{store}/documents/{document}")),
     }
-    if document.starts_with("fileSearchStores/") {
-        return Some(DocumentName::new(document));
-    }
-    let store = operation
-        .strip_prefix("fileSearchStores/")?
-        .split('/')
-        .next()?;
-    Some(DocumentName::new(format!(
-        "fileSearchStores/{store}/documents/{document}"
-    )))
 }
 
 #[cfg(test)]
@@ -93,10 +83,14 @@ mod tests {
     #[test]
     fn a_documents_name_gets_its_prefix_where_it_lacks_it() {
         let whole = "fileSearchStores/s/documents/d";
-        let operation = "fileSearchStores/s/operations/o";
-        assert_eq!(document_name(operation, whole).unwrap().as_str(), whole);
-        assert_eq!(document_name(operation, "d").unwrap().as_str(), whole);
-        assert_eq!(document_name(operation, ""), None);
-        assert_eq!(document_name("odd", "d"), None);
+        let store = || Some(StoreName::new("fileSearchStores/s"));
+        assert_eq!(document_name(store(), whole).unwrap().as_str(), whole);
+        assert_eq!(document_name(store(), "d").unwrap().as_str(), whole);
+        assert_eq!(document_name(store(), ""), None);
+        assert_eq!(
+            document_name(store(), "fileSearchStores/t/documents/d"),
+            None
+        );
+        assert_eq!(document_name(None, "d"), None);
     }
 }

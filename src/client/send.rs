@@ -4,13 +4,16 @@
 //! verdict for the throttle, and the retries of what may simply be sent again.
 
 use serde::de::{DeserializeOwned, IgnoredAny};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use ureq::http::{HeaderMap, Response};
+use ureq::http::{HeaderMap, HeaderValue, Response};
 
 use super::agent::{CALL, Client};
-use super::failure::{About, Failure, FailureKind, Refusal, classify};
+use super::failure::{About, Failure, FailureKind, Refusal, classify, not_the_service};
+use super::secrets::Cut;
+use super::session::SESSION_URL;
+use crate::names::SessionUrl;
 use crate::proof;
 use crate::throttle::Class;
 use crate::throttle::backoff;
@@ -115,9 +118,9 @@ impl Client {
     pub(super) fn ask<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, Failure> {
         let mut tries = 1;
         loop {
-            match self.call(call)?.json() {
+            match self.call(call).and_then(|answer| answer.json()) {
                 // At once: that an answer makes no sense is no sign of load.
-                Err(_) if tries < BAD_ANSWERS_MAX => {
+                Err(failure) if failure.makes_no_sense() && tries < BAD_ANSWERS_MAX => {
                     tries += 1;
                     self.sent.retries.fetch_add(1, Relaxed);
                 }
@@ -220,7 +223,7 @@ impl Client {
                 request.send(call.body.as_deref().unwrap_or_default())
             }
         };
-        received(result, self.endpoint.host())
+        self.received(result, None)
     }
 }
 
@@ -232,18 +235,43 @@ pub(super) struct Received {
 }
 
 impl Received {
+    fn without(mut self, cut: &Cut<'_>) -> Received {
+        self.body = cut.all(&self.body);
+        for (name, value) in &mut self.headers {
+            let left = match name == SESSION_URL {
+                // A session is opened by its address, which goes to the database and nowhere else.
+                true => cut.key_only(value.as_bytes()),
+                false => cut.all(value.as_bytes()),
+            };
+            // The words that stand for a secret are legal in a header.
+            *value = HeaderValue::from_bytes(&left).unwrap_or(HeaderValue::from_static(""));
+        }
+        self
+    }
+
+    /// Every answer of the API is a JSON object, and whatever is said of a session has headers of its own.
+    fn is_the_services(&self) -> bool {
+        let mut names = self.headers.keys();
+        self.body.trim_ascii_start().starts_with(b"{")
+            || names.any(|name| name.as_str().starts_with("x-goog-upload-"))
+    }
+
     fn judged(self, about: About) -> Result<Answer, Failure> {
         if self.status == 200 {
-            return Ok(Answer {
-                headers: self.headers,
-                body: self.body,
-            });
+            return match self.is_the_services() {
+                true => Ok(Answer {
+                    headers: self.headers,
+                    body: self.body,
+                }),
+                false => Err(not_the_service(200, None, &self.body)),
+            };
         }
         let header = |name: &str| self.headers.get(name).and_then(|v| v.to_str().ok());
         let request_id = header("x-guploader-uploadid").or(header("x-request-id"));
         Err(classify(Refusal {
             status: self.status,
             retry_after: header("retry-after"),
+            location: header("location"),
             request_id: request_id.map(str::to_owned),
             body: &self.body,
             about,
@@ -251,7 +279,26 @@ impl Received {
     }
 }
 
-pub(super) fn received(
+impl Client {
+    /// Reads an answer whole, and takes the secrets out of it. `session`: the one that was asked.
+    pub(super) fn received(
+        &self,
+        result: Result<Response<ureq::Body>, ureq::Error>,
+        session: Option<&SessionUrl>,
+    ) -> Result<Received, Failure> {
+        let opened = result.as_ref().ok();
+        let opened = opened.and_then(|answer| answer.headers().get(SESSION_URL)?.to_str().ok());
+        let urls = session.map(SessionUrl::expose).into_iter().chain(opened);
+        let cut = self.secrets.and_sessions(urls);
+        let received = read(result, self.endpoint.host()).map_err(|failure| Failure {
+            words: cut.words(&failure.words),
+            ..failure
+        })?;
+        Ok(received.without(&cut))
+    }
+}
+
+fn read(
     result: Result<Response<ureq::Body>, ureq::Error>,
     host: &str,
 ) -> Result<Received, Failure> {
@@ -264,7 +311,7 @@ pub(super) fn received(
         .map_err(|e| Failure::new(FailureKind::Transient, format!("the answer was cut: {e}")))?;
     if bytes.len() as u64 > RESPONSE_BYTES_MAX {
         return Err(Failure::new(
-            FailureKind::BadAnswer,
+            FailureKind::NotTheService,
             format!("an answer of more than {RESPONSE_BYTES_MAX} bytes"),
         ));
     }
@@ -286,38 +333,39 @@ fn transport(e: &ureq::Error, host: &str) -> Failure {
             FailureKind::Transient,
             format!("no answer from {host} in time ({phase:?})"),
         ),
-        // TLS errors of the handshake come wrapped; another try would end the same way.
+        // Errors of TLS come wrapped.
         ureq::Error::Io(e) if e.to_string().contains("certificate") => (
-            FailureKind::BadAnswer,
-            format!("no trust in the certificate of {host} ({e}); --ca-file adds one's own"),
+            FailureKind::NoTrust,
+            format!("no trust in the certificate of {host} ({e})"),
+        ),
+        ureq::Error::Io(e) if e.kind() == ErrorKind::InvalidData => (
+            FailureKind::NotTheService,
+            format!("what answers at {host} does not speak TLS as it should ({e})"),
         ),
         ureq::Error::Io(e) => (
             FailureKind::Transient,
             format!("connection to {host} failed: {e}"),
         ),
         ureq::Error::Protocol(e) => (
-            FailureKind::BadAnswer,
+            FailureKind::NotTheService,
             format!("what answers at {host} does not speak HTTP ({e})"),
         ),
         ureq::Error::Rustls(e) => (
-            FailureKind::BadAnswer,
-            format!("no trust in the certificate of {host} ({e}); --ca-file adds one's own"),
+            FailureKind::NoTrust,
+            format!("no trust in the certificate of {host} ({e})"),
         ),
-        ureq::Error::InvalidProxyUrl => (
-            FailureKind::BadAnswer,
-            "the proxy's address in the environment makes no sense".to_owned(),
-        ),
+        ureq::Error::Tls(e) => (FailureKind::NoTrust, format!("no TLS with {host} ({e})")),
         ureq::Error::ConnectProxyFailed(why) => (
-            FailureKind::Transient,
+            FailureKind::NotTheService,
             format!("the proxy does not connect: {why}"),
         ),
         ureq::Error::LargeResponseHeader(..) => (
-            FailureKind::BadAnswer,
+            FailureKind::NotTheService,
             "an answer with too large a head".to_owned(),
         ),
         _ => (
             FailureKind::Transient,
-            format!("connection to {host} failed"),
+            format!("connection to {host} failed: {e}"),
         ),
     };
     Failure::new(kind, words)
@@ -331,6 +379,8 @@ fn verdict(result: &Result<Answer, Failure>) -> Verdict {
     match failure.kind {
         FailureKind::RateLimited => Verdict::RateLimited { delay },
         FailureKind::Transient if failure.status != Some(400) => Verdict::Fault { delay },
+        // Five in a row from a login page open the breaker as five of an outage do.
+        FailureKind::NotTheService => Verdict::Fault { delay },
         _ => Verdict::Answered,
     }
 }

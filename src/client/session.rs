@@ -10,19 +10,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::Deserialize;
 use serde_json::json;
 use ureq::SendBody;
+use ureq::http::Response;
 
 use super::agent::{CALL, Client, FINAL_ANSWER};
 use super::body::{Body, Broken};
-use super::failure::{About, Failure, FailureKind};
+use super::failure::{About, Failure, FailureKind, names_the_key};
 use super::files::{File, WireFile};
 use super::operations::document_name;
-use super::send::{Answer, Call, Method, Received, TRIES_MAX, received, refused};
+use super::send::{Answer, Call, Method, Received, TRIES_MAX, refused};
 use crate::identity::Entry;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 use crate::proof;
 use crate::state::{Durable, Intent};
 use crate::throttle::Class;
-use crate::throttle::gate::Verdict;
+use crate::throttle::gate::{Pass, Verdict};
 
 pub struct NewDocument<'a> {
     pub display_name: &'a str,
@@ -74,6 +75,7 @@ pub enum SessionState {
     Gone,
 }
 
+pub(super) const SESSION_URL: &str = "x-goog-upload-url";
 const STATUS: &str = "x-goog-upload-status";
 const COMMAND: &str = "x-goog-upload-command";
 
@@ -147,24 +149,32 @@ impl Client {
         let mut call = Call::new(step, Class::Write, about, Method::Post, path);
         call.upload = true;
         call.headers = &headers;
-        call.body = Some(body.to_string());
+        let body = body.to_string();
+        if self.secrets.appear_in(&body) {
+            return Err(names_the_key());
+        }
+        call.body = Some(body);
         let answer = self.call(&call)?;
         if answer.header(STATUS) == Some("final") {
             return Ok(Started::Final(ended(&answer).ok()));
         }
-        let Some(url) = answer.header("x-goog-upload-url") else {
-            return Err(Failure::new(
-                FailureKind::BadAnswer,
-                "the service opened an upload without saying where it is",
-            ));
+        let Some(url) = answer.header(SESSION_URL) else {
+            let kind = match answer.header(STATUS) {
+                Some(_) => FailureKind::BadAnswer,
+                None => FailureKind::NotTheService,
+            };
+            let words = "the service opened an upload without saying where it is";
+            return Err(Failure::new(kind, words));
         };
-        if !self.endpoint.is_origin_of(url) {
-            return Err(Failure::new(
-                FailureKind::BadAnswer,
-                "the service names another host for the upload; nothing was sent there",
-            ));
-        }
-        Ok(Started::Session(SessionUrl::new(url)))
+        self.endpoint
+            .own_session(url)
+            .map(Started::Session)
+            .ok_or_else(|| {
+                Failure::new(
+                    FailureKind::BadAnswer,
+                    "the service names another host for the upload; nothing was sent there",
+                )
+            })
     }
 
     /// Sends the body from `offset` on and ends the session. After a broken connection it asks how far
@@ -290,6 +300,16 @@ impl Client {
         }
     }
 
+    /// Where requests of a session go: always to the service itself.
+    fn address(&self, session: &SessionUrl) -> Result<String, Failure> {
+        self.endpoint.session(session).ok_or_else(|| {
+            Failure::new(
+                FailureKind::Missing,
+                "the session on record lies on another host; nothing was sent there",
+            )
+        })
+    }
+
     /// A command without a body, and whether its answer says that the session has ended. The URL is the
     /// credential; the key does not go along.
     fn command(
@@ -298,24 +318,43 @@ impl Client {
         command: &'static str,
         class: Class,
     ) -> Result<(bool, Result<Answer, Failure>), Failure> {
+        let url = self.address(session)?;
         let pass = self.enter(class)?;
         proof::point("before", command);
         self.sent.requests.fetch_add(1, Relaxed);
         let result = self
             .agent
-            .post(session.expose())
+            .post(&url)
             .header(COMMAND, command)
             .config()
             .timeout_per_call(Some(proof::hasten(CALL)))
             .build()
             .send_empty();
         proof::point("after", command);
-        let got = received(result, self.endpoint.host());
+        Ok(self.of_session(pass, result, session))
+    }
+
+    /// The answer of a session, and whether the service said in it that the session is over.
+    fn of_session(
+        &self,
+        pass: Pass,
+        result: Result<Response<ureq::Body>, ureq::Error>,
+        session: &SessionUrl,
+    ) -> (bool, Result<Answer, Failure>) {
+        let got = self.received(result, Some(session));
         let is_final = got.as_ref().is_ok_and(Received::is_final);
-        Ok((is_final, self.judged(pass, got, About::Object)))
+        let result = self.judged(pass, got, About::Session);
+        let foreign = |failure: &Failure| failure.kind == FailureKind::NotTheService;
+        // Nobody but the service can end a session: what it has received must not be sent again.
+        let is_final = is_final && !result.as_ref().is_err_and(foreign);
+        (is_final, result)
     }
 
     fn send_from(&self, session: &SessionUrl, body: &mut Body<'_>, offset: u64) -> Sent {
+        let url = match self.address(session) {
+            Ok(url) => url,
+            Err(failure) => return Sent::Unclear(failure),
+        };
         if let Err(broken) = body.begin(offset) {
             return Sent::Broken(broken);
         }
@@ -332,7 +371,7 @@ impl Client {
         let left = body.size_bytes() - offset;
         let result = self
             .agent
-            .post(session.expose())
+            .post(&url)
             .header(COMMAND, "upload, finalize")
             .header("x-goog-upload-offset", offset.to_string())
             // A length makes it a plain body; without one it would be sent in chunks.
@@ -346,10 +385,7 @@ impl Client {
             self.gate.report(pass, Verdict::Answered);
             return Sent::Broken(broken);
         }
-        let got = received(result, self.endpoint.host());
-        let is_final = got.as_ref().is_ok_and(Received::is_final);
-        let result = self.judged(pass, got, About::Object);
-        match (is_final, result) {
+        match self.of_session(pass, result, session) {
             (true, Ok(answer)) => match ended(&answer) {
                 Ok(ended) => Sent::Ended(ended),
                 Err(failure) => Sent::Unclear(failure),
@@ -400,11 +436,12 @@ fn ended(answer: &Answer) -> Result<Ended, Failure> {
     if wire.name.is_empty() && wire.response.document_name.is_empty() {
         return Err(odd("neither an operation nor a document nor a file"));
     }
+    let operation = OperationName::parse(&wire.name);
+    let store = operation.as_ref().and_then(OperationName::store);
     Ok(Ended::Document(Submitted {
-        document: document_name(&wire.name, &wire.response.document_name),
-        operation: Some(wire.name)
-            .filter(|name| !name.is_empty())
-            .map(OperationName::new),
+        document: DocumentName::parse(&wire.response.document_name)
+            .or_else(|| document_name(store, &wire.response.document_name)),
+        operation,
         size_bytes: wire.response.size_bytes.parse().ok(),
     }))
 }

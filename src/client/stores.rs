@@ -1,17 +1,20 @@
 //! `fileSearchStores`: list, get, create.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use serde::Deserialize;
 
 use super::agent::Client;
 use super::failure::{About, Failure, FailureKind};
 use super::send::{Call, Method, escaped};
+use crate::identity::Sha256;
 use crate::names::StoreName;
 use crate::throttle::Class;
 
 /// Pages of 20; a project has been seen with 76 stores.
 const PAGES_MAX: usize = 1000;
+/// Stores of one name that are kept: two are too many already, and these are named to the user.
+const STORES_MAX: usize = 10;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Store {
@@ -57,11 +60,12 @@ impl From<WireStore> for Store {
 }
 
 impl Client {
-    /// All of them. A listing that did not end properly is an error, never a short list.
-    pub fn list_stores(&self) -> Result<Vec<Store>, Failure> {
+    /// The stores of this display name, which need not be unique; `STORES_MAX` of them at the most. A
+    /// listing that did not end properly is an error, never a short list.
+    pub fn find_stores(&self, display_name: &str) -> Result<Vec<Store>, Failure> {
         let mut stores = Vec::new();
         let mut token = String::new();
-        let mut seen = BTreeSet::new();
+        let mut seen = HashSet::new();
         for _ in 0..PAGES_MAX {
             let path = match token.is_empty() {
                 true => "fileSearchStores?pageSize=20".to_owned(),
@@ -69,14 +73,17 @@ impl Client {
             };
             let call = Call::new("store list", Class::Read, About::Account, Method::Get, path);
             let page: WireList = self.ask(&call)?;
-            stores.extend(page.file_search_stores.into_iter().map(Store::from));
-            if page.next_page_token.is_empty() {
+            let named = page.file_search_stores.into_iter().map(Store::from);
+            let named = named.filter(|store| store.display_name == display_name);
+            stores.extend(named.take(STORES_MAX - stores.len()));
+            if page.next_page_token.is_empty() || stores.len() == STORES_MAX {
                 return Ok(stores);
             }
-            if !seen.insert(page.next_page_token.clone()) {
+            token = page.next_page_token;
+            // Only its hash is kept: a token may be as long as an answer.
+            if !seen.insert(Sha256::of(token.as_bytes())) {
                 break;
             }
-            token = page.next_page_token;
         }
         Err(Failure::new(
             FailureKind::BadAnswer,
@@ -112,10 +119,7 @@ impl Client {
                     tries += 1;
                 }
                 Err(failure)
-                    if matches!(
-                        failure.kind,
-                        FailureKind::Transient | FailureKind::BadAnswer
-                    ) =>
+                    if failure.kind == FailureKind::Transient || failure.makes_no_sense() =>
                 {
                     return Err(Failure {
                         kind: FailureKind::InDoubt,

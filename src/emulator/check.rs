@@ -238,6 +238,33 @@ fn chunking(
     Ok(())
 }
 
+/// The rules of a file of the Files API, which may choose its own name.
+pub fn file(request: &Value) -> Result<(), Answer> {
+    let file = &request["file"];
+    let refuse = |text: &str| Err(invalid(&format!("* CreateFileRequest.file.{text}.\n")));
+    if chars(&file["displayName"]) > 512 {
+        return refuse("display_name: display_name cannot be more than 512 characters long");
+    }
+    let name = file["name"].as_str().unwrap_or_default();
+    if !name.is_empty() && !is_id(name.strip_prefix("files/").unwrap_or(name)) {
+        return refuse(
+            "name: the id can contain up to 40 lowercase letters, digits and dashes, and cannot start \
+             or end with a dash",
+        );
+    }
+    Ok(())
+}
+
+/// What the last part of a resource name may be.
+pub fn is_id(text: &str) -> bool {
+    (1..=40).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'))
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
 fn chars(value: &Value) -> usize {
     value.as_str().map_or(0, |text| text.chars().count())
 }
@@ -300,6 +327,31 @@ mod tests {
             let text = message(document("UploadToFileSearchStoreRequest", &read).unwrap_err());
             assert!(
                 text.starts_with("* UploadToFileSearchStoreRequest."),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_chosen_file_name_is_an_id() {
+        let name = |name: &str| file(&json!({"file": {"name": name}}));
+        for legal in ["", "a", "files/a-1", &"x".repeat(40)] {
+            assert!(name(legal).is_ok(), "{legal}");
+        }
+        for refused in [
+            "files/",
+            "files/files/a",
+            "A",
+            "-a",
+            "a-",
+            "a/b",
+            "a b",
+            "äöü",
+            &"x".repeat(41),
+        ] {
+            let text = message(name(refused).unwrap_err());
+            assert!(
+                text.starts_with("* CreateFileRequest.file.name: "),
                 "{text}"
             );
         }

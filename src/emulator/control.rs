@@ -1,15 +1,14 @@
 //! The control plane: ledger, recorded requests, and the fault plan in force.
 
-use std::io::Read;
 use std::sync::atomic::Ordering;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
 use super::http::{BodyReader, Head};
 use super::service::{Service, whole};
 
-/// A plan is read up to here.
+/// A plan that is longer is refused.
 const PLAN_BYTES_MAX: u64 = 1 << 20;
 
 pub fn handle(service: &Service, path: &str, head: &Head, body: &mut BodyReader<'_>) -> Answer {
@@ -40,23 +39,24 @@ pub fn handle(service: &Service, path: &str, head: &Head, body: &mut BodyReader<
 
 /// Given fields replace, the others stay.
 fn change_faults(service: &Service, body: &mut BodyReader<'_>) -> Answer {
-    let mut bytes = Vec::new();
-    if body.take(PLAN_BYTES_MAX).read_to_end(&mut bytes).is_err() {
-        return Answer::text(400, "the plan was cut");
-    }
-    let given: Value = match serde_json::from_slice(&bytes) {
+    let bytes = match body.whole(PLAN_BYTES_MAX) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Answer::text(400, "the plan is longer than 1 MiB"),
+        Err(_) => return Answer::text(400, "the plan was cut"),
+    };
+    let given: Map<String, Value> = match serde_json::from_slice(&bytes) {
         Ok(given) => given,
         Err(e) => return Answer::text(400, &format!("not a plan: {e}")),
     };
     let mut dice = whole(&service.dice);
     let mut plan = json!(dice.plan);
-    for (name, value) in given.as_object().into_iter().flatten() {
+    for (name, value) in &given {
         plan[name] = value.clone();
     }
     match serde_json::from_value(plan) {
         Ok(plan) => {
             dice.plan = plan;
-            if given.get("calls").is_some() {
+            if given.contains_key("calls") {
                 dice.count_calls_anew();
             }
             Answer::json(&json!({}))

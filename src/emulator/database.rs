@@ -8,15 +8,18 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 
-use super::records::{Document, End, File, Moment, Operation, Session};
+use super::data_file;
+use super::records::{Document, End, File, Moment, Operation, Session, Store};
 use crate::clock::{UnixMs, now_ms};
-use crate::error::{Error, Kind};
+use crate::error::Error;
 
+/// A number never comes twice (`AUTOINCREMENT`), since page tokens hold it: what is listed after a
+/// deletion goes on at the same place.
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS stores (
-    name TEXT PRIMARY KEY, display_name TEXT NOT NULL, created_ms INTEGER NOT NULL);
+    number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, display_name TEXT NOT NULL, created_ms INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS documents (
-    number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, store TEXT NOT NULL,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, store TEXT NOT NULL,
     display_name TEXT NOT NULL, metadata TEXT NOT NULL, mime TEXT NOT NULL, size INTEGER NOT NULL,
     sha256 TEXT NOT NULL, created_ms INTEGER NOT NULL, ready_ms INTEGER NOT NULL,
     fails INTEGER NOT NULL, text TEXT NOT NULL);
@@ -25,9 +28,9 @@ CREATE TABLE IF NOT EXISTS operations (
     name TEXT PRIMARY KEY, document TEXT NOT NULL, ready_ms INTEGER NOT NULL,
     fails INTEGER NOT NULL, never_done INTEGER NOT NULL, response TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS files (
-    number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, display_name TEXT NOT NULL,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, display_name TEXT NOT NULL,
     mime TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL, created_ms INTEGER NOT NULL,
-    text TEXT NOT NULL);
+    text TEXT NOT NULL, fails INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS sessions (
     id TEXT PRIMARY KEY, target TEXT NOT NULL, request TEXT NOT NULL, mime TEXT NOT NULL,
     length INTEGER, status TEXT NOT NULL, answer_status INTEGER, answer TEXT,
@@ -35,12 +38,6 @@ CREATE TABLE IF NOT EXISTS sessions (
 CREATE TABLE IF NOT EXISTS ghosts (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, store TEXT NOT NULL, wire TEXT NOT NULL,
     deleted_ms INTEGER NOT NULL);
-";
-
-/// What data of the first version lacks.
-const SINCE_THE_FIRST: &str = "
-ALTER TABLE files ADD COLUMN fails INTEGER NOT NULL DEFAULT 0;
-PRAGMA user_version = 1;
 ";
 
 pub struct Database {
@@ -51,61 +48,36 @@ type Result<T> = rusqlite::Result<T>;
 
 impl Database {
     pub fn open(path: Option<&Path>) -> std::result::Result<Database, Error> {
-        let open = || -> Result<Connection> {
-            let conn = match path {
-                Some(path) => Connection::open(path)?,
-                None => Connection::open_in_memory()?,
-            };
-            conn.pragma_update(None, "journal_mode", "WAL")?;
-            conn.pragma_update(None, "synchronous", "OFF")?;
-            conn.set_prepared_statement_cache_capacity(64);
-            conn.execute_batch(SCHEMA)?;
-            let version: i64 = conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;
-            if version == 0 {
-                conn.execute_batch(SINCE_THE_FIRST)?;
-            }
-            Ok(conn)
+        let conn = match path {
+            Some(path) => data_file::open(path, SCHEMA)?,
+            None => data_file::in_memory(SCHEMA)?,
         };
-        let conn = open().map_err(|e| {
-            Error::new(
-                Kind::Database,
-                path.map_or("memory".to_owned(), |p| p.display().to_string()),
-                format!("the service's data cannot be opened: {e}"),
-                "name another file with --data",
-            )
-        })?;
+        conn.set_prepared_statement_cache_capacity(64);
         Ok(Database { conn })
     }
 
     pub fn add_store(&self, name: &str, display_name: &str) -> Result<()> {
         self.run(
-            "INSERT INTO stores VALUES (?1, ?2, ?3)",
+            "INSERT INTO stores (name, display_name, created_ms) VALUES (?1, ?2, ?3)",
             params![name, display_name, now_ms()],
         )
     }
 
-    /// Name, display name, creation.
-    pub fn store(&self, name: &str) -> Result<Option<(String, String, UnixMs)>> {
+    pub fn store(&self, name: &str) -> Result<Option<Store>> {
         self.conn
             .prepare_cached("SELECT * FROM stores WHERE name = ?1")?
-            .query_row([name], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
+            .query_row([name], store)
             .optional()
     }
 
-    /// In order of creation, as far as they are visible.
-    pub fn stores(
-        &self,
-        skip: u64,
-        visible_before: UnixMs,
-        limit: u64,
-    ) -> Result<Vec<(String, String, UnixMs)>> {
+    /// In order of creation, from `after` on, as far as they are visible.
+    pub fn stores(&self, after: i64, visible_before: UnixMs, limit: u64) -> Result<Vec<Store>> {
         self.conn
             .prepare_cached(
-                "SELECT * FROM stores WHERE created_ms <= ?2 ORDER BY rowid LIMIT ?3 OFFSET ?1",
+                "SELECT * FROM stores WHERE number > ?1 AND created_ms <= ?2
+                 ORDER BY number LIMIT ?3",
             )?
-            .query_map(params![skip as i64, visible_before, limit as i64], |r| {
-                Ok((r.get(0)?, r.get(1)?, r.get(2)?))
-            })?
+            .query_map(params![after, visible_before, limit as i64], store)?
             .collect()
     }
 
@@ -151,28 +123,27 @@ impl Database {
             .query_row([], |r| r.get::<_, i64>(0).map(|n| n as u64))
     }
 
-    pub fn add_document(&self, d: &Document) -> Result<()> {
-        self.run(
-            // A number never comes twice: page tokens hold it.
-            "INSERT INTO documents (number, name, store, display_name, metadata, mime, size, sha256,
+    /// `false`: there is no such store (any more), and no document came to be.
+    pub fn add_document(&self, d: &Document) -> Result<bool> {
+        let mut statement = self.conn.prepare_cached(
+            "INSERT INTO documents (name, store, display_name, metadata, mime, size, sha256,
                  created_ms, ready_ms, fails, text)
-             SELECT 1 + max(coalesce((SELECT max(number) FROM documents), 0),
-                            coalesce((SELECT max(number) FROM ghosts), 0)),
-                 ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11",
-            params![
-                d.name,
-                d.store,
-                d.display_name,
-                d.metadata.to_string(),
-                d.mime,
-                d.size as i64,
-                d.sha256,
-                d.created_ms,
-                d.ready_ms,
-                d.end as i64,
-                d.text
-            ],
-        )
+             SELECT ?1, name, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 FROM stores WHERE name = ?2",
+        )?;
+        let added = statement.execute(params![
+            d.name,
+            d.store,
+            d.display_name,
+            d.metadata.to_string(),
+            d.mime,
+            d.size as i64,
+            d.sha256,
+            d.created_ms,
+            d.ready_ms,
+            d.end as i64,
+            d.text
+        ])?;
+        Ok(added > 0)
     }
 
     pub fn document(&self, name: &str) -> Result<Option<Document>> {
@@ -405,6 +376,15 @@ impl Database {
     }
 }
 
+fn store(r: &Row<'_>) -> Result<Store> {
+    Ok(Store {
+        number: r.get(0)?,
+        name: r.get(1)?,
+        display_name: r.get(2)?,
+        created_ms: r.get(3)?,
+    })
+}
+
 fn document(r: &Row<'_>) -> Result<Document> {
     Ok(Document {
         name: r.get(1)?,
@@ -442,26 +422,4 @@ fn parsed(r: &Row<'_>, column: usize) -> Result<Value> {
     let text: String = r.get(column)?;
     // Only this program writes it.
     Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn data_of_the_first_version_is_still_read() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("service.db");
-        let old = Connection::open(&path).unwrap();
-        old.execute_batch(SCHEMA).unwrap();
-        old.execute_batch(
-            "INSERT INTO files VALUES (1, 'files/a', 'a', 'text/plain', 3, '', 7, 'abc')",
-        )
-        .unwrap();
-        drop(old);
-        for _ in 0..2 {
-            let database = Database::open(Some(&path)).unwrap();
-            assert!(!database.file("files/a").unwrap().unwrap().fails);
-        }
-    }
 }

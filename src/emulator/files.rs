@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, error, forbidden, invalid, precondition};
 use super::check;
 use super::documents::{blank, metadata, storage_full};
+use super::finish;
 use super::records::{Content, Document, File, Session};
 use super::service::{Call, Service, token, whole};
 use super::stores::{no_store, page};
@@ -62,7 +63,9 @@ pub fn uploaded(service: &Service, session: &Session, content: Content) -> Resul
     };
     let database = whole(&service.database);
     if database.file(&file.name)?.is_some() {
-        return Ok(error(409, "Requested entity already exists", Vec::new()));
+        drop(database);
+        let taken = error(409, "Requested entity already exists", Vec::new());
+        return finish::failed(service, session, taken);
     }
     database.together(|| {
         database.add_file(&file)?;
@@ -160,7 +163,8 @@ pub fn import(service: &Service, call: &Call<'_>) -> Result {
         return Ok(full);
     }
     let file_id = name.trim_start_matches("files/");
-    let id = format!("{}-{}", &file_id[..file_id.len().min(27)], token(12));
+    let start: String = file_id.chars().take(27).collect();
+    let id = format!("{start}-{}", token(12));
     let document = Document {
         name: format!("{store}/documents/{id}"),
         store: store.to_owned(),
@@ -182,11 +186,18 @@ pub fn import(service: &Service, call: &Call<'_>) -> Result {
         p.operation_never_done
     });
     let database = whole(&service.database);
-    database.together(|| {
-        database.add_document(&document)?;
-        database.add_operation(&operation, &document, never_done, &response)
+    let added = database.together(|| {
+        let added = database.add_document(&document)?;
+        if added {
+            database.add_operation(&operation, &document, never_done, &response)?;
+        }
+        Ok(added)
     })?;
-    Ok(Answer::json(&json!({ "name": operation })))
+    Ok(match added {
+        true => Answer::json(&json!({ "name": operation })),
+        // Deleted since this request looked for it.
+        false => no_store(store),
+    })
 }
 
 /// What a file of the Files API is called that names itself.

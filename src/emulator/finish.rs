@@ -1,13 +1,13 @@
 //! The end of an upload: a document or a file comes to be, and the answer is kept for `query`.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::answer::{Answer, error, invalid};
 use super::documents::{blank, metadata, storage_full};
 use super::files;
 use super::records::{Content, Document, Session};
 use super::service::{Live, Service, whole};
-use super::stores::id_from;
+use super::stores::{id_from, no_store};
 
 type Result = rusqlite::Result<Answer>;
 
@@ -20,30 +20,32 @@ pub fn finalize(service: &Service, session: &Session, live: &mut Live) -> Result
     if session.target == "files" {
         return files::uploaded(service, session, content);
     }
-    let fail = |answer: Answer| -> Result {
-        let body = String::from_utf8_lossy(&answer.body).into_owned();
-        whole(&service.database).end_session(&session.id, "final", Some((answer.status, &body)))?;
-        Ok(answer)
-    };
     if service.roll(kind, "count_tokens_503", |p| p.count_tokens_503) {
-        return fail(error(503, "Failed to count tokens.", Vec::new()));
+        return failed(
+            service,
+            session,
+            error(503, "Failed to count tokens.", Vec::new()),
+        );
     }
     if let Some(full) = storage_full(service, content.size)? {
-        return fail(full);
+        return failed(service, session, full);
     }
     if is_empty {
-        return fail(invalid("The file is empty."));
+        return failed(service, session, invalid("The file is empty."));
     }
-    document(service, kind, session, content).map(|operation| Answer::json(&operation))
+    document(service, kind, session, content)
 }
 
-/// The document of a session, which ends by it; the operation as it is answered.
-pub fn document(
-    service: &Service,
-    kind: &str,
-    session: &Session,
-    content: Content,
-) -> rusqlite::Result<Value> {
+/// An end with an error, which `query` tells again.
+pub fn failed(service: &Service, session: &Session, answer: Answer) -> Result {
+    let body = String::from_utf8_lossy(&answer.body).into_owned();
+    whole(&service.database).end_session(&session.id, "final", Some((answer.status, &body)))?;
+    Ok(answer)
+}
+
+/// The document of a session, which ends by it; its operation is the answer. There is none if the store
+/// was deleted meanwhile.
+pub fn document(service: &Service, kind: &str, session: &Session, content: Content) -> Result {
     let display_name = session.request["displayName"].as_str().unwrap_or_default();
     let id = id_from(display_name, false);
     let document = Document {
@@ -69,10 +71,17 @@ pub fn document(
     let answer = json!({"name": operation, "response": response});
     let never_done = service.roll(kind, "operation_never_done", |p| p.operation_never_done);
     let database = whole(&service.database);
-    database.together(|| {
-        database.add_document(&document)?;
-        database.add_operation(&operation, &document, never_done, &response)?;
-        database.end_session(&session.id, "final", Some((200, &answer.to_string())))
+    let added = database.together(|| {
+        let added = database.add_document(&document)?;
+        if added {
+            database.add_operation(&operation, &document, never_done, &response)?;
+            database.end_session(&session.id, "final", Some((200, &answer.to_string())))?;
+        }
+        Ok(added)
     })?;
-    Ok(answer)
+    drop(database);
+    match added {
+        true => Ok(Answer::json(&answer)),
+        false => failed(service, session, no_store(&session.target)),
+    }
 }

@@ -28,7 +28,7 @@ fn answer(emulator: &Emulator, bytes: &[u8]) -> Vec<u8> {
 fn is_alive(emulator: &Emulator) {
     let said = answer(
         emulator,
-        b"GET /_emulator/ledger HTTP/1.1\r\nhost: h\r\n\r\n",
+        b"GET /_emulator/ledger HTTP/1.1\r\nhost: localhost\r\n\r\n",
     );
     assert!(
         said.starts_with(b"HTTP/1.1 200 "),
@@ -54,6 +54,8 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         any::<u64>().prop_map(|n| format!("content-length: {n}")),
         (0u64..50).prop_map(|n| format!("content-length: {n}")),
         Just("x-goog-api-key: k".to_owned()),
+        "(host|origin): [ -~]{0,20}",
+        Just("connection: close, x".to_owned()),
         Just("expect: 100-continue".to_owned()),
         Just("x-goog-upload-protocol: resumable".to_owned()),
         "x-goog-upload-command: (start|upload|upload, finalize|query|cancel)",
@@ -70,7 +72,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     ];
     (method, path, vec(header, 0..6), body).prop_map(|(method, path, headers, body)| {
         let head = format!(
-            "{method} {path} HTTP/1.1\r\n{}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\n{}\r\n\r\n",
             headers.join("\r\n")
         );
         [head.as_bytes(), &body].concat()
@@ -143,7 +145,7 @@ fn absurd_times_of_a_plan_are_computed_with() {
     let call = |method: &str, path: &str, headers: &str, body: &str| {
         let length = body.len();
         let bytes = format!(
-            "{method} {path} HTTP/1.1\r\nhost: h\r\nx-goog-api-key: k\r\n{headers}content-length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nx-goog-api-key: k\r\n{headers}content-length: {length}\r\n\r\n{body}"
         );
         let said = String::from_utf8(answer(&emulator, bytes.as_bytes())).unwrap();
         assert!(said.starts_with("HTTP/1.1 200 "), "{method} {path}: {said}");

@@ -2,29 +2,38 @@
 //! within and after a request.
 //!
 //! Owns one connection. Promises: heads and bodies are bounded; a body is read only as far as somebody
-//! wants it; what is malformed ends the connection with 400.
+//! wants it; what is malformed ends the connection with 400; a panic of whoever answers ends it with 500.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::panic::{self, AssertUnwindSafe};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::answer::{Answer, Fate};
+use super::answer::{self, Answer, Fate};
 
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 100;
-/// A client that says nothing for so long is gone.
+const TRAILERS_MAX: usize = 100;
+/// A client that says nothing, or reads nothing of its answer, for so long is gone.
 const IDLE: Duration = Duration::from_secs(300);
+/// A head that is still not whole after this, however steadily its bytes drip in, is refused.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+/// Of a body that nobody wants so much is read before the connection is closed: more than the largest
+/// file, so that a client is not cut off while it sends one that is refused.
+const UNWANTED_BYTES_MAX: u64 = 1 << 32;
 
 /// A request's head.
 #[derive(Debug, Clone)]
 pub struct Head {
+    /// Of HTTP/1.x.
+    pub minor: u8,
     pub method: String,
     /// Decoded, without the query.
     pub path: String,
     pub query: BTreeMap<String, String>,
-    /// Names in lower case.
+    /// Names in lower case; the values of one that came several times are joined by commas.
     pub headers: BTreeMap<String, String>,
 }
 
@@ -92,6 +101,20 @@ impl BodyReader<'_> {
         }
     }
 
+    /// All of it; `None` if it is longer than this.
+    pub fn whole(&mut self, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        self.take(bytes_max + 1).read_to_end(&mut bytes)?;
+        Ok((bytes.len() as u64 <= bytes_max).then_some(bytes))
+    }
+
+    fn is_at_its_end(&self) -> bool {
+        matches!(
+            self.left,
+            Left::Bytes(0) | Left::Chunked { ended: true, .. }
+        )
+    }
+
     fn read_some(&mut self, out: &mut [u8], left: u64) -> io::Result<usize> {
         let want = out.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         match self.from.read(&mut out[..want])? {
@@ -104,11 +127,15 @@ impl BodyReader<'_> {
         let line = self.line()?;
         let digits = line.split(';').next().unwrap_or_default().trim();
         let size = u64::from_str_radix(digits, 16).map_err(|_| io::ErrorKind::InvalidData)?;
-        if size == 0 {
-            // Trailers, up to the empty line.
-            while !self.line()?.is_empty() {}
+        if size > 0 {
+            return Ok(size);
         }
-        Ok(size)
+        for _ in 0..TRAILERS_MAX {
+            if self.line()?.is_empty() {
+                return Ok(0);
+            }
+        }
+        Err(io::ErrorKind::InvalidData.into())
     }
 
     fn line(&mut self) -> io::Result<String> {
@@ -128,6 +155,7 @@ type Handler<'h> = &'h dyn Fn(&Head, &mut BodyReader<'_>) -> Fate;
 pub fn serve(stream: TcpStream, handle: Handler<'_>) {
     let _ = stream.set_nodelay(true);
     let _ = stream.set_read_timeout(Some(IDLE));
+    let _ = stream.set_write_timeout(Some(IDLE));
     let mut from = BufReader::with_capacity(64 * 1024, stream);
     // Whatever goes wrong with a connection ends it, and it alone.
     while let Ok(Some(keep)) = exchange(&mut from, handle) {
@@ -139,43 +167,64 @@ pub fn serve(stream: TcpStream, handle: Handler<'_>) {
 
 /// `None`: the client is done. Otherwise whether the connection lives on.
 fn exchange(from: &mut BufReader<TcpStream>, handle: Handler<'_>) -> io::Result<Option<bool>> {
-    let Some(head) = read_head(from)? else {
+    let Some(head) = read_head(from, HEAD_TIME_MAX)? else {
         return Ok(None);
     };
-    let Some(head) = head else {
+    let framed = head.and_then(|head| framing(&head).map(|left| (head, left)));
+    let Some((head, left)) = framed else {
         let answer = Answer::text(400, "Bad Request");
         return write(from.get_mut(), &answer, false).map(|()| Some(false));
-    };
-    let chunked = head
-        .header("transfer-encoding")
-        .eq_ignore_ascii_case("chunked");
-    let length = head.header("content-length");
-    let left = match (chunked, length.parse()) {
-        (true, _) => Left::Chunked {
-            chunk: 0,
-            ended: false,
-        },
-        (false, Ok(n)) => Left::Bytes(n),
-        (false, Err(_)) if length.is_empty() => Left::Bytes(0),
-        (false, Err(_)) => {
-            let answer = Answer::text(400, "Bad Request");
-            return write(from.get_mut(), &answer, false).map(|()| Some(false));
-        }
     };
     if head.header("expect").eq_ignore_ascii_case("100-continue") {
         from.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
-    let keep = !head.header("connection").eq_ignore_ascii_case("close");
     let mut body = BodyReader { from, left };
-    let fate = handle(&head, &mut body);
+    // A panic is a mistake of ours. It may cost its own client an answer, and nobody else anything.
+    let handled = panic::catch_unwind(AssertUnwindSafe(|| handle(&head, &mut body)));
+    let panicked = handled.is_err();
+    let fate = handled.unwrap_or_else(|_| {
+        let words = "An internal error has occurred.";
+        Fate::Answer(answer::error(500, words, Vec::new()))
+    });
     if matches!(fate, Fate::Reset) {
         // A linger time of zero makes the close a reset.
         let _ = rustix::net::sockopt::set_socket_linger(from.get_ref(), Some(Duration::ZERO));
         return Ok(Some(false));
     }
     // What nobody wanted has to be read before the next request.
-    io::copy(&mut body, &mut io::sink())?;
-    send(from.get_mut(), &fate, keep).map(Some)
+    io::copy(&mut body.by_ref().take(UNWANTED_BYTES_MAX), &mut io::sink())?;
+    let keep = wants_more(&head) && body.is_at_its_end() && !panicked;
+    match fate {
+        // The head of what a GET would get, and nothing after it.
+        Fate::Answer(answer) if head.method == "HEAD" => {
+            let bytes = head_of(&answer, answer.body.len(), keep);
+            from.get_mut().write_all(&bytes).map(|()| Some(keep))
+        }
+        fate => send(from.get_mut(), &fate, keep).map(Some),
+    }
+}
+
+/// How the end of the body is known. `None`: in no way, or in two, so that client and service could
+/// take different bytes for the next request.
+fn framing(head: &Head) -> Option<Left> {
+    let length = head.header("content-length");
+    match head.header("transfer-encoding") {
+        "" if length.is_empty() => Some(Left::Bytes(0)),
+        "" if length.bytes().all(|b| b.is_ascii_digit()) => length.parse().ok().map(Left::Bytes),
+        coding if coding.eq_ignore_ascii_case("chunked") && length.is_empty() => {
+            Some(Left::Chunked {
+                chunk: 0,
+                ended: false,
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Whether the client may send another request on this connection.
+fn wants_more(head: &Head) -> bool {
+    let mut tokens = head.header("connection").split(',').map(str::trim);
+    head.minor > 0 && !tokens.any(|token| token.eq_ignore_ascii_case("close"))
 }
 
 /// Whether the connection lives on.
@@ -216,22 +265,25 @@ fn stall(from: &mut TcpStream, wait: Duration) -> io::Result<()> {
     }
 }
 
-/// Outer `None`: nothing more comes. Inner `None`: not HTTP.
-fn read_head(from: &mut BufReader<TcpStream>) -> io::Result<Option<Option<Head>>> {
+/// Outer `None`: nothing more comes. Inner `None`: not HTTP, too long, or too slow.
+fn read_head(from: &mut impl BufRead, within: Duration) -> io::Result<Option<Option<Head>>> {
     let mut bytes = Vec::new();
+    let mut began = None;
     loop {
-        let line_start = bytes.len();
-        let room = HEAD_BYTES_MAX - bytes.len();
-        let n = (&mut *from)
-            .take(room as u64)
-            .read_until(b'\n', &mut bytes)?;
-        if n == 0 {
-            return Ok(match bytes.is_empty() {
-                true => None,
-                false => Some(None),
-            });
+        let got = from.fill_buf()?;
+        let began = *began.get_or_insert_with(Instant::now);
+        if got.is_empty() && bytes.is_empty() {
+            return Ok(None);
         }
-        if matches!(&bytes[line_start..], b"\r\n" | b"\n") && line_start > 0 {
+        let is_slow = !bytes.is_empty() && began.elapsed() >= within;
+        if got.is_empty() || is_slow || bytes.len() >= HEAD_BYTES_MAX {
+            return Ok(Some(None));
+        }
+        let newline = got.iter().position(|b| *b == b'\n');
+        let line = newline.map_or(got.len(), |i| i + 1);
+        bytes.extend_from_slice(&got[..line]);
+        from.consume(line);
+        if bytes.ends_with(b"\n\r\n") || bytes.ends_with(b"\n\n") {
             return Ok(Some(parse(&bytes)));
         }
     }
@@ -245,7 +297,16 @@ pub fn parse(bytes: &[u8]) -> Option<Head> {
     }
     let target = request.path?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut headers: BTreeMap<String, String> = BTreeMap::new();
+    for header in request.headers.iter() {
+        let value = String::from_utf8_lossy(header.value).trim().to_owned();
+        headers
+            .entry(header.name.to_ascii_lowercase())
+            .and_modify(|all| *all = format!("{all}, {value}"))
+            .or_insert(value);
+    }
     Some(Head {
+        minor: request.version?,
         method: request.method?.to_owned(),
         path: decode(path),
         query: query
@@ -254,14 +315,7 @@ pub fn parse(bytes: &[u8]) -> Option<Head> {
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
             .map(|(name, value)| (decode(name), decode(&value.replace('+', " "))))
             .collect(),
-        headers: request
-            .headers
-            .iter()
-            .map(|h| {
-                let value = String::from_utf8_lossy(h.value).trim().to_owned();
-                (h.name.to_ascii_lowercase(), value)
-            })
-            .collect(),
+        headers,
     })
 }
 
@@ -301,7 +355,9 @@ fn head_of(answer: &Answer, length: usize, keep: bool) -> Vec<u8> {
         408 => "Request Timeout",
         409 => "Conflict",
         410 => "Gone",
+        413 => "Content Too Large",
         429 => "Too Many Requests",
+        500 => "Internal Server Error",
         503 => "Service Unavailable",
         _ => "Status",
     };
@@ -333,6 +389,54 @@ mod tests {
         assert_eq!(head.path, "/v1/a b");
         assert_eq!(head.query["pageToken"], "x/y");
         assert_eq!(head.header("x-goog-api-key"), "k");
+    }
+
+    #[test]
+    fn a_header_that_comes_twice_is_one_with_both_values() {
+        let head = parse(b"GET / HTTP/1.1\r\nHost: localhost\r\nhost: evil\r\n\r\n").unwrap();
+        assert_eq!(head.header("host"), "localhost, evil");
+    }
+
+    #[test]
+    fn a_body_whose_end_is_told_twice_or_not_at_all_is_refused() {
+        let framed = |headers: &str| {
+            let head = format!("POST / HTTP/1.1\r\n{headers}\r\n\r\n");
+            framing(&parse(head.as_bytes()).unwrap()).is_some()
+        };
+        assert!(framed("content-length: 5"));
+        assert!(framed("transfer-encoding: Chunked"));
+        for refused in [
+            "content-length: 5\r\ntransfer-encoding: chunked",
+            "content-length: 5\r\ncontent-length: 6",
+            "content-length: +5",
+            "content-length: 99999999999999999999",
+            "transfer-encoding: gzip, chunked",
+        ] {
+            assert!(!framed(refused), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_drips_in_too_slowly_is_refused() {
+        let bytes = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        let read = |within| read_head(&mut &bytes[..], within).unwrap().unwrap();
+        assert!(read(HEAD_TIME_MAX).is_some());
+        assert!(read(Duration::ZERO).is_none());
+    }
+
+    #[test]
+    fn a_panic_of_the_handler_is_answered_with_500() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client
+            .write_all(b"POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc")
+            .unwrap();
+        // Returns by itself, since the connection ends, although the client has not closed it.
+        serve(listener.accept().unwrap().0, &|_, _| panic!("on purpose"));
+        let mut said = String::new();
+        client.read_to_string(&mut said).unwrap();
+        assert!(said.starts_with("HTTP/1.1 500 "), "{said}");
+        assert!(said.contains("\r\nConnection: close\r\n"), "{said}");
     }
 
     proptest! {

@@ -14,6 +14,8 @@ const REQUESTS_MAX: usize = 20_000;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Files told of.
 const FILES_MAX: u64 = 1_000_000;
+/// Stores whose display names are told.
+const STORES_MAX: u64 = 1_000_000;
 const VIOLATIONS_MAX: usize = 100;
 
 #[derive(Debug, Default)]
@@ -129,23 +131,31 @@ impl Ledger {
         connections: u64,
     ) -> rusqlite::Result<Value> {
         let mut documents = Vec::new();
-        let mut identities: BTreeMap<(String, String, String), u64> = BTreeMap::new();
+        let stores = database.stores(0, UnixMs::MAX, STORES_MAX)?;
+        let names: HashMap<String, String> = stores
+            .into_iter()
+            .map(|store| (store.name, store.display_name))
+            .collect();
+        // Store, library, path and content: what may be there once.
+        let mut identities: HashMap<[String; 4], u64> = HashMap::new();
         database.each_document(&mut |d| {
             let entry = |key: &str| {
                 let mut entries = d.metadata.as_array().into_iter().flatten();
                 let found = entries.find(|e| e["key"] == key);
                 found.and_then(|e| e["stringValue"].as_str().map(str::to_owned))
             };
-            let path = entry("objlib_path");
-            let identity = (
+            let (library, path) = (entry("objlib_library"), entry("objlib_path"));
+            let identity = [
                 d.store.clone(),
+                library.clone().unwrap_or_default(),
                 path.clone().unwrap_or_else(|| d.name.clone()),
                 d.sha256.clone(),
-            );
+            ];
             *identities.entry(identity).or_default() += 1;
             documents.push(json!({
-                "store": d.store, "name": d.name, "displayName": d.display_name,
-                "objlibPath": path, "metadataSha256": entry("objlib_sha256"),
+                "store": d.store, "storeDisplayName": names.get(&d.store),
+                "name": d.name, "displayName": d.display_name,
+                "objlibLibrary": library, "objlibPath": path, "metadataSha256": entry("objlib_sha256"),
                 "sha256": d.sha256, "sizeBytes": d.size, "mimeType": d.mime,
                 "state": d.state(at), "createTime": rfc3339(d.created_ms)}));
         })?;

@@ -4,18 +4,22 @@
 //! no constant with the client of this crate, so that one misreading cannot hide in both. Persistent
 //! (SQLite) where it is given a file. Faults are data and can be changed while it runs; the ledger
 //! tells what really happened.
+//!
+//! Listens on loopback, and answers only what comes from this machine (`local`).
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::error::{Error, Kind};
 
 mod answer;
 mod check;
 mod control;
+mod data_file;
 mod database;
 mod documents;
 mod faults;
@@ -27,6 +31,7 @@ mod fuzz;
 mod http;
 mod ledger;
 mod listing;
+mod local;
 pub mod plan;
 mod records;
 mod routes;
@@ -40,6 +45,9 @@ pub use plan::Faults;
 
 /// Connections served at once; one more is closed at once.
 const CONNECTIONS_MAX: usize = 512;
+/// How long the service rests when it cannot take a connection, mostly since the process has no file
+/// descriptor left: trying again at once would only burn the time that frees one.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -54,6 +62,9 @@ pub struct Options {
     /// Keep the last requests for `/_emulator/requests`.
     pub record: bool,
     pub refuse_keys: Vec<String>,
+    /// The one key that is taken; `None`: any. With it the control plane, which knows no keys, is not
+    /// served.
+    pub require_key: Option<String>,
 }
 
 /// A running service; stops when dropped.
@@ -118,26 +129,66 @@ impl Drop for Emulator {
     }
 }
 
+/// One of the connections that may be served at once; free again when dropped, whatever ended it.
+struct Slot(Arc<AtomicUsize>);
+
+impl Slot {
+    /// `None`: all are taken. Only the acceptor calls this, so nobody takes one in between.
+    fn take(open: &Arc<AtomicUsize>) -> Option<Slot> {
+        if open.load(Ordering::SeqCst) >= CONNECTIONS_MAX {
+            return None;
+        }
+        open.fetch_add(1, Ordering::SeqCst);
+        Some(Slot(Arc::clone(open)))
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 fn accept(listener: &TcpListener, service: &Arc<service::Service>, stopping: &AtomicBool) {
     let open = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
         if stopping.load(Ordering::SeqCst) {
             return;
         }
-        let Ok(stream) = stream else { continue };
-        if open.load(Ordering::SeqCst) >= CONNECTIONS_MAX {
+        let Ok(stream) = stream else {
+            thread::sleep(ACCEPT_PAUSE);
             continue;
-        }
-        open.fetch_add(1, Ordering::SeqCst);
-        let (service, open) = (Arc::clone(service), Arc::clone(&open));
-        // A thread that cannot be started closes its connection, and no more.
+        };
+        let Some(slot) = Slot::take(&open) else {
+            continue;
+        };
+        let service = Arc::clone(service);
+        // A thread that cannot be started drops its connection and its slot, and no more.
         let _ = thread::Builder::new()
             .name("emulator-connection".to_owned())
             .stack_size(512 * 1024)
             .spawn(move || {
+                let _slot = slot;
                 service.connected();
                 http::serve(stream, &|head, body| service.handle(head, body));
-                open.fetch_sub(1, Ordering::SeqCst);
             });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_free_again_also_after_a_panic() {
+        let open = Arc::new(AtomicUsize::new(CONNECTIONS_MAX - 1));
+        let slot = Slot::take(&open).unwrap();
+        assert!(Slot::take(&open).is_none());
+        let ended = thread::spawn(move || {
+            let _slot = slot;
+            panic!("on purpose");
+        });
+        assert!(ended.join().is_err());
+        assert!(Slot::take(&open).is_some());
     }
 }

@@ -50,6 +50,15 @@ pub enum End {
 }
 
 #[derive(Debug, Clone)]
+pub struct Store {
+    /// In order of creation; never given away again, since page tokens hold it.
+    pub number: i64,
+    pub name: String,
+    pub display_name: String,
+    pub created_ms: UnixMs,
+}
+
+#[derive(Debug, Clone)]
 pub struct Document {
     pub name: String,
     pub store: String,
@@ -126,7 +135,7 @@ impl File {
 
     /// Gone before its 48 hours are over.
     pub fn went_early(&self, at: &Moment) -> bool {
-        !self.is_kept(at) && at.now < self.created_ms + FILE_KEPT_MS
+        !self.is_kept(at) && at.now < self.created_ms.saturating_add(FILE_KEPT_MS)
     }
 }
 

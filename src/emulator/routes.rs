@@ -1,9 +1,8 @@
-//! From a request to its fate: control plane, faults, key, route.
+//! From a request to its fate: where it comes from, control plane, faults, key, route.
 //!
 //! The order is the service's: what the network breaks, then overload and quotas, then the key, then
 //! the call itself, then what breaks its answer.
 
-use std::io::Read;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
@@ -13,9 +12,9 @@ use super::http::{BodyReader, Head};
 use super::plan::Trouble;
 use super::service::{Call, Service, whole};
 use super::troubles::Luck;
-use super::{control, files, listing, search, sessions, stores};
+use super::{control, files, listing, local, search, sessions, stores};
 
-/// A JSON request is read up to here.
+/// A JSON request that is longer is refused.
 const JSON_BYTES_MAX: u64 = 1 << 20;
 
 /// What kind of call a path and method are; `None`: no such route.
@@ -65,7 +64,12 @@ struct Asked<'a> {
 
 impl Service {
     pub fn handle(&self, head: &Head, body: &mut BodyReader<'_>) -> Fate {
-        if let Some(path) = head.path.strip_prefix("/_emulator/") {
+        if let Some(refused) = local::refusal(head) {
+            return Fate::Answer(refused);
+        }
+        if self.require_key.is_none()
+            && let Some(path) = head.path.strip_prefix("/_emulator/")
+        {
             self.connections.fetch_sub(1, Ordering::Relaxed);
             let answer = control::handle(self, path, head, body);
             self.connections.fetch_add(1, Ordering::Relaxed);
@@ -133,12 +137,16 @@ impl Service {
         luck: &Luck<'_>,
         body: &mut BodyReader<'_>,
     ) -> Option<Answer> {
-        let mut bytes = Vec::new();
-        body.take(JSON_BYTES_MAX).read_to_end(&mut bytes).ok()?;
-        whole(&self.ledger).body(asked.number, &bytes);
+        let bytes = body.whole(JSON_BYTES_MAX).ok()?;
+        whole(&self.ledger).body(asked.number, bytes.as_deref().unwrap_or_default());
         if luck.meets(Trouble::ResetAfter) {
             return None;
         }
+        let Some(bytes) = bytes else {
+            return Some(answer::invalid(&format!(
+                "Request payload size exceeds the limit: {JSON_BYTES_MAX} bytes."
+            )));
+        };
         let call = Call {
             kind: asked.kind,
             head: asked.head,
@@ -184,8 +192,9 @@ impl Service {
         if key.is_empty() {
             return Some(answer::no_key());
         }
-        let refused = self.refuse_keys.iter().any(|k| k == key);
-        refused.then(answer::bad_key)
+        let is_refused = self.refuse_keys.iter().any(|k| k == key);
+        let is_another = self.require_key.as_ref().is_some_and(|k| k != key);
+        (is_refused || is_another).then(answer::bad_key)
     }
 }
 

@@ -24,6 +24,7 @@ pub struct Service {
     pub live: Mutex<HashMap<String, Arc<Mutex<Live>>>>,
     pub loose: bool,
     pub refuse_keys: Vec<String>,
+    pub require_key: Option<String>,
     pub started: Instant,
     pub connections: AtomicU64,
 }
@@ -87,6 +88,7 @@ impl Service {
             live: Mutex::default(),
             loose: options.loose,
             refuse_keys: options.refuse_keys.clone(),
+            require_key: options.require_key.clone(),
             started: Instant::now(),
             connections: AtomicU64::new(0),
         })

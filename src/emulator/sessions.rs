@@ -3,9 +3,8 @@
 //! A session that has ended answers `query` with its last answer again, and anything else with
 //! "Upload has already been terminated."
 
-use std::collections::HashMap;
 use std::io::Read;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use sha2::Digest;
@@ -26,8 +25,8 @@ const FILE_BYTES_MAX: u64 = 2_147_483_648;
 const TEXT_BYTES_MAX: usize = 32 * 1024;
 /// Nobody listens there.
 const FOREIGN_ORIGIN: &str = "http://127.0.0.2:9";
-/// Sessions with bytes of which nobody has heard again.
-const LIVE_MAX: usize = 10_000;
+/// Sessions whose bytes are kept: more than there can be connections that send some.
+const LIVE_MAX: usize = 1_000;
 
 type Result = rusqlite::Result<Answer>;
 
@@ -42,9 +41,9 @@ pub fn start(service: &Service, call: &Call<'_>) -> Result {
         ));
     }
     let store = call.path.strip_suffix(":uploadToFileSearchStore");
-    let (target, shape, size_max) = match store {
-        Some(store) => (store, check::UPLOAD, DOCUMENT_BYTES_MAX),
-        None => ("files", check::CREATE_FILE, FILE_BYTES_MAX),
+    let (target, shape) = match store {
+        Some(store) => (store, check::UPLOAD),
+        None => ("files", check::CREATE_FILE),
     };
     if let Some(store) = store
         && whole(&service.database).store(store)?.is_none()
@@ -55,16 +54,16 @@ pub fn start(service: &Service, call: &Call<'_>) -> Result {
         Ok(request) => request,
         Err(refused) => return Ok(refused),
     };
-    if store.is_some()
-        && let Err(refused) = check::document("UploadToFileSearchStoreRequest", &request)
-    {
+    let checked = match store {
+        Some(_) => check::document("UploadToFileSearchStoreRequest", &request),
+        None => check::file(&request),
+    };
+    if let Err(refused) = checked {
         return Ok(refused);
     }
     let length: Option<u64> = header("x-goog-upload-header-content-length").parse().ok();
-    if length.is_some_and(|n| n > size_max) {
-        return Ok(invalid(&format!(
-            "File size exceeds the limit of {size_max} bytes."
-        )));
+    if length.is_some_and(|n| n > bytes_max(target)) {
+        return Ok(too_large(target));
     }
     let session = Session {
         id: token(32),
@@ -78,10 +77,22 @@ pub fn start(service: &Service, call: &Call<'_>) -> Result {
     };
     whole(&service.database).add_session(&session)?;
     if store.is_some() && service.roll(call.kind, "start_final", |p| p.start_final) {
-        let operation = finish::document(service, call.kind, &session, Content::empty())?;
-        return Ok(Answer::json(&operation).with("X-Goog-Upload-Status", "final"));
+        let answer = finish::document(service, call.kind, &session, Content::empty())?;
+        return Ok(answer.with("X-Goog-Upload-Status", "final"));
     }
     Ok(started(service, call, &session))
+}
+
+fn bytes_max(target: &str) -> u64 {
+    match target {
+        "files" => FILE_BYTES_MAX,
+        _ => DOCUMENT_BYTES_MAX,
+    }
+}
+
+fn too_large(target: &str) -> Answer {
+    let max = bytes_max(target);
+    invalid(&format!("File size exceeds the limit of {max} bytes."))
 }
 
 fn started(service: &Service, call: &Call<'_>, session: &Session) -> Answer {
@@ -119,7 +130,7 @@ fn session(service: &Service, head: &Head) -> rusqlite::Result<Option<Session>> 
     let Some(session) = session else {
         return Ok(None);
     };
-    let age = u64::try_from(now_ms() - session.created_ms).unwrap_or(0);
+    let age = u64::try_from(now_ms().saturating_sub(session.created_ms)).unwrap_or(0);
     if expiry.is_some_and(|expiry| age > expiry) {
         whole(&service.dice).fire("session_expiry_ms");
         return Ok(None);
@@ -127,10 +138,17 @@ fn session(service: &Service, head: &Head) -> rusqlite::Result<Option<Session>> 
     Ok(Some(session))
 }
 
+/// What is here of a session's bytes, if anything is.
+fn seen(service: &Service, id: &str) -> Option<Arc<Mutex<Live>>> {
+    whole(&service.live).get(id).map(Arc::clone)
+}
+
+/// The same, for a body that comes now.
 fn live(service: &Service, id: &str) -> Arc<Mutex<Live>> {
-    let mut all: MutexGuard<'_, HashMap<_, _>> = whole(&service.live);
-    if all.len() >= LIVE_MAX && !all.contains_key(id) {
-        all.clear();
+    let mut all = whole(&service.live);
+    if all.len() >= LIVE_MAX {
+        // Of those that nobody sends to at this moment the bytes are forgotten: `query` says 0.
+        all.retain(|_, live| Arc::strong_count(live) > 1);
     }
     Arc::clone(all.entry(id.to_owned()).or_default())
 }
@@ -141,7 +159,8 @@ pub fn query(service: &Service, call: &Call<'_>) -> Result {
     };
     Ok(match (session.status.as_str(), session.answer) {
         ("active", _) => {
-            let received = whole(&live(service, &session.id)).received;
+            let seen = seen(service, &session.id);
+            let received = seen.map_or(0, |live| whole(&live).received);
             whole(&service.ledger).invite(&session.id);
             Answer::text(200, "")
                 .with("X-Goog-Upload-Status", "active")
@@ -176,8 +195,8 @@ pub fn cancel(service: &Service, call: &Call<'_>) -> Result {
     }
     // The first body may still be on its way: a client that breaks off and cancels at once does so on
     // two connections, and the second may be faster.
-    let seen = live(service, &session.id);
-    if seen.try_lock().is_ok_and(|live| live.bodies == 0) {
+    let seen = seen(service, &session.id);
+    if seen.is_none_or(|live| live.try_lock().is_ok_and(|live| live.bodies == 0)) {
         whole(&service.ledger).invite(&session.id);
     }
     whole(&service.live).remove(&session.id);
@@ -242,8 +261,14 @@ fn transfer(
             return Ok(Some(answer.with("X-Goog-Upload-Status", "active")));
         }
         let stop_at = reset_within.then(|| body.announced().unwrap_or(0) / 2);
-        if live.receive(service, body, stop_at).is_none() {
-            return Ok(None);
+        match live.receive(service, body, stop_at, bytes_max(&session.target)) {
+            Received::Whole => {}
+            Received::BrokenOff => return Ok(None),
+            Received::TooMuch => {
+                whole(&service.live).remove(&session.id);
+                let answer = finish::failed(service, &session, too_large(&session.target))?;
+                return Ok(Some(answer.with("X-Goog-Upload-Status", "final")));
+            }
         }
     }
     if reset_after {
@@ -265,31 +290,39 @@ fn transfer(
         return Ok(Some(answer.with("X-Goog-Upload-Status", "active")));
     }
     let answer = finish::finalize(service, &session, &mut live)?;
-    let text = String::from_utf8_lossy(&answer.body).into_owned();
     whole(&service.live).remove(&session.id);
-    Ok(Some(replay(answer.status, &text)))
+    Ok(Some(answer.with("X-Goog-Upload-Status", "final")))
+}
+
+/// How a body ended.
+enum Received {
+    Whole,
+    /// By the client or by a fault.
+    BrokenOff,
+    /// The upload is longer than it may be, whatever was announced.
+    TooMuch,
 }
 
 impl Live {
-    /// `None`: broken off, by the client or by a fault.
     fn receive(
         &mut self,
         service: &Service,
         body: &mut BodyReader<'_>,
         stop_at: Option<u64>,
-    ) -> Option<()> {
+        bytes_max: u64,
+    ) -> Received {
         let mut buffer = vec![0; 64 * 1024];
         let mut taken = 0;
         loop {
             let room = stop_at.map_or(buffer.len() as u64, |stop| stop - taken);
             if room == 0 {
-                return None;
+                return Received::BrokenOff;
             }
             let room = buffer.len().min(room as usize);
             let n = match body.read(&mut buffer[..room]) {
-                Ok(0) => return Some(()),
+                Ok(0) => return Received::Whole,
                 Ok(n) => n,
-                Err(_) => return None,
+                Err(_) => return Received::BrokenOff,
             };
             taken += n as u64;
             self.received += n as u64;
@@ -299,6 +332,9 @@ impl Live {
             let room = TEXT_BYTES_MAX - self.text.len();
             self.text.extend_from_slice(&buffer[..n.min(room)]);
             whole(&service.ledger).body_bytes(n as u64);
+            if self.received > bytes_max {
+                return Received::TooMuch;
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, error, forbidden, invalid, precondition};
 use super::check;
-use super::records::{Document, Moment};
+use super::records::{Document, Moment, Store};
 use super::service::{Call, Service, token, whole};
 use crate::clock::{now_ms, rfc3339};
 
@@ -49,14 +49,13 @@ pub fn create(service: &Service, call: &Call<'_>) -> Result {
         "createTime": rfc3339(now_ms()), "updateTime": rfc3339(now_ms())})))
 }
 
-fn wire(service: &Service, store: (String, String, i64)) -> rusqlite::Result<Value> {
-    let (name, display_name, created) = store;
+fn wire(service: &Service, store: Store) -> rusqlite::Result<Value> {
     let now = service.moment();
-    let counts = whole(&service.database).counts(&name, &now)?;
-    let mut wire = json!({
-        "name": name, "createTime": rfc3339(created), "updateTime": rfc3339(created)});
-    if !display_name.is_empty() {
-        wire["displayName"] = json!(display_name);
+    let counts = whole(&service.database).counts(&store.name, &now)?;
+    let created = rfc3339(store.created_ms);
+    let mut wire = json!({"name": store.name, "createTime": created, "updateTime": created});
+    if !store.display_name.is_empty() {
+        wire["displayName"] = json!(store.display_name);
     }
     for (field, n) in [
         ("activeDocumentsCount", counts.0),
@@ -97,7 +96,7 @@ pub fn page(
 }
 
 pub fn list(service: &Service, call: &Call<'_>) -> Result {
-    let (size, skip) = match page(call, "ListFileSearchStoresRequest", 10, 20) {
+    let (size, after) = match page(call, "ListFileSearchStoresRequest", 10, 20) {
         Ok(page) => page,
         Err(refused) => return Ok(refused),
     };
@@ -106,16 +105,17 @@ pub fn list(service: &Service, call: &Call<'_>) -> Result {
     if whole(&service.database).has_store_since(visible)? {
         whole(&service.dice).fire("store_lag_ms");
     }
-    let mut stores = whole(&service.database).stores(skip.unsigned_abs(), visible, size + 1)?;
+    let mut stores = whole(&service.database).stores(after, visible, size + 1)?;
     let more = stores.len() as u64 > size;
     stores.truncate(size as usize);
+    let last = stores.last().map_or(after, |store| store.number);
     let mut out = json!({});
     if !stores.is_empty() {
         let stores = stores.into_iter().map(|s| wire(service, s));
         out["fileSearchStores"] = Value::Array(stores.collect::<rusqlite::Result<_>>()?);
     }
     if more {
-        out["nextPageToken"] = json!(format!("after-{}", skip + size as i64));
+        out["nextPageToken"] = json!(format!("after-{last}"));
     }
     Ok(Answer::json(&out))
 }
@@ -123,11 +123,7 @@ pub fn list(service: &Service, call: &Call<'_>) -> Result {
 /// 403 for what is not there, 400 for what cannot be.
 pub fn no_store(name: &str) -> Answer {
     let id = name.strip_prefix("fileSearchStores/").unwrap_or(name);
-    let legal = !id.is_empty()
-        && id
-            .bytes()
-            .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-'));
-    match legal && !id.starts_with('-') {
+    match check::is_id(id) {
         true => forbidden(
             "You do not have permission to access the FileSearchStore or it may not exist.",
         ),
@@ -153,7 +149,7 @@ pub fn delete(service: &Service, call: &Call<'_>) -> Result {
     if counts.0 + counts.1 + counts.2 > 0 && !call.force() {
         return Ok(precondition("Cannot delete non-empty FileSearchStore."));
     }
-    database.delete_store(call.path)?;
+    database.together(|| database.delete_store(call.path))?;
     Ok(Answer::json(&json!({})))
 }
 

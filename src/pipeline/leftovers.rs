@@ -84,7 +84,10 @@ impl Leftovers<'_> {
         // What concerns one document only does not keep the others.
         let is_outage = matches!(
             failure.kind,
-            FailureKind::Transient | FailureKind::RateLimited | FailureKind::Skipped { .. }
+            FailureKind::Transient
+                | FailureKind::RateLimited
+                | FailureKind::NotTheService
+                | FailureKind::Skipped { .. }
         );
         self.given_up.set(is_outage);
         Ok(false)

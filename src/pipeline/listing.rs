@@ -94,8 +94,7 @@ fn local(e: Error) -> Failure {
 fn listed(document: Document) -> ListedDocument {
     ListedDocument {
         name: document.name,
-        path: document.path,
-        sha256: document.sha256,
+        identity: document.identity,
         size_bytes: document.size_bytes,
         state: match document.state {
             DocumentState::Pending => Shown::Pending,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use self::rules::MethodChoice;
+use self::selection::Selection;
 use crate::client::Client;
 use crate::report::{EventSender, Progress};
 use crate::shutdown::Shutdown;
@@ -11,6 +12,8 @@ use crate::state::reader::StoreRow;
 use crate::state::{Reader, Writer};
 use crate::throttle::bandwidth::Bandwidth;
 use crate::throttle::gate::Gate;
+
+pub mod selection;
 
 pub mod run;
 
@@ -51,6 +54,7 @@ pub mod tally;
 /// What was asked for.
 pub struct Settings {
     pub store: StoreRow,
+    pub selection: Selection,
     pub concurrency: usize,
     pub batch_size: u64,
     pub limit: Option<u64>,

@@ -214,6 +214,7 @@ impl Outcomes {
     ) {
         self.progress.outcome(status, subject.bytes);
         self.events.send(Event::File {
+            library: Arc::clone(&subject.library),
             path: subject.path.clone(),
             status,
             bytes: subject.bytes,
@@ -239,6 +240,7 @@ pub fn fatal(failure: &Failure, store: &str) -> Option<Error> {
         FailureKind::KeyRefused
         | FailureKind::StoreRefused
         | FailureKind::StorageFull
+        | FailureKind::NoTrust
         | FailureKind::DailyQuota => Some(failure.to_error(store)),
         FailureKind::Skipped { .. }
         | FailureKind::Stopped
@@ -251,6 +253,7 @@ pub fn fatal(failure: &Failure, store: &str) -> Option<Error> {
         | FailureKind::UnsupportedMime
         | FailureKind::Permanent
         | FailureKind::BadAnswer
+        | FailureKind::NotTheService
         | FailureKind::LocalFile => None,
     }
 }

@@ -12,6 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::outcome::{self, Outcomes};
 use super::poll_queue::{Poll, Searched};
 use super::recovery::{self, LookUp, LookedUp};
+use super::selection::FROM_THE_START;
 use super::worker::{Returned, Task};
 use super::{Parts, Settings};
 use crate::error::Error;
@@ -34,6 +35,15 @@ struct Batch {
     files: u64,
 }
 
+/// How far a run has come with what waited when it began.
+#[derive(Debug, Clone, Copy)]
+pub struct Progressed {
+    /// Files that were really begun.
+    pub started: u64,
+    /// The end of the queue at that time: what has a place behind it has come back, or was found changed.
+    pub queue_end: i64,
+}
+
 /// The thread that hands out tasks.
 pub struct Passes<'r> {
     settings: &'r Settings,
@@ -47,8 +57,7 @@ pub struct Passes<'r> {
     outstanding: usize,
     batch: Option<Batch>,
     batch_number: i64,
-    /// Fresh files handed out, for `--limit`.
-    started: u64,
+    progressed: Progressed,
     /// Rows whose session the service no longer knows, and since when nothing of theirs can happen.
     lost: BTreeSet<UploadId>,
     lost_since: Instant,
@@ -79,7 +88,10 @@ impl<'r> Passes<'r> {
             outstanding: 0,
             batch: None,
             batch_number: 0,
-            started: 0,
+            progressed: Progressed {
+                started: 0,
+                queue_end: i64::MAX,
+            },
             lost: BTreeSet::new(),
             lost_since: Instant::now(),
             doubts: 0,
@@ -89,6 +101,7 @@ impl<'r> Passes<'r> {
 
     /// All of them; returns when nothing is left to hand out, or the run stops.
     pub fn run(&mut self) -> Result<(), Error> {
+        self.progressed.queue_end = self.parts.reader.last_queued(self.settings.store.id)?;
         self.recover()?;
         let mut idle = 0;
         loop {
@@ -97,7 +110,7 @@ impl<'r> Passes<'r> {
             if self.is_stopping() {
                 return Ok(());
             }
-            if !self.is_work_left()? || self.limit_reached() {
+            if !self.is_work_left()? {
                 self.wait_for_operations();
                 if self.is_stopping() {
                     return Ok(());
@@ -106,7 +119,7 @@ impl<'r> Passes<'r> {
                     continue;
                 }
                 // Outcomes are with the writer before they count as settled; so it is asked once more.
-                if self.limit_reached() || !self.is_work_left()? {
+                if !self.is_work_left()? {
                     return Ok(());
                 }
             }
@@ -134,7 +147,9 @@ impl<'r> Passes<'r> {
     /// The first stage: everything that an earlier run left on the way.
     fn recover(&mut self) -> Result<(), Error> {
         self.each_unfinished(|passes, job| {
-            if let Some(job) = recovery::settle(job, passes.outcomes) {
+            if let Some(job) = recovery::settle(job, passes.outcomes)
+                && passes.is_wanted(&job)
+            {
                 passes.hand_out(job, None);
             }
         })
@@ -149,10 +164,16 @@ impl<'r> Passes<'r> {
         self.doubts = 0;
         self.each_unfinished(|passes, job| {
             let doubtful = job.state == UploadState::Uploading && job.session.is_some();
-            if doubtful && !passes.lost.contains(&job.upload) {
+            if doubtful && passes.is_wanted(&job) && !passes.lost.contains(&job.upload) {
                 passes.hand_out(job, None);
             }
         })
+    }
+
+    /// Bytes of a current file are sent only if this call is about it. Content that is not current has to be
+    /// cleared away whatever the call is about.
+    fn is_wanted(&self, job: &Job) -> bool {
+        !job.current || self.settings.selection.selects(job.library, &job.path)
     }
 
     /// Pages through the rows that are on the way, and waits for what came of it.
@@ -174,21 +195,34 @@ impl<'r> Passes<'r> {
         Ok(())
     }
 
-    /// Once through everything that is pending now.
+    /// Once through everything that is pending now. With `--limit` reached only what has come back to the
+    /// queue is tried again: it is what was asked for.
     fn pass(&mut self) -> Result<(), Error> {
         let store = self.settings.store.id;
+        let selection = &self.settings.selection;
+        let libraries = selection.libraries();
         let last = self.parts.reader.last_queued(store)?;
-        let mut after = i64::MIN;
+        let mut after = match self.limit_reached() {
+            true => self.progressed.queue_end,
+            false => FROM_THE_START,
+        };
         'pages: loop {
-            let page = self.parts.reader.pending(store, after, last)?;
+            let page = self.parts.reader.pending(store, &libraries, after, last)?;
             let Some(end) = page.last() else { break };
             after = end.queued;
             for job in page {
-                if self.limit_reached() || !self.may_start() {
+                if !selection.selects(job.library, &job.path) {
+                    continue;
+                }
+                let is_fresh = job.queued <= self.progressed.queue_end;
+                if is_fresh && self.limit_reached() {
+                    break 'pages;
+                }
+                if !self.may_start() {
                     break 'pages;
                 }
                 let batch = self.batch()?;
-                self.started += 1;
+                self.progressed.started += u64::from(is_fresh);
                 self.hand_out(job, Some(batch));
             }
         }
@@ -290,7 +324,12 @@ impl<'r> Passes<'r> {
 
     fn answered(&mut self, answer: Returned) {
         match answer {
-            Returned::Done | Returned::Skipped | Returned::NotStarted => {}
+            Returned::Done => {}
+            // It keeps its place in the queue, and does not count for `--limit`.
+            Returned::NotBegun(place) => {
+                let was_counted = place.is_some_and(|place| place <= self.progressed.queue_end);
+                self.progressed.started -= u64::from(was_counted);
+            }
             Returned::InDoubt => self.doubts += 1,
             Returned::Lost(upload) => {
                 self.lost.insert(upload);
@@ -360,7 +399,14 @@ impl<'r> Passes<'r> {
         // What was sent to the writer must be there before it is counted.
         let store = self.settings.store.id;
         self.parts.writer.commit(Change::Flush)?;
-        let (pending, _) = self.parts.reader.in_state(store, UploadState::Pending)?;
+        let after = match self.limit_reached() {
+            true => self.progressed.queue_end,
+            false => FROM_THE_START,
+        };
+        let pending = self
+            .settings
+            .selection
+            .pending_after(&self.parts.reader, store, after)?;
         Ok(pending > 0 || self.doubts > 0)
     }
 
@@ -385,10 +431,14 @@ impl<'r> Passes<'r> {
         false
     }
 
-    pub fn limit_reached(&self) -> bool {
+    pub fn progressed(&self) -> Progressed {
+        self.progressed
+    }
+
+    fn limit_reached(&self) -> bool {
         self.settings
             .limit
-            .is_some_and(|limit| self.started >= limit)
+            .is_some_and(|limit| self.progressed.started >= limit)
     }
 
     fn is_stopping(&self) -> bool {

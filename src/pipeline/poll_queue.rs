@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::poll_schedule::Schedule;
@@ -33,6 +33,7 @@ pub enum Searched {
 #[derive(Debug)]
 pub struct Poll {
     pub upload: UploadId,
+    pub library: Arc<str>,
     pub path: String,
     pub bytes: u64,
     /// Tries so far, this one included.
@@ -68,6 +69,7 @@ impl Poll {
     pub fn new(subject: &Subject, submitted: Instant) -> Poll {
         Poll {
             upload: subject.upload,
+            library: Arc::clone(&subject.library),
             path: subject.path.clone(),
             bytes: subject.bytes,
             attempts: subject.attempts,
@@ -91,6 +93,7 @@ impl Poll {
     pub fn subject(&self) -> Subject {
         Subject {
             upload: self.upload,
+            library: Arc::clone(&self.library),
             path: self.path.clone(),
             bytes: self.bytes,
             attempts: self.attempts,
@@ -300,6 +303,7 @@ mod tests {
 
     fn poll(id: i64, submitted: Instant) -> Poll {
         let subject = Subject {
+            library: "docs".into(),
             upload: UploadId(id),
             path: String::new(),
             bytes: 0,

@@ -211,7 +211,7 @@ impl Poller<'_> {
                     false => News::Running,
                 }
             }
-            Err(failure) if failure.kind == FailureKind::BadAnswer => {
+            Err(failure) if failure.makes_no_sense() => {
                 // Where nothing can be learnt of documents, the operation's word has to do; not of one
                 // that was missing or short, since an earlier run may have deleted it.
                 let trusted = poll.done

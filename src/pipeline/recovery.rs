@@ -98,12 +98,12 @@ impl LookUp<'_> {
         lost: &mut BTreeSet<UploadId>,
         silent: &mut BTreeSet<UploadId>,
     ) -> Result<Option<UploadId>, Error> {
-        let (Some(path), Some(sha256)) = (&document.path, &document.sha256) else {
+        let Some(identity) = &document.identity else {
             return Ok(None);
         };
-        let mut rows = self.reader.unfinished_like(self.store_id, path, sha256)?;
+        let mut rows = self.reader.unfinished_like(self.store_id, identity)?;
         rows.retain(|job| lost.contains(&job.upload) || silent.contains(&job.upload));
-        // Two libraries may hold the same file: each row knows its own document.
+        // Several names of one file may share an identity: each row knows its own document.
         let mut owners = rows
             .iter()
             .filter(|job| job.document.as_ref() == Some(&document.name));

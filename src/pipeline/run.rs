@@ -10,16 +10,17 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 
 use super::outcome::Outcomes;
-use super::passes::{Passes, QUEUED_PER_WORKER};
+use super::passes::{Passes, Progressed, QUEUED_PER_WORKER};
 use super::poll_queue::PollQueue;
 use super::poller::Poller;
+use super::selection::FROM_THE_START;
 use super::tally::Tally;
 use super::worker::{Returned, Task, Worker};
 use super::{Parts, Settings, leftovers, watch};
 use crate::error::{Error, Kind};
 use crate::report::Event;
 use crate::shutdown::{Shutdown, Stop};
-use crate::state::{Change, UploadState};
+use crate::state::Change;
 
 /// How it ended.
 pub struct Ended {
@@ -27,8 +28,8 @@ pub struct Ended {
     pub tally: Arc<Tally>,
     /// The first error that stopped it.
     pub error: Option<Error>,
-    /// Ended because `--limit` files were started.
-    pub limited: bool,
+    /// Files that were asked for and still wait, or were not even begun.
+    pub waiting: u64,
     /// Replaced documents, remains of failed attempts and temporary files are all deleted.
     pub all_gone: bool,
     pub elapsed: Duration,
@@ -38,23 +39,25 @@ pub fn run(settings: &Settings, parts: Parts) -> Result<(Ended, Parts), Error> {
     let began = Instant::now();
     let store = settings.store.id;
     let run = parts.writer.commit(Change::RunStarted { store })?.row;
-    enqueue(&parts, store, settings.retry_failed)?;
-    let (pending, pending_bytes) = parts.reader.in_state(store, UploadState::Pending)?;
-    let (uploading, uploading_bytes) = parts.reader.in_state(store, UploadState::Uploading)?;
-    let (processing, processing_bytes) = parts.reader.in_state(store, UploadState::Processing)?;
+    queue(settings, &parts)?;
+    let before = settings.selection.counts(&parts.reader, store)?;
+    let (on_the_way, on_the_way_bytes) = parts.reader.on_the_way(store)?;
     let tally = Arc::new(Tally::default());
-    tally.recovered.add(uploading + processing);
-    let wanted = settings.limit.map_or(pending, |limit| limit.min(pending));
+    tally.recovered.add(on_the_way);
+    let wanted = settings
+        .limit
+        .map_or(before.pending, |n| n.min(before.pending));
     parts.progress.run_started(
-        wanted + uploading + processing,
-        pending_bytes + uploading_bytes + processing_bytes,
+        wanted + on_the_way,
+        // Which files `--limit` will meet is not known; their share of all is.
+        share(before.pending_bytes, wanted, before.pending) + on_the_way_bytes,
     );
     parts.events.send(Event::RunStart {
         run,
         store: settings.store.display_name.clone(),
-        pending,
-        processing,
-        recovered: uploading + processing,
+        pending: wanted,
+        processing: before.processing,
+        recovered: on_the_way,
     });
     let outcomes = Outcomes {
         writer: parts.writer.clone(),
@@ -65,10 +68,14 @@ pub fn run(settings: &Settings, parts: Parts) -> Result<(Ended, Parts), Error> {
         max_attempts: settings.max_attempts,
     };
     let fatal = Mutex::new(None);
-    let mut limited = false;
+    // What was asked for waits until it is begun; then only what comes back to the queue does.
+    let mut progress = Progressed {
+        started: 0,
+        queue_end: parts.reader.last_queued(store)?,
+    };
     // Nothing to do: no thread, no request.
-    if pending + uploading + processing > 0 {
-        limited = with_threads(settings, &parts, &outcomes, run, &fatal);
+    if wanted + on_the_way > 0 {
+        progress = with_threads(settings, &parts, &outcomes, run, &fatal);
     }
     let mut all_gone = true;
     if !parts.shutdown.is_stopping() {
@@ -83,42 +90,66 @@ pub fn run(settings: &Settings, parts: Parts) -> Result<(Ended, Parts), Error> {
                 .to_owned(),
         ));
     }
+    // What the last outcomes changed is with the writer; if it has failed, the numbers are those of its
+    // last commit.
+    let _ = parts.writer.commit(Change::Flush);
+    let again = |after| {
+        settings
+            .selection
+            .pending_after(&parts.reader, store, after)
+    };
+    let waiting = match settings.limit {
+        None => again(FROM_THE_START)?,
+        Some(_) => again(progress.queue_end)? + wanted.saturating_sub(progress.started),
+    };
     let ended = Ended {
         run,
         tally,
         error: fatal.into_inner().unwrap_or_else(|e| e.into_inner()),
-        limited,
+        waiting,
         all_gone,
         elapsed: began.elapsed(),
     };
     Ok((ended, parts))
 }
 
-/// Every present file gets its row; pages of them, each a transaction.
-fn enqueue(parts: &Parts, store: i64, retry_failed: bool) -> Result<(), Error> {
-    if retry_failed {
-        parts.writer.commit(Change::RetriedFailed { store })?;
+/// `whole` in proportion to `part` of `all`.
+fn share(whole: u64, part: u64, all: u64) -> u64 {
+    let product = u128::from(whole) * u128::from(part);
+    product
+        .checked_div(u128::from(all))
+        .and_then(|n| u64::try_from(n).ok())
+        .unwrap_or(0)
+}
+
+/// Links the selected libraries with the store, so that scans queue for it from now on, and queues what
+/// was known of them before; pages of it, each a transaction.
+fn queue(settings: &Settings, parts: &Parts) -> Result<(), Error> {
+    let store = settings.store.id;
+    for library in settings.selection.ids() {
+        parts.writer.send(Change::Linked { library, store }, |_| {});
     }
-    let base = parts.reader.last_queued(store)?;
-    let mut after = 0;
-    while !parts.shutdown.is_stopping() {
-        let change = Change::Enqueued { store, after, base };
-        after = match parts.writer.commit(change)?.row {
-            0 => break,
-            last => last,
-        };
+    if settings.retry_failed {
+        for upload in settings.selection.failed(&parts.reader, store)? {
+            parts.writer.send(Change::RetriedFailed { upload }, |_| {});
+        }
+    }
+    parts.writer.commit(Change::Flush)?;
+    for library in parts.reader.to_queue(store)? {
+        let more = || settings.selection.holds(library) && !parts.shutdown.is_stopping();
+        while more() && parts.writer.commit(Change::Queued { library, store })?.row != 0 {}
     }
     Ok(())
 }
 
-/// Starts workers, pollers and the watch, runs the passes, joins all. Says whether `--limit` ended it.
+/// Starts workers, pollers and the watch, runs the passes, joins all.
 fn with_threads(
     settings: &Settings,
     parts: &Parts,
     outcomes: &Outcomes,
     run: i64,
     fatal: &Mutex<Option<Error>>,
-) -> bool {
+) -> Progressed {
     let workers = settings.concurrency;
     let capacity = workers * (QUEUED_PER_WORKER + 1);
     let (tasks, task_queue) = bounded::<Task>(capacity);
@@ -165,12 +196,12 @@ fn with_threads(
         if let Err(error) = passes.run() {
             stop(error);
         }
-        let limited = passes.limit_reached();
+        let progressed = passes.progressed();
         // Workers end when no task can come, pollers when the queue is closed.
         drop(passes);
         outcomes.polls.close();
         drop(closed.0);
-        limited
+        progressed
     })
 }
 

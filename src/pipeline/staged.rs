@@ -27,13 +27,13 @@ impl Worker<'_> {
         if let Some(name) = &job.temporary {
             match self.client.file(name) {
                 Ok(found) => file = found,
-                Err(failure) => return self.not_started(batch, &failure),
+                Err(failure) => return self.not_begun(job, batch, &failure),
             }
             let of_use = rules::staged(file.as_ref(), job.size_bytes) == Staged::Import;
             if !of_use {
                 file = None;
                 if let Err(returned) = self.discard(job.upload, name) {
-                    return returned.unwrap_or_else(|failure| self.not_started(batch, &failure));
+                    return returned.unwrap_or_else(|failure| self.not_begun(job, batch, &failure));
                 }
             }
         }
@@ -81,6 +81,11 @@ impl Worker<'_> {
     /// From a temporary file to a document. The import is on record before it is sent, since nobody but
     /// the store can say afterwards whether it took effect.
     pub(super) fn import(&self, job: &Job, subject: &Subject, file: File) -> Returned {
+        // Nothing was imported yet, and what is not wanted any more never is; the file is deleted.
+        if !job.current {
+            self.outcomes.handed_back(subject, HandBack::uncharged());
+            return Returned::Done;
+        }
         let staged = Change::Staged {
             upload: job.upload,
             file: file.name.clone(),
@@ -140,7 +145,7 @@ impl Worker<'_> {
             }
             if !self.shutdown.sleep(proof::hasten(FILE_LOOK_EVERY)) {
                 self.outcomes.handed_back(subject, HandBack::uncharged());
-                return Err(Returned::NotStarted);
+                return Err(Returned::Done);
             }
             match self.client.file(&file.name) {
                 Ok(Some(now)) => file = now,

@@ -1,9 +1,10 @@
-//! The store a run works on: found by name once, then pinned by its resource name.
+//! The store a run works on: found by name once, then pinned by its resource name, and looked at by every run.
 //!
-//! Promises: never a second store of the same name because of an answer that was lost or could not
-//! be read.
+//! Promises: never a second store of the same name because of an answer that was lost or could not be
+//! read; a store that is gone is noticed before anything is said to be done; a service that fails is waited
+//! for, as it is later in a run.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::{Client, Failure, FailureKind, Store};
 use crate::error::{Error, Kind};
@@ -14,101 +15,275 @@ use crate::shutdown::Shutdown;
 use crate::state::reader::StoreRow;
 use crate::state::{Change, Reader, Writer};
 
+/// What the database knows the embedded service by.
+pub const EMULATOR: &str = "emulator";
+
 /// Lists lag by seconds: how long to wait for a store whose `create` lost its answer.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 const LOOKS_MAX: u32 = 3;
 /// Creations whose answer may be lost.
 const CREATES_MAX: u32 = 4;
+/// Pause before a service that failed is asked again, when nothing says how long.
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// The store of that name; it is created if there is none.
-pub fn resolve(
-    name: &str,
-    endpoint: &str,
-    reader: &Reader,
-    writer: &Writer,
-    client: &Client,
-    events: &EventSender,
-    shutdown: &Shutdown,
-) -> Result<StoreRow, Error> {
-    if let Some(row) = existing(name, endpoint, reader, writer, client)? {
-        return Ok(row);
-    }
-    let store = create(name, client, events, shutdown)?;
-    pin(name, endpoint, writer, store)
+/// One look for a store.
+pub struct Resolve<'r> {
+    /// Display name or resource name, without white space around it.
+    pub wanted: &'r str,
+    /// What the database knows the service by.
+    pub endpoint: &'r str,
+    pub reader: &'r Reader,
+    pub writer: &'r Writer,
+    pub client: &'r Client,
+    pub events: &'r EventSender,
+    pub shutdown: &'r Shutdown,
+    /// How often a service that fails is waited for.
+    pub patience: u32,
 }
 
-/// The store of that name, if there is one.
-pub fn existing(
-    name: &str,
-    endpoint: &str,
-    reader: &Reader,
-    writer: &Writer,
-    client: &Client,
-) -> Result<Option<StoreRow>, Error> {
-    if let Some(pinned) = reader.store(endpoint, name)? {
-        return Ok(Some(pinned));
-    }
-    let store = match name.starts_with("fileSearchStores/") {
-        true => {
-            let store = client.get_store(&StoreName::new(name));
-            Some(store.map_err(|f| f.to_error(name))?)
-        }
-        false => find(name, client)?,
-    };
-    store
-        .map(|store| pin(name, endpoint, writer, store))
-        .transpose()
-}
-
-fn pin(name: &str, endpoint: &str, writer: &Writer, store: Store) -> Result<StoreRow, Error> {
-    let id = writer
-        .commit(Change::StorePinned {
-            endpoint: endpoint.to_owned(),
-            display_name: name.to_owned(),
-            name: store.name.clone(),
-        })?
-        .row;
-    Ok(StoreRow {
-        id,
-        endpoint: endpoint.to_owned(),
-        display_name: name.to_owned(),
-        name: store.name,
-    })
-}
-
-fn create(
-    name: &str,
-    client: &Client,
-    events: &EventSender,
-    shutdown: &Shutdown,
-) -> Result<Store, Error> {
-    for _ in 0..CREATES_MAX {
-        match client.create_store(name) {
-            Ok(store) => {
-                events.send(Event::Notice(format!(
-                    "created the store `{name}` ({})",
-                    store.name
-                )));
-                return Ok(store);
-            }
-            Err(Failure {
-                kind: FailureKind::InDoubt,
-                ..
-            }) => {}
-            Err(failure) => return Err(failure.to_error(name)),
-        }
-        // It may exist now, and may show up late: it is absent when whole listings say so for longer
-        // than lists lag.
-        for _ in 0..LOOKS_MAX {
-            if !shutdown.sleep(proof::hasten(LOOK_AGAIN_AFTER)) {
-                return Err(unclear(name));
-            }
-            if let Some(store) = find(name, client)? {
-                return Ok(store);
-            }
+impl Resolve<'_> {
+    /// The store; it is created if there is none. `recreate`: also if it was deleted at the service, after
+    /// which everything is sent again.
+    pub fn or_create(&self, recreate: bool) -> Result<StoreRow, Error> {
+        match self.known()? {
+            None => match self.find()? {
+                Some(store) => self.pin(store),
+                None => self.pin(self.create()?),
+            },
+            Some(row) if self.is_there(&row.name)? => self.seen(row),
+            Some(row) if recreate => self.recreate(row),
+            Some(row) => Err(gone(&row)),
         }
     }
-    Err(unclear(name))
+
+    /// The store, if there is one.
+    pub fn existing(&self) -> Result<Option<StoreRow>, Error> {
+        match self.known()? {
+            None => self.find()?.map(|store| self.pin(store)).transpose(),
+            Some(row) if self.is_there(&row.name)? => self.seen(row).map(Some),
+            Some(row) => Err(gone(&row)),
+        }
+    }
+
+    /// What the database says of it.
+    fn known(&self) -> Result<Option<StoreRow>, Error> {
+        let Some(name) = self.resource_name()? else {
+            return self.reader.store_pinned(self.endpoint, self.wanted);
+        };
+        let row = self.reader.store_named(&name)?;
+        let embedded = |endpoint: &str| endpoint == EMULATOR;
+        match row {
+            Some(row) if embedded(&row.endpoint) != embedded(self.endpoint) => Err(Error::new(
+                Kind::Store,
+                format!("store `{name}`"),
+                "the database knows it as one of another service",
+                "give --emulator for the embedded service, and leave it out for every other",
+            )),
+            row => Ok(row),
+        }
+    }
+
+    fn resource_name(&self) -> Result<Option<StoreName>, Error> {
+        if !self.wanted.starts_with(StoreName::PREFIX) {
+            return Ok(None);
+        }
+        let name = StoreName::parse(self.wanted);
+        name.map(Some).ok_or_else(|| {
+            Error::new(
+                Kind::Usage,
+                format!("--store {}", self.wanted),
+                "this is no resource name of a store",
+                "give a name like fileSearchStores/handbook-q3v9x0k2m4ab, or a display name",
+            )
+        })
+    }
+
+    /// By the same name at another spelling of the service: that is remembered.
+    fn seen(&self, row: StoreRow) -> Result<StoreRow, Error> {
+        if row.endpoint != self.endpoint {
+            self.commit(&row.display_name, &row.name)?;
+        }
+        Ok(StoreRow {
+            endpoint: self.endpoint.to_owned(),
+            ..row
+        })
+    }
+
+    fn is_there(&self, name: &StoreName) -> Result<bool, Error> {
+        match self.patient(|| self.client.get_store(name))? {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.kind == FailureKind::StoreRefused => Ok(false),
+            Err(failure) => Err(failure.to_error(self.wanted)),
+        }
+    }
+
+    fn pin(&self, store: Store) -> Result<StoreRow, Error> {
+        let display_name = match store.display_name.is_empty() {
+            true => store.name.to_string(),
+            false => store.display_name,
+        };
+        let id = self.commit(&display_name, &store.name)?;
+        Ok(StoreRow {
+            id,
+            endpoint: self.endpoint.to_owned(),
+            by_display_name: self.wanted == display_name,
+            display_name,
+            name: store.name,
+        })
+    }
+
+    fn commit(&self, display_name: &str, name: &StoreName) -> Result<i64, Error> {
+        let pinned = Change::StorePinned {
+            endpoint: self.endpoint.to_owned(),
+            display_name: display_name.to_owned(),
+            name: name.clone(),
+            by_display_name: self.wanted == display_name,
+        };
+        Ok(self.writer.commit(pinned)?.row)
+    }
+
+    fn recreate(&self, row: StoreRow) -> Result<StoreRow, Error> {
+        let display_name = row.display_name.as_str();
+        // The one that is gone may be listed for a while.
+        let found = self.find_named(display_name)?;
+        let store = match found.filter(|store| store.name != row.name) {
+            Some(store) => store,
+            None => self.create_named(display_name)?,
+        };
+        let name = store.name;
+        self.events.send(Event::Notice(format!(
+            "the store `{display_name}` ({}) is gone: everything is sent again, to {name}",
+            row.name
+        )));
+        if let Some(other) = self.reader.store_named(&name)? {
+            self.commit(display_name, &name)?;
+            return Ok(other);
+        }
+        self.writer.commit(Change::StoreReplaced {
+            store: row.id,
+            name: name.clone(),
+        })?;
+        Ok(StoreRow { name, ..row })
+    }
+
+    fn create(&self) -> Result<Store, Error> {
+        self.create_named(self.wanted)
+    }
+
+    fn create_named(&self, name: &str) -> Result<Store, Error> {
+        for _ in 0..CREATES_MAX {
+            match self.patient(|| self.client.create_store(name))? {
+                Ok(store) => {
+                    self.events.send(Event::Notice(format!(
+                        "created the store `{name}` ({})",
+                        store.name
+                    )));
+                    return Ok(store);
+                }
+                Err(Failure {
+                    kind: FailureKind::InDoubt,
+                    ..
+                }) => {}
+                Err(failure) => return Err(failure.to_error(name)),
+            }
+            // It may exist now, and may show up late: it is absent when whole listings say so for longer
+            // than lists lag.
+            for _ in 0..LOOKS_MAX {
+                if !self.shutdown.sleep(proof::hasten(LOOK_AGAIN_AFTER)) {
+                    return Err(unclear(name));
+                }
+                if let Some(store) = self.find_named(name)? {
+                    return Ok(store);
+                }
+            }
+        }
+        Err(unclear(name))
+    }
+
+    /// What the service says of it.
+    fn find(&self) -> Result<Option<Store>, Error> {
+        match self.resource_name()? {
+            Some(name) => match self.patient(|| self.client.get_store(&name))? {
+                Ok(store) => Ok(Some(store)),
+                Err(failure) => Err(failure.to_error(self.wanted)),
+            },
+            None => self.find_named(self.wanted),
+        }
+    }
+
+    fn find_named(&self, name: &str) -> Result<Option<Store>, Error> {
+        let found = self.patient(|| self.client.find_stores(name))?;
+        let mut same = found.map_err(|f| f.to_error(name))?;
+        if same.len() > 1 {
+            let names: Vec<&str> = same.iter().map(|s| s.name.as_str()).collect();
+            return Err(Error::new(
+                Kind::Store,
+                format!("store `{name}`"),
+                format!("several stores have this name: {}", names.join(", ")),
+                "name one of them: --store fileSearchStores/…",
+            ));
+        }
+        Ok(same.pop())
+    }
+
+    /// A call that the service fails is made again, as often as a run makes a pass without progress. The
+    /// inner error is not the service's state.
+    ///
+    /// # Errors
+    /// The service stayed as it was (`Kind::Unavailable`), or the run is stopping.
+    fn patient<T>(
+        &self,
+        mut call: impl FnMut() -> Result<T, Failure>,
+    ) -> Result<Result<T, Failure>, Error> {
+        let mut rounds = 0;
+        let mut last_words = None;
+        loop {
+            let before = self.client.counts().requests;
+            let failure = match call() {
+                Err(failure) => failure,
+                done => return Ok(done),
+            };
+            let wait = match failure.kind {
+                FailureKind::Skipped { until } => until.saturating_duration_since(Instant::now()),
+                FailureKind::Transient | FailureKind::RateLimited => {
+                    last_words = Some(failure.to_string());
+                    proof::hasten(PAUSE)
+                }
+                _ => return Ok(Err(failure)),
+            };
+            // Only a request that was sent says how the service is; an open breaker sends none.
+            if self.client.counts().requests > before {
+                rounds += 1;
+                let why = last_words.as_deref().unwrap_or("no answer");
+                if rounds >= self.patience {
+                    return Err(Error::new(
+                        Kind::Unavailable,
+                        "service",
+                        why,
+                        "nothing was sent; run the same command again (or check --endpoint)",
+                    ));
+                }
+                if rounds == 1 {
+                    self.events.send(Event::Notice(format!(
+                        "the service fails ({why}): it is waited for"
+                    )));
+                }
+            }
+            if !self.shutdown.sleep(wait) {
+                return Ok(Err(failure));
+            }
+        }
+    }
+}
+
+fn gone(row: &StoreRow) -> Error {
+    Error::new(
+        Kind::Store,
+        format!("store `{}` ({})", row.display_name, row.name),
+        "it was deleted at the service, or belongs to another key",
+        "check the key; or upload with --recreate-store, which makes it anew and sends everything again; or \
+         name another store with --store",
+    )
 }
 
 fn unclear(name: &str) -> Error {
@@ -118,26 +293,4 @@ fn unclear(name: &str) -> Error {
         "the answer to its creation was lost",
         "run again: it is looked up before another one is created",
     )
-}
-
-fn find(name: &str, client: &Client) -> Result<Option<Store>, Error> {
-    let stores = client.list_stores().map_err(|f| f.to_error(name))?;
-    let mut same: Vec<Store> = stores
-        .into_iter()
-        .filter(|s| s.display_name == name)
-        .collect();
-    if same.len() > 1 {
-        let names: Vec<&str> = same.iter().map(|s| s.name.as_str()).collect();
-        return Err(Error::new(
-            Kind::Store,
-            format!("store `{name}`"),
-            format!(
-                "{} stores have this name: {}",
-                names.len(),
-                names.join(", ")
-            ),
-            "name one of them: --store fileSearchStores/…",
-        ));
-    }
-    Ok(same.pop())
 }

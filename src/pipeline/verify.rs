@@ -2,22 +2,20 @@
 //!
 //! `compare` builds the plan, which can be shown; `repair` carries out that very plan. Promises: nothing
 //! is concluded from a listing that is not whole; a document that a row claims, or that is the only one of
-//! its identity, is never deleted; nothing is uploaded here.
+//! its identity, is never deleted; documents of libraries that this database does not know, and those that
+//! objlib did not make, are never touched; nothing is uploaded here.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::listing::{self, Listing};
 use crate::client::{Client, Failure, FailureKind};
 use crate::error::{Error, Kind};
-use crate::identity::Sha256;
+use crate::identity::{ContentKey, Identity};
 use crate::names::DocumentName;
 use crate::shutdown::Shutdown;
 use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
-use crate::state::reader::StoreRow;
+use crate::state::reader::{FileLike, StoreRow};
 use crate::state::{Change, Job, Reader, UploadId, UploadState, Writer};
-
-/// A repair that would delete more than so many documents, and more than half of the store, is refused.
-const DELETIONS_MAX: usize = 10;
 
 /// One difference, and with it what `repair` does about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,10 +25,10 @@ pub enum Drift {
         path: String,
         file: i64,
         size_bytes: u64,
-        sha256: Sha256,
+        content: ContentKey,
         document: DocumentName,
     },
-    /// A second document of the same identity: deleted.
+    /// A second document of the same identity, while the row's own is listed: deleted.
     Duplicate {
         path: String,
         document: DocumentName,
@@ -71,11 +69,26 @@ pub struct Plan {
     pub matching: u64,
     /// Documents without our identity: somebody else's.
     pub foreign: u64,
+    /// Documents of libraries that this database does not know: another host's.
+    pub elsewhere: u64,
+    /// Documents of this database's libraries.
+    pub own: u64,
     /// Rows on the way; the next upload settles them.
     pub in_doubt: u64,
     /// Documents of nobody known that are not active yet.
     being_made: u64,
     pub drift: Vec<Drift>,
+}
+
+/// The document that a row names as its own.
+enum Own {
+    /// It names none.
+    None,
+    Listed,
+    /// It is not there any more.
+    Gone,
+    /// It is there, and the listing did not show it.
+    Unlisted,
 }
 
 pub struct Verify<'r> {
@@ -84,7 +97,12 @@ pub struct Verify<'r> {
     pub reader: &'r Reader,
     pub writer: &'r Writer,
     pub shutdown: &'r Shutdown,
+    /// A repair that would delete a larger share of the documents of this database's libraries is refused.
+    pub share_max_percent: u64,
 }
+
+/// Files whose content has got a document by the plan, so that no second one is given to them.
+type Taken = HashSet<(i64, ContentKey)>;
 
 impl Verify<'_> {
     /// # Errors
@@ -98,27 +116,43 @@ impl Verify<'_> {
             documents: documents.count()?,
             ..Plan::default()
         };
-        let mut taken = HashSet::new();
-        documents.each(&mut |document| self.place(document, &mut taken, &mut plan))?;
+        let libraries = self.reader.libraries()?;
+        let libraries: BTreeSet<String> = libraries.into_iter().map(|l| l.name).collect();
+        let mut taken = Taken::new();
+        documents.each(&mut |document| match &document.identity {
+            None => {
+                plan.foreign += 1;
+                Ok(())
+            }
+            Some(identity) if !libraries.contains(&identity.library) => {
+                plan.elsewhere += 1;
+                Ok(())
+            }
+            Some(identity) => {
+                plan.own += 1;
+                self.place(&document, identity, &documents, (&mut taken, &mut plan))
+            }
+        })?;
         if plan.being_made > 0 {
             let n = plan.being_made;
             return Err(self.cannot_tell(&format!("{n} documents are still being made")));
         }
-        self.each_indexed(&mut |row| self.look_for(&row, &documents, &mut plan))?;
+        self.each_indexed(&mut |row| match taken.contains(&(row.file, row.content)) {
+            // Its own document is gone, and another has taken its place.
+            true => Ok(()),
+            false => self.look_for(&row, &libraries, &documents, &mut plan),
+        })?;
         Ok(plan)
     }
 
-    /// From a document to its row.
+    /// From a document of a known library to its row.
     fn place(
         &self,
-        document: ListedDocument,
-        taken: &mut HashSet<(i64, Sha256)>,
-        plan: &mut Plan,
+        document: &ListedDocument,
+        identity: &Identity,
+        documents: &ListedDocuments,
+        (taken, plan): (&mut Taken, &mut Plan),
     ) -> Result<(), Error> {
-        let (Some(path), Some(sha256)) = (document.path.clone(), document.sha256) else {
-            plan.foreign += 1;
-            return Ok(());
-        };
         if let Some(row) = self.reader.claimant(&document.name)? {
             match row.state {
                 // The other direction judges it.
@@ -127,52 +161,99 @@ impl Verify<'_> {
             }
             return Ok(());
         }
-        let files = self.reader.files_like(self.store.id, &path, &sha256)?;
+        let files = self.reader.files_like(self.store.id, identity)?;
         let under_way = |s| matches!(s, UploadState::Uploading | UploadState::Processing);
         if files.iter().filter_map(|f| f.state).any(under_way) {
             plan.in_doubt += 1;
             return Ok(());
         }
-        if document.state == Shown::Pending && !files.is_empty() {
+        let Some(first) = files.first() else {
+            let path = identity.path.clone();
+            plan.drift.push(Drift::Unknown { path });
+            return Ok(());
+        };
+        if document.state == Shown::Pending {
             plan.being_made += 1;
             return Ok(());
         }
-        let free = files
-            .iter()
-            .find(|f| f.state != Some(UploadState::Indexed) && !taken.contains(&(f.file, sha256)));
-        let failed = document.state == Shown::Failed;
+        let content = identity.content;
+        let mut free = None;
+        let mut has_listed = false;
+        for file in files.iter().filter(|f| !taken.contains(&(f.file, content))) {
+            match self.standing(file, documents)? {
+                Own::None | Own::Gone => free = free.or(Some(file)),
+                Own::Listed => has_listed = true,
+                Own::Unlisted => {}
+            }
+        }
         let is_torn = |size: u64| document.size_bytes.is_some_and(|held| held != size);
-        plan.drift.push(match (files.first(), free) {
-            (None, _) => Drift::Unknown { path },
-            (Some(_), Some(file)) if failed || (file.current && is_torn(file.size_bytes)) => {
+        let drift = match free {
+            Some(file)
+                if document.state == Shown::Failed
+                    || (file.current && is_torn(file.size_bytes)) =>
+            {
                 Drift::Broken {
                     path: file.path.clone(),
                     upload: None,
-                    document: document.name,
+                    document: document.name.clone(),
                 }
             }
-            (Some(_), Some(file)) => {
-                taken.insert((file.file, sha256));
+            Some(file) => {
+                taken.insert((file.file, content));
                 Drift::TakeBack {
                     path: file.path.clone(),
                     file: file.file,
                     size_bytes: document.size_bytes.unwrap_or(file.size_bytes),
-                    sha256,
-                    document: document.name,
+                    content,
+                    document: document.name.clone(),
                 }
             }
-            (Some(first), None) => Drift::Duplicate {
+            None if has_listed || taken.contains(&(first.file, content)) => Drift::Duplicate {
                 path: first.path.clone(),
-                document: document.name,
+                document: document.name.clone(),
             },
-        });
+            // The row's own is there and the listing did not show it: another look decides.
+            None => {
+                plan.in_doubt += 1;
+                return Ok(());
+            }
+        };
+        plan.drift.push(drift);
         Ok(())
+    }
+
+    /// What has become of the document that a file's row names for this content.
+    fn standing(&self, file: &FileLike, documents: &ListedDocuments) -> Result<Own, Error> {
+        let document = match (&file.document, file.state) {
+            (Some(document), Some(UploadState::Indexed)) => document,
+            _ => return Ok(Own::None),
+        };
+        if documents.find(document)?.is_some() {
+            return Ok(Own::Listed);
+        }
+        Ok(match self.is_gone(document)? {
+            true => Own::Gone,
+            false => Own::Unlisted,
+        })
+    }
+
+    /// A listing may lag; the document itself does not.
+    fn is_gone(&self, name: &DocumentName) -> Result<bool, Error> {
+        if DocumentName::of_store(&self.store.name, name.as_str()).is_none() {
+            return Ok(true);
+        }
+        match self.client.document(name) {
+            Ok(_) => Ok(false),
+            Err(failure) if failure.kind == FailureKind::Missing => Ok(true),
+            Err(failure) => Err(self.cannot_tell(&failure.to_string())),
+        }
     }
 
     /// From a row to its document.
     fn look_for(
         &self,
         row: &Job,
+        libraries: &BTreeSet<String>,
         documents: &ListedDocuments,
         plan: &mut Plan,
     ) -> Result<(), Error> {
@@ -180,36 +261,34 @@ impl Verify<'_> {
             return Ok(());
         };
         let (path, upload) = (row.path.clone(), row.upload);
-        let drift = match documents.find(name)? {
-            Some(document) => {
-                let same = document.sha256 == Some(row.sha256)
-                    && document.path.as_deref() == Some(row.path_value.as_str())
-                    && document.size_bytes.is_none_or(|n| n == row.size_bytes);
-                match same && document.state != Shown::Failed {
-                    true => {
-                        plan.matching += 1;
-                        return Ok(());
-                    }
-                    false => Drift::Broken {
-                        path,
-                        upload: Some(upload),
-                        document: name.clone(),
-                    },
-                }
+        let listed = documents.find(name)?;
+        let Some(document) = listed else {
+            match self.is_gone(name)? {
+                true => plan.drift.push(Drift::Gone { path, upload }),
+                false => plan.matching += 1,
             }
-            // A listing may lag; the document itself does not.
-            None => match self.client.document(name) {
-                Ok(_) => {
-                    plan.matching += 1;
-                    return Ok(());
-                }
-                Err(failure) if failure.kind == FailureKind::Missing => {
-                    Drift::Gone { path, upload }
-                }
-                Err(failure) => return Err(self.cannot_tell(&failure.to_string())),
-            },
+            return Ok(());
         };
-        plan.drift.push(drift);
+        let same = document.identity.as_ref().is_some_and(|identity| {
+            identity.content == row.content && identity.path == row.path_value
+        });
+        let whole = document.size_bytes.is_none_or(|n| n == row.size_bytes);
+        if same && whole && document.state != Shown::Failed {
+            plan.matching += 1;
+            return Ok(());
+        }
+        let own = document
+            .identity
+            .is_some_and(|identity| libraries.contains(&identity.library));
+        plan.drift.push(match own {
+            true => Drift::Broken {
+                path,
+                upload: Some(upload),
+                document: name.clone(),
+            },
+            // What the row names is somebody else's document: it is not this file's, and not ours to delete.
+            false => Drift::Gone { path, upload },
+        });
         Ok(())
     }
 
@@ -233,15 +312,15 @@ impl Verify<'_> {
     /// Carries the plan out; answers how many differences are left.
     pub fn repair(&self, plan: &Plan) -> Result<usize, Error> {
         let deletions = plan.drift.iter().filter(|d| d.deletes()).count();
-        if deletions > DELETIONS_MAX && deletions as u64 * 2 > plan.documents {
+        if deletions as u64 * 100 > plan.own * self.share_max_percent {
             return Err(Error::new(
                 Kind::Store,
                 format!("store `{}`", self.store.display_name),
                 format!(
-                    "the repair would delete {deletions} of {} documents: refused",
-                    plan.documents
+                    "the repair would delete {deletions} of {} documents, more than {} %: refused",
+                    plan.own, self.share_max_percent
                 ),
-                "see with `objlib verify` what they are; nothing was changed",
+                "see with `objlib verify` what they are, and allow it with --max-share; nothing was changed",
             ));
         }
         let mut left = 0;
@@ -262,7 +341,7 @@ impl Verify<'_> {
             Drift::TakeBack {
                 file,
                 size_bytes,
-                sha256,
+                content,
                 document,
                 ..
             } => {
@@ -270,7 +349,7 @@ impl Verify<'_> {
                     file: *file,
                     store: self.store.id,
                     size_bytes: *size_bytes,
-                    sha256: *sha256,
+                    content: *content,
                     document: document.clone(),
                 };
                 // Not waited for one by one; the flush at the end is.

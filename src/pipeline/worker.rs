@@ -6,8 +6,9 @@
 //! decided in `rules`. Promises: when nothing is known of what became of a body or an import, the row
 //! keeps what it knows and nothing is sent again.
 
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -17,17 +18,22 @@ use super::subject::Subject;
 use crate::client::{
     Body, Client, Ended, Failure, FailureKind, Finished, NewDocument, Pace, Started,
 };
-use crate::error::Error;
+use crate::clock;
+use crate::error::{Error, Kind};
 use crate::identity::{self, Entry};
-use crate::names::{SessionUrl, StoreName};
-use crate::scan;
+use crate::names::{DocumentName, SessionUrl, StoreName};
+use crate::scan::{self, Skip, SkipReason};
 use crate::shutdown::Shutdown;
-use crate::state::{Cause, Change, Charge, Durable, Job, Method, NextTime, UploadId};
+use crate::state::{Cause, Change, Charge, Durable, Job, Method, NextTime, SkipRow, UploadId};
 use crate::throttle::bandwidth::Bandwidth;
 use crate::throttle::gate::Gate;
 
 /// What a type that the service refuses is sent as instead.
 const FALLBACK_MIME: &str = "text/plain";
+
+/// A session that gives no usable answer for so long, counted from the intent of its upload, is settled by
+/// the listing of the store. No request of its own is under way any more after that time.
+const ASK_WITHIN: Duration = Duration::from_secs(3600);
 
 /// A job, and the batch that it counts in (none for what an earlier run left).
 pub struct Task {
@@ -35,19 +41,24 @@ pub struct Task {
     pub batch: Option<i64>,
 }
 
+impl Task {
+    fn not_begun(&self) -> Returned {
+        Returned::NotBegun(self.batch.map(|_| self.job.queued))
+    }
+}
+
 /// What became of a task, for the thread that hands them out.
 #[derive(Debug)]
 pub enum Returned {
     /// It went on: submitted, handed back, failed, dropped.
     Done,
-    /// The breaker is open; nothing was sent.
-    Skipped,
+    /// Nothing was begun, because the breaker is open or the run is stopping: it keeps its place in the
+    /// queue, which is given here for a file that was to be begun.
+    NotBegun(Option<i64>),
     /// What is at the service is not known; its session is asked in a later pass.
     InDoubt,
     /// The session is gone: only a listing of the store can tell.
     Lost(UploadId),
-    /// The run is stopping.
-    NotStarted,
     /// Concerns every file.
     Fatal(Error),
     Panicked,
@@ -70,7 +81,7 @@ impl Worker<'_> {
             let guard = TellOfPanic(returned);
             let result = match self.gate.job_slot() {
                 Some(_slot) => self.turn(task),
-                None => Returned::NotStarted,
+                None => task.not_begun(),
             };
             std::mem::forget(guard);
             if returned.send(result).is_err() {
@@ -81,7 +92,7 @@ impl Worker<'_> {
 
     fn turn(&self, task: Task) -> Returned {
         if !self.outcomes.polls.wait_for_room(self.shutdown) {
-            return Returned::NotStarted;
+            return task.not_begun();
         }
         let began = Instant::now();
         let progress = Arc::clone(&self.outcomes.progress);
@@ -98,12 +109,12 @@ impl Worker<'_> {
     /// A file of which nothing is at the service but what an earlier attempt left.
     fn upload(&self, job: &Job, batch: i64) -> Returned {
         if self.gate.skip_until().is_some() {
-            return self.skip(batch);
+            return self.skip(job, batch);
         }
         if let Some(document) = &job.document {
-            // It must be gone before there is a second one.
+            // Delete what an earlier attempt left: two documents of one file must never be active together.
             if let Err(failure) = self.client.delete_document(document) {
-                return self.not_started(batch, &failure);
+                return self.not_begun(job, batch, &failure);
             }
             if let Err(e) = self.waited(|w| w.commit(Change::Cleared { upload: job.upload })) {
                 return Returned::Fatal(e);
@@ -119,7 +130,7 @@ impl Worker<'_> {
         if let Some(file) = &job.temporary
             && let Err(returned) = self.discard(job.upload, file)
         {
-            return returned.unwrap_or_else(|failure| self.not_started(batch, &failure));
+            return returned.unwrap_or_else(|failure| self.not_begun(job, batch, &failure));
         }
         let subject = Subject::of(job);
         let intent = self.waited(|w| w.intent(job.upload, batch, Method::Direct, None));
@@ -144,8 +155,13 @@ impl Worker<'_> {
             Ok(Started::Session(url)) => match self.waited(|w| w.session_opened(job.upload, url)) {
                 Ok(session) => {
                     let pace = |bytes: usize| self.pace(bytes);
-                    let path = job.absolute();
-                    let body = Body::new(&path, job.size_bytes, job.sha256, &pace);
+                    let body = Body::new(
+                        &job.root,
+                        &job.path,
+                        job.size_bytes,
+                        job.content.sha256,
+                        &pace,
+                    );
                     self.send(job, subject, &session, body, 0)
                 }
                 Err(e) => Returned::Fatal(e),
@@ -178,14 +194,20 @@ impl Worker<'_> {
         };
         let state = match self.client.query(session) {
             Ok(state) => state,
-            Err(failure) => return self.still_in_doubt(&failure),
+            Err(failure) => return self.unasked(job, &failure),
         };
         match rules::asked(state, job.method, job.current) {
             Asked::Resume(offset) => {
                 self.outcomes.tally.resumed.add(1);
                 let pace = |bytes: usize| self.pace(bytes);
-                let path = job.absolute();
-                let body = Body::new(&path, job.size_bytes, job.sha256, &pace).resumed();
+                let body = Body::new(
+                    &job.root,
+                    &job.path,
+                    job.size_bytes,
+                    job.content.sha256,
+                    &pace,
+                )
+                .resumed();
                 self.send(job, &subject, session, body, offset)
             }
             Asked::Cancel => match self.client.cancel(session) {
@@ -205,6 +227,17 @@ impl Worker<'_> {
             Asked::Fail(failure) => self.failed(job, &subject, &failure),
             Asked::LookAtFile => self.look_at_file(job, &subject),
             Asked::LookUp => Returned::Lost(job.upload),
+        }
+    }
+
+    /// A session that cannot be asked is asked again later, but not for ever.
+    fn unasked(&self, job: &Job, failure: &Failure) -> Returned {
+        let age_ms = clock::now_ms().saturating_sub(job.since_ms);
+        match self.still_in_doubt(failure) {
+            Returned::InDoubt if age_ms > ASK_WITHIN.as_millis() as i64 => {
+                Returned::Lost(job.upload)
+            }
+            returned => returned,
         }
     }
 
@@ -239,6 +272,13 @@ impl Worker<'_> {
                 if submitted.operation.is_none() && submitted.document.is_none() {
                     return Returned::Lost(subject.upload);
                 }
+                // A document of another store is not what was sent; only this store can tell.
+                let foreign = |name: &DocumentName| {
+                    DocumentName::of_store(self.store, name.as_str()).is_none()
+                };
+                if submitted.document.as_ref().is_some_and(foreign) {
+                    return Returned::Lost(subject.upload);
+                }
                 self.outcomes.submitted(subject, submitted, None);
                 Returned::Done
             }
@@ -254,16 +294,11 @@ impl Worker<'_> {
         }
         let cause = outcome::cause(failure);
         match failure.kind {
-            FailureKind::Skipped { .. } => {
+            FailureKind::Skipped { .. } | FailureKind::Stopped => {
                 self.outcomes.handed_back(subject, HandBack::uncharged());
-                return Returned::Skipped;
             }
-            FailureKind::Stopped => {
-                self.outcomes.handed_back(subject, HandBack::uncharged());
-                return Returned::NotStarted;
-            }
-            // The service's pace is not the file's fault.
-            FailureKind::RateLimited => {
+            // Neither the service's pace nor who answers in its place is the file's fault.
+            FailureKind::RateLimited | FailureKind::NotTheService => {
                 let back = HandBack::uncharged().because(cause);
                 self.outcomes.handed_back(subject, back);
             }
@@ -290,6 +325,7 @@ impl Worker<'_> {
             | FailureKind::SessionDead
             | FailureKind::InDoubt
             | FailureKind::BadAnswer
+            | FailureKind::NoTrust
             | FailureKind::KeyRefused
             | FailureKind::StoreRefused
             | FailureKind::StorageFull
@@ -318,9 +354,10 @@ impl Worker<'_> {
                 Ok(()) => self.changed(job, subject),
                 Err(_) => self.in_doubt(subject, Charge::Nothing, failure),
             },
-            FailureKind::Skipped { .. } | FailureKind::Stopped | FailureKind::RateLimited => {
-                self.in_doubt(subject, Charge::Nothing, failure)
-            }
+            FailureKind::Skipped { .. }
+            | FailureKind::Stopped
+            | FailureKind::RateLimited
+            | FailureKind::NotTheService => self.in_doubt(subject, Charge::Nothing, failure),
             _ => {
                 let last = subject.attempts >= self.outcomes.max_attempts;
                 if last && self.client.cancel(session).is_ok() {
@@ -340,9 +377,9 @@ impl Worker<'_> {
     /// The file is not what was scanned; nothing of it is at the service. Its new content takes a new
     /// place at the end of the queue.
     fn changed(&self, job: &Job, subject: &Subject) -> Returned {
-        match scan::rescan(&job.absolute()) {
+        match scan::rescan(&job.root, &job.path) {
             // Put back, or replaced by a copy of itself: tried again, but not for ever.
-            Ok(seen) if seen.sha256 == job.sha256 => {
+            Ok(seen) if seen.sha256 == job.content.sha256 => {
                 let cause = Cause {
                     kind: "changed",
                     words: "it was replaced, or could not be read, while it was sent".to_owned(),
@@ -357,31 +394,62 @@ impl Worker<'_> {
                 hashed_ms: seen.hashed_ms,
                 sha256: seen.sha256,
             }),
-            Err(skip) => {
-                let why = format!("{}: {}", skip.reason.label(), skip.detail);
-                // The scan decides what is missing; here only this upload ends.
-                let upload = job.upload;
-                self.outcomes
-                    .skipped(subject, Change::Dropped { upload }, why);
-            }
+            Err(skip) => return self.unfit(job, subject, skip),
         }
         Returned::Done
     }
 
-    fn skip(&self, batch: i64) -> Returned {
+    /// What was scanned is gone, or cannot be sent as it is now; nothing of it is at the service.
+    fn unfit(&self, job: &Job, subject: &Subject, skip: Skip) -> Returned {
+        let why = format!("{}: {}", skip.reason.label(), skip.detail);
+        let is_gone = std::fs::symlink_metadata(job.root.join(&job.path))
+            .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
+        let skip = match skip.reason {
+            _ if is_gone => {
+                if let Some(error) = unmounted(&job.root) {
+                    self.outcomes.handed_back(subject, HandBack::uncharged());
+                    return Returned::Fatal(error);
+                }
+                None
+            }
+            // It may be readable at another try; if it never is, it ends as failed, with its cause.
+            SkipReason::Unreadable | SkipReason::ChangedWhileRead => {
+                let kind = "unreadable";
+                let cause = Cause { kind, words: why };
+                self.outcomes.attempt_failed(subject, cause, None);
+                return Returned::Done;
+            }
+            reason => Some(SkipRow {
+                library: job.library,
+                path: job.path.clone(),
+                reason: reason.label(),
+                detail: skip.detail,
+                scan: clock::now_ms(),
+            }),
+        };
+        let change = Change::FileLost {
+            upload: job.upload,
+            file: job.file,
+            skip,
+        };
+        self.outcomes.skipped(subject, change, why);
+        Returned::Done
+    }
+
+    fn skip(&self, job: &Job, batch: i64) -> Returned {
         let after = self.outcomes.clone();
         self.outcomes
             .writer
             .send(Change::BatchSkipped { batch }, move |done| {
                 after.committed(&done);
             });
-        Returned::Skipped
+        Returned::NotBegun(Some(job.queued))
     }
 
-    pub(super) fn not_started(&self, batch: i64, failure: &Failure) -> Returned {
+    pub(super) fn not_begun(&self, job: &Job, batch: i64, failure: &Failure) -> Returned {
         match outcome::fatal(failure, self.store.as_str()) {
             Some(error) => Returned::Fatal(error),
-            None => self.skip(batch),
+            None => self.skip(job, batch),
         }
     }
 
@@ -415,8 +483,25 @@ impl Worker<'_> {
     }
 }
 
+/// A file that is gone proves nothing about the others, unless its whole folder is gone: then no other is
+/// sent, and none is taken for deleted.
+fn unmounted(root: &Path) -> Option<Error> {
+    let why = match std::fs::read_dir(root).map(|mut entries| entries.next().is_none()) {
+        Ok(false) => return None,
+        Ok(true) => "the folder is suddenly empty".to_owned(),
+        Err(e) => format!("the folder cannot be read any more: {e}"),
+    };
+    Some(Error::new(
+        Kind::Input,
+        root.display().to_string(),
+        why,
+        "check that its disk is mounted, then run again; nothing was marked as missing",
+    ))
+}
+
 pub(super) fn metadata(job: &Job) -> Vec<Entry> {
-    let mut metadata = identity::entries(&job.path_value, &job.sha256).to_vec();
+    let sha256 = &job.content.sha256;
+    let mut metadata = identity::entries(&job.library_name, &job.path_value, sha256).to_vec();
     metadata.extend(job.metadata.iter().cloned());
     metadata
 }

@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::progress::{InFlight, Snapshot};
 use super::units::{bytes, time};
-use crate::error::one_line;
+use crate::text::one_line;
 
 /// Files in flight that are shown; there may be hundreds.
 const IN_FLIGHT_SHOWN: usize = 8;

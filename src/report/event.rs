@@ -1,18 +1,22 @@
 //! The events of a run. Names and fields of their JSON form are a contract.
 
+use std::sync::Arc;
+
+use super::next::Next;
 use super::plan::Plan;
+use crate::scan::{Found, Skip};
 
 #[derive(Debug, Clone)]
 pub enum Event {
     ScanDone {
-        files: u64,
-        new: u64,
-        changed: u64,
-        missing: u64,
-        unchanged: u64,
-        skipped: u64,
-        bytes: u64,
+        library: String,
+        found: Found,
         seconds: f64,
+    },
+    /// For people who want to know of each.
+    Skip {
+        library: String,
+        skip: Skip,
     },
     RunStart {
         run: i64,
@@ -22,6 +26,7 @@ pub enum Event {
         recovered: u64,
     },
     File {
+        library: Arc<str>,
         path: String,
         status: FileStatus,
         bytes: u64,
@@ -141,4 +146,10 @@ pub struct Summary {
     pub error: Option<String>,
     pub indexed_in_all: u64,
     pub failed_in_all: u64,
+    /// Files and folders that could not be read.
+    pub unreadable: u64,
+    /// Files that wait and that `--limit` left for another run.
+    pub beyond_limit: u64,
+    /// What makes the next command line mean the same database and store.
+    pub next: Next,
 }

@@ -20,6 +20,8 @@ pub mod bars;
 
 pub mod lines;
 
+pub mod next;
+
 pub mod summary;
 
 pub mod status;
@@ -29,11 +31,12 @@ pub mod plan;
 pub mod units;
 
 pub use event::{Event, FileStatus, LimitedBy, Summary, ThrottleState};
+pub use next::Next;
 pub use plan::Plan;
 pub use progress::{Progress, ThrottleView};
-pub use status::{FailedFile, LastRun, Status, StoreLine, WaitingReason, failed_text};
+pub use status::{FailedFile, LastRun, LibraryLine, Status, StoreLine, WaitingReason, failed_text};
 
-use crate::error::one_line;
+use crate::text::one_line;
 
 /// Events that may wait to be printed; beyond it their senders do.
 const EVENTS_MAX: usize = 1024;
@@ -166,9 +169,17 @@ impl Printer {
             Event::Notice(text) => self.stderr(&format!("objlib: {}", one_line(text))),
             Event::ScanDone { .. } if !self.style.json => {
                 if !self.style.quiet {
-                    self.stdout(&summary::scan(event));
+                    for line in summary::scan(event) {
+                        self.stdout(&one_line(&line));
+                    }
                 }
             }
+            Event::Skip { library, skip } if !self.style.json => self.stderr(&one_line(&format!(
+                "skipped: {library}: {}: {} ({})",
+                skip.path,
+                skip.reason.label(),
+                skip.detail
+            ))),
             Event::File {
                 path,
                 status,
@@ -178,6 +189,7 @@ impl Printer {
             Event::Plan(plan) if !self.style.json => self.stdout(plan.to_text().trim_end()),
             Event::Summary(summary) => self.summary(summary),
             Event::ScanDone { .. }
+            | Event::Skip { .. }
             | Event::Plan(_)
             | Event::RunStart { .. }
             | Event::Throttle { .. }
@@ -204,14 +216,15 @@ impl Printer {
             bars.clear();
         }
         if let Some(error) = &summary.error {
-            self.stderr(&format!("objlib: {error}"));
+            self.stderr(&format!("objlib: {}", one_line(error)));
         }
         if self.style.json || (self.style.quiet && summary.exit == 0) {
             return;
         }
         if self.failed_named > FAILED_NAMED_MAX {
             let more = self.failed_named - FAILED_NAMED_MAX;
-            self.stderr(&format!("… and {more} more: objlib status --failed"));
+            let all = summary.next.line("status --failed");
+            self.stderr(&format!("… and {more} more: {all}"));
         }
         for line in summary::words(summary) {
             self.stdout(&line);

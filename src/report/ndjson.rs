@@ -4,24 +4,22 @@ use serde_json::{Map, Value, json};
 
 use super::event::{Event, Summary};
 use crate::clock::{UnixMs, rfc3339};
+use crate::text::json_line;
 
 /// `None` for what is for people only.
 pub fn line(event: &Event, now: UnixMs) -> Option<String> {
     let (name, fields) = match event {
         Event::ScanDone {
-            files,
-            new,
-            changed,
-            missing,
-            unchanged,
-            skipped,
-            bytes,
+            library,
+            found,
             seconds,
         } => (
             "scan_done",
-            json!({"files": files, "new": new, "changed": changed, "missing": missing,
-                   "unchanged": unchanged, "skipped": skipped, "bytes": bytes,
-                   "seconds": rounded(*seconds)}),
+            json!({"library": library, "files": found.files, "new": found.new,
+                   "changed": found.changed, "missing": found.missing,
+                   "left_out": found.left_out, "unchanged": found.unchanged,
+                   "skipped": found.skipped, "skipped_by": found.skipped_by,
+                   "bytes": found.bytes, "seconds": rounded(*seconds)}),
         ),
         Event::RunStart {
             run,
@@ -35,6 +33,7 @@ pub fn line(event: &Event, now: UnixMs) -> Option<String> {
                    "recovered": recovered}),
         ),
         Event::File {
+            library,
             path,
             status,
             bytes,
@@ -43,7 +42,7 @@ pub fn line(event: &Event, now: UnixMs) -> Option<String> {
             document,
             error,
         } => {
-            let mut fields = json!({"path": path, "status": status.as_str(), "bytes": bytes,
+            let mut fields = json!({"library": &**library, "path": path, "status": status.as_str(), "bytes": bytes,
                                     "attempts": attempts, "seconds": rounded(*seconds)});
             for (name, value) in [("document", document), ("error", error)] {
                 if let Some(value) = value {
@@ -74,7 +73,7 @@ pub fn line(event: &Event, now: UnixMs) -> Option<String> {
         ),
         Event::Plan(plan) => ("plan", plan.to_json()),
         Event::Summary(summary) => ("summary", summary_fields(summary)),
-        Event::Notice(_) => return None,
+        Event::Notice(_) | Event::Skip { .. } => return None,
     };
     let mut object = Map::new();
     object.insert("event".to_owned(), json!(name));
@@ -82,7 +81,7 @@ pub fn line(event: &Event, now: UnixMs) -> Option<String> {
     if let Value::Object(fields) = fields {
         object.extend(fields);
     }
-    Some(Value::Object(object).to_string())
+    Some(json_line(&object))
 }
 
 fn summary_fields(s: &Summary) -> Value {
@@ -102,6 +101,7 @@ fn rounded(value: f64) -> f64 {
 mod tests {
     use super::super::event::{FileStatus, ThrottleState};
     use super::*;
+    use crate::scan::Found;
 
     fn fields(event: &Event) -> Vec<String> {
         let line = line(event, 0).unwrap();
@@ -123,6 +123,7 @@ mod tests {
     #[test]
     fn every_event_has_exactly_the_fields_of_the_contract() {
         let file = |document: Option<&str>, error: Option<&str>| Event::File {
+            library: "docs".into(),
             path: "a\nb".to_owned(),
             status: FileStatus::Indexed,
             bytes: 1,
@@ -134,16 +135,11 @@ mod tests {
         let cases = [
             (
                 Event::ScanDone {
-                    files: 1,
-                    new: 1,
-                    changed: 0,
-                    missing: 0,
-                    unchanged: 0,
-                    skipped: 0,
-                    bytes: 1,
+                    library: "docs".to_owned(),
+                    found: Found::default(),
                     seconds: 0.0,
                 },
-                "files,new,changed,missing,unchanged,skipped,bytes,seconds",
+                "library,files,new,changed,missing,left_out,unchanged,skipped,skipped_by,bytes,seconds",
             ),
             (
                 Event::RunStart {
@@ -155,10 +151,13 @@ mod tests {
                 },
                 "run,store,pending,processing,recovered",
             ),
-            (file(None, None), "path,status,bytes,attempts,seconds"),
+            (
+                file(None, None),
+                "library,path,status,bytes,attempts,seconds",
+            ),
             (
                 file(Some("d"), Some("e")),
-                "path,status,bytes,attempts,seconds,document,error",
+                "library,path,status,bytes,attempts,seconds,document,error",
             ),
             (
                 Event::Throttle {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::units::{bytes, count, time};
-use crate::error::one_line;
+use crate::text::one_line;
 
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -58,7 +58,8 @@ impl Plan {
             .unwrap_or(0);
         for (mime, files, size) in &self.by_type {
             lines.push(format!(
-                "  {mime:<width$}  {files:>8}  {:>10}",
+                "  {:<width$}  {files:>8}  {:>10}",
+                one_line(mime),
                 bytes(*size)
             ));
         }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::next::Next;
 use super::units::{bytes, count, time};
 use crate::clock::{self, UnixMs, rfc3339};
-use crate::error::one_line;
+use crate::text::{json_line, one_line};
 
 const BAR_COLUMNS: u64 = 20;
 
@@ -19,12 +20,62 @@ pub struct Status {
     pub indexed: u64,
     pub failed: u64,
     pub missing: u64,
+    pub left_out: u64,
     pub skipped: u64,
     pub bytes: u64,
     pub store: Option<StoreLine>,
+    /// Every library of the database, whichever stores it goes into.
+    pub libraries: Vec<LibraryLine>,
     pub last_run: Option<LastRun>,
-    /// For people only: why files wait.
+    /// For people only: why files wait, and what makes the next command mean the same.
     pub why: Vec<WaitingReason>,
+    pub next: Next,
+}
+
+/// A folder under a name, and where it goes.
+#[derive(Debug, Clone)]
+pub struct LibraryLine {
+    pub name: String,
+    pub root: String,
+    pub files: u64,
+    pub bytes: u64,
+    pub missing: u64,
+    pub left_out: u64,
+    pub skipped: u64,
+    pub stores: Vec<StoreLine>,
+}
+
+impl LibraryLine {
+    pub fn to_json(&self) -> Value {
+        json!({"name": self.name, "root": self.root, "files": self.files, "bytes": self.bytes,
+               "missing": self.missing, "left_out": self.left_out, "skipped": self.skipped,
+               "stores": self.stores.iter().map(StoreLine::to_json).collect::<Vec<_>>()})
+    }
+
+    pub fn to_text(&self) -> String {
+        let stores: Vec<&str> = self
+            .stores
+            .iter()
+            .map(|s| s.display_name.as_str())
+            .collect();
+        let goes = match stores.is_empty() {
+            true => "not sent anywhere yet".to_owned(),
+            false => format!("goes into {}", stores.join(", ")),
+        };
+        one_line(&format!(
+            "library   {}  {}  {} ({}), {goes}",
+            self.name,
+            self.root,
+            count(self.files, "file"),
+            bytes(self.bytes)
+        ))
+    }
+}
+
+impl StoreLine {
+    fn to_json(&self) -> Value {
+        json!({"display_name": self.display_name, "name": self.name, "endpoint": self.endpoint})
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -55,6 +106,7 @@ pub struct WaitingReason {
 
 #[derive(Debug, Clone)]
 pub struct FailedFile {
+    pub library: String,
     pub path: String,
     pub kind: String,
     pub error: String,
@@ -68,8 +120,8 @@ impl Status {
             "files": self.files, "pending": self.pending, "uploading": self.uploading,
             "processing": self.processing, "indexed": self.indexed, "failed": self.failed,
             "missing": self.missing, "skipped": self.skipped, "bytes": self.bytes,
-            "store": self.store.as_ref().map(|s| json!({
-                "display_name": s.display_name, "name": s.name, "endpoint": s.endpoint})),
+            "store": self.store.as_ref().map(StoreLine::to_json),
+            "libraries": self.libraries.iter().map(LibraryLine::to_json).collect::<Vec<_>>(),
             "last_run": self.last_run.as_ref().map(|r| json!({
                 "run": r.run, "started": rfc3339(r.started_ms),
                 "ended": r.ended_ms.map(rfc3339), "outcome": r.outcome,
@@ -83,11 +135,12 @@ impl Status {
             Some(s) => format!(
                 "store     {} ({}) at {}",
                 one_line(&s.display_name),
-                s.name,
-                s.endpoint
+                one_line(&s.name),
+                one_line(&s.endpoint)
             ),
             None => "store     none yet".to_owned(),
         }];
+        lines.extend(self.libraries.iter().map(LibraryLine::to_text));
         lines.push(format!("files     {} ({})", self.files, bytes(self.bytes)));
         for (name, n) in [
             ("indexed", self.indexed),
@@ -98,8 +151,16 @@ impl Status {
         ] {
             lines.push(self.state_line(name, n, color));
         }
+        let left_out = match self.left_out {
+            0 => String::new(),
+            n => format!("{n} left out now, "),
+        };
+        let named = match self.skipped {
+            0 => String::new(),
+            _ => format!(": `{}`", self.next.line("status --skipped")),
+        };
         lines.push(format!(
-            "besides   {} missing from disk, {} skipped by the last scan",
+            "besides   {} missing from disk, {left_out}{} skipped by the last scan{named}",
             self.missing, self.skipped
         ));
         lines.extend(self.last_run.as_ref().map(LastRun::line));
@@ -133,12 +194,19 @@ impl Status {
         format!("  {name:<10}  {bar}  {n}")
     }
 
-    fn next(&self) -> &'static str {
+    fn next(&self) -> String {
+        let line = |words| self.next.line(words);
         match (self.files, self.failed) {
-            (0, _) => "`objlib upload DIR`: nothing is known yet",
-            _ if self.pending + self.uploading + self.processing > 0 => "`objlib upload`",
-            (_, 1..) => "`objlib status --failed`, then `objlib upload --retry-failed`",
-            _ => "nothing: every file is indexed",
+            (0, _) => format!("`{}`: nothing is known yet", line("upload DIR")),
+            _ if self.pending + self.uploading + self.processing > 0 => {
+                format!("`{}`", line("upload"))
+            }
+            (_, 1..) => format!(
+                "`{}`, then `{}`",
+                line("status --failed"),
+                line("upload --retry-failed")
+            ),
+            _ => "nothing: every file is indexed".to_owned(),
         }
     }
 }
@@ -152,7 +220,7 @@ impl LastRun {
         format!(
             "last run  {} ({}{took}): {} indexed, {} failed, {} left",
             rfc3339(self.started_ms),
-            self.outcome,
+            one_line(&self.outcome),
             self.indexed,
             self.failed,
             self.pending + self.processing
@@ -162,14 +230,16 @@ impl LastRun {
 
 impl FailedFile {
     pub fn to_json(&self) -> String {
-        json!({"path": self.path, "kind": self.kind, "error": self.error,
-               "since": rfc3339(self.since_ms), "attempts": self.attempts})
-        .to_string()
+        json_line(
+            &json!({"library": self.library, "path": self.path, "kind": self.kind,
+                          "error": self.error, "since": rfc3339(self.since_ms),
+                          "attempts": self.attempts}),
+        )
     }
 }
 
 /// Failed files by cause.
-pub fn failed_text(files: &[FailedFile], color: bool) -> String {
+pub fn failed_text(files: &[FailedFile], next: &Next, color: bool) -> String {
     if files.is_empty() {
         return "no file has failed\n".to_owned();
     }
@@ -189,10 +259,12 @@ pub fn failed_text(files: &[FailedFile], color: bool) -> String {
             .apply_to(head);
         text.push_str(&format!("{head}\n"));
         for file in files {
-            text.push_str(&format!("  {}\n", one_line(&file.path)));
+            let name = format!("{}: {}", file.library, file.path);
+            text.push_str(&format!("  {}\n", one_line(&name)));
         }
     }
-    text.push_str("next: mend the cause, then `objlib upload --retry-failed`\n");
+    let retry = next.line("upload --retry-failed");
+    text.push_str(&format!("next: mend the cause, then `{retry}`\n"));
     text
 }
 
@@ -214,6 +286,7 @@ mod tests {
             indexed: 64,
             failed: 1,
             missing: 2,
+            left_out: 0,
             skipped: 3,
             bytes: 12_345_678,
             store: Some(StoreLine {
@@ -232,6 +305,21 @@ mod tests {
                 processing: 5,
             }),
             why: Vec::new(),
+            libraries: vec![LibraryLine {
+                name: "docs".to_owned(),
+                root: "/srv/docs".to_owned(),
+                files: 100,
+                bytes: 12_345_678,
+                missing: 2,
+                left_out: 0,
+                skipped: 3,
+                stores: vec![StoreLine {
+                    display_name: "notes".to_owned(),
+                    name: "fileSearchStores/notes-1".to_owned(),
+                    endpoint: "https://host".to_owned(),
+                }],
+            }],
+            next: Next::default().with("--store", "my notes"),
         }
     }
 
@@ -239,15 +327,16 @@ mod tests {
     fn the_page_reads_well() {
         let expected = "\
 store     notes (fileSearchStores/notes-1) at https://host
+library   docs  /srv/docs  100 files (12.3 MB), goes into notes
 files     100 (12.3 MB)
   indexed     ████████████░░░░░░░░  64
   processing  █░░░░░░░░░░░░░░░░░░░  5
   uploading   ░░░░░░░░░░░░░░░░░░░░  0
   pending     ██████░░░░░░░░░░░░░░  30
   failed      █░░░░░░░░░░░░░░░░░░░  1
-besides   2 missing from disk, 3 skipped by the last scan
+besides   2 missing from disk, 3 skipped by the last scan: `objlib status --skipped --store 'my notes'`
 last run  1970-01-01T00:00:00.000Z (incomplete, 1 min 1 s): 64 indexed, 1 failed, 35 left
-next      `objlib upload`
+next      `objlib upload --store 'my notes'`
 ";
         assert_eq!(status().to_text(false), expected);
     }
@@ -265,6 +354,7 @@ next      `objlib upload`
                 "files",
                 "indexed",
                 "last_run",
+                "libraries",
                 "missing",
                 "pending",
                 "processing",
@@ -278,6 +368,7 @@ next      `objlib upload`
     #[test]
     fn failed_files_are_grouped_by_cause() {
         let file = |path: &str, error: &str| FailedFile {
+            library: "docs".to_owned(),
             path: path.to_owned(),
             kind: "refused".to_owned(),
             error: error.to_owned(),
@@ -287,12 +378,12 @@ next      `objlib upload`
         let files = [file("a\n.txt", "no"), file("b", "never"), file("c", "no")];
         let expected = "\
 2 files: no
-  a\\n.txt
-  c
+  docs: a\\n.txt
+  docs: c
 1 file: never
-  b
+  docs: b
 next: mend the cause, then `objlib upload --retry-failed`
 ";
-        assert_eq!(failed_text(&files, false), expected);
+        assert_eq!(failed_text(&files, &Next::default(), false), expected);
     }
 }

@@ -4,27 +4,52 @@ use std::time::Duration;
 
 use super::event::{Event, LimitedBy, Summary};
 use super::units::{bytes, count, time};
+use crate::scan::SkipReason;
 
-pub fn scan(event: &Event) -> String {
+pub fn scan(event: &Event) -> Vec<String> {
     let Event::ScanDone {
-        files,
-        new,
-        changed,
-        missing,
-        unchanged,
-        skipped,
-        bytes: size,
+        library,
+        found,
         seconds,
     } = event
     else {
-        return String::new();
+        return Vec::new();
     };
-    format!(
-        "scanned {} ({}) in {}: {new} new, {changed} changed, {unchanged} unchanged, {missing} missing, {skipped} skipped",
-        count(*files, "file"),
-        bytes(*size),
-        time(Duration::from_secs_f64(seconds.max(0.0)))
-    )
+    let left_out = match found.left_out {
+        0 => String::new(),
+        n => format!(", {n} left out now"),
+    };
+    let mut lines = vec![format!(
+        "scanned {library}: {} ({}) in {}: {} new, {} changed, {} unchanged, {} missing{left_out}, {} skipped",
+        count(found.files, "file"),
+        bytes(found.bytes),
+        time(Duration::from_secs_f64(seconds.max(0.0))),
+        found.new,
+        found.changed,
+        found.unchanged,
+        found.missing,
+        found.skipped
+    )];
+    if found.skipped > 0 {
+        let reasons = found.skipped_by.iter();
+        let reasons: Vec<String> = reasons.map(|(why, n)| format!("{n} {why}")).collect();
+        lines.push(format!("skipped: {}", reasons.join(", ")));
+    }
+    if !found.too_large.is_empty() {
+        let named = found.too_large.join(", ");
+        let all = found.skipped_by.get(SkipReason::TooLarge.label());
+        let more = all
+            .copied()
+            .unwrap_or(0)
+            .saturating_sub(found.too_large.len() as u64);
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        lines.push(format!("too large for the service: {named}{more}"));
+    }
+    lines
 }
 
 pub fn words(s: &Summary) -> Vec<String> {
@@ -35,8 +60,10 @@ pub fn words(s: &Summary) -> Vec<String> {
     }
     if s.total == 0 && s.exit == 0 {
         lines.push(match s.indexed_in_all {
-            0 => "nothing to do: no files are known; scan a folder with `objlib upload DIR`"
-                .to_owned(),
+            0 if s.beyond_limit == 0 => format!(
+                "nothing to do: no files are known; scan a folder with `{}`",
+                s.next.line("upload DIR")
+            ),
             1 => "nothing to do: the one file is indexed".to_owned(),
             n => format!("nothing to do: all {n} files are indexed"),
         });
@@ -60,12 +87,18 @@ pub fn words(s: &Summary) -> Vec<String> {
         ));
     }
     lines.extend(held_back(s.limited_by).map(|why| format!("held back by {why}")));
-    let left = s.pending + s.processing;
-    if left > 0 {
+    let to_send = s.pending.saturating_sub(s.beyond_limit);
+    if to_send + s.processing > 0 {
         lines.push(format!(
             "left: {} to send, {} being indexed",
-            count(s.pending, "file"),
+            count(to_send, "file"),
             count(s.processing, "file")
+        ));
+    }
+    if s.beyond_limit > 0 {
+        lines.push(format!(
+            "beyond --limit: {} for another run",
+            count(s.beyond_limit, "file")
         ));
     }
     if s.skipped > 0 {
@@ -76,8 +109,17 @@ pub fn words(s: &Summary) -> Vec<String> {
     }
     if s.failed_in_all > 0 {
         lines.push(format!(
-            "{} failed: see `objlib status --failed`; try again with `objlib upload --retry-failed`",
-            count(s.failed_in_all, "file")
+            "{} failed: see `{}`; try again with `{}`",
+            count(s.failed_in_all, "file"),
+            s.next.line("status --failed"),
+            s.next.line("upload --retry-failed")
+        ));
+    }
+    if s.unreadable > 0 {
+        lines.push(format!(
+            "{} could not be read: see `{}`",
+            count(s.unreadable, "file or folder"),
+            s.next.line("status --skipped")
         ));
     }
     lines.extend(next(s.exit).map(str::to_owned));

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -14,7 +15,11 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use super::hash::{self, Content};
 use super::walk::{self, Entry, Item};
-use super::{Found, Known, KnownFile, Options, Record, Seen, Skip, SkipReason};
+use super::{
+    Filter, Found, Known, KnownFile, List, Options, Record, Seen, Skip, SkipReason,
+    TOO_LARGE_NAMES_MAX,
+};
+use crate::disk::{Root, Standing};
 use crate::error::{Error, Kind};
 use crate::identity::{self, Sha256};
 
@@ -26,20 +31,26 @@ const RACY_NS: i64 = 2_000_000_000;
 
 /// A file to read, and what is known of it.
 type Work = (Entry, Option<KnownFile>);
-type Read = (Entry, Option<KnownFile>, Result<Content, Skip>);
+/// The content is `None` if the reader was stopped.
+type Read = (Entry, Option<KnownFile>, Option<Result<Content, Skip>>);
 
-/// `stop` is asked between files.
+/// `stop` is asked often, by several threads; once it has said yes it must go on saying so.
 pub fn run(
     root: &Path,
     options: &Options,
     known: &dyn Known,
     record: &mut dyn Record,
-    stop: &dyn Fn() -> bool,
+    stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<Found, Error> {
-    let items = walk::walk(root, options)?;
+    let filter = Filter::new(root, options)?;
+    let root = super::open(root)?;
+    root.listing(Path::new(""))
+        .map_err(|e| super::unusable(root.path(), &e.to_string()))?;
+    walk::check(&root, &filter, stop)?;
     let (present_before, last_id) = known.extent()?;
     let mut diff = Diff {
-        root,
+        root: &root,
+        filter: &filter,
         options,
         known,
         record,
@@ -47,15 +58,20 @@ pub fn run(
         present_before,
         last_id,
         seen: Bits::default(),
+        listed: Bits::default(),
         unseen: Vec::new(),
     };
+    // After an error, too, nobody begins another file.
+    let failed = AtomicBool::new(false);
+    let halted = || failed.load(Ordering::Relaxed) || stop();
     thread::scope(|scope| {
-        let (walked, entries) = bounded::<Item>(QUEUE_MAX);
+        let (walked, entries) = bounded::<Result<Item, Error>>(QUEUE_MAX);
         let (work, to_read) = bounded::<Work>(QUEUE_MAX);
         // As many answers as there can be questions: the readers never block the caller.
         let (done, read) = bounded::<Read>(QUEUE_MAX * 2 + rayon::current_num_threads());
+        let (root, filter, halted) = (&root, &filter, &halted);
         scope.spawn(move || {
-            for item in items {
+            for item in walk::walk(root, filter, halted) {
                 if walked.send(item).is_err() {
                     return;
                 }
@@ -63,12 +79,16 @@ pub fn run(
         });
         scope.spawn(move || {
             to_read.into_iter().par_bridge().for_each(|(entry, known)| {
-                let content = hash::content(&entry.absolute, &entry.path);
+                let content = (!halted()).then(|| hash::content(root, &entry.path, halted));
+                // What was read when the end came may be half a file.
+                let content = content.filter(|_| !halted());
                 // The other end is gone only after an error, which is already being reported.
                 let _ = done.send((entry, known, content));
             });
         });
-        diff.drive(&entries, work, &read, stop)
+        let driven = diff.drive(&entries, work, &read, halted);
+        failed.store(driven.is_err(), Ordering::Relaxed);
+        driven
     })?;
     if !diff.found.interrupted {
         diff.finish()?;
@@ -77,7 +97,8 @@ pub fn run(
 }
 
 struct Diff<'a> {
-    root: &'a Path,
+    root: &'a Root,
+    filter: &'a Filter,
     options: &'a Options,
     known: &'a dyn Known,
     record: &'a mut dyn Record,
@@ -87,14 +108,16 @@ struct Diff<'a> {
     last_id: i64,
     /// Ids of known files that are there.
     seen: Bits,
-    /// Folders that could not be read.
+    /// Positions in `--files-from` of what the walk came to.
+    listed: Bits,
+    /// Beginnings of the paths below folders that could not be read.
     unseen: Vec<String>,
 }
 
 impl Diff<'_> {
     fn drive(
         &mut self,
-        entries: &Receiver<Item>,
+        entries: &Receiver<Result<Item, Error>>,
         work: Sender<Work>,
         read: &Receiver<Read>,
         stop: &dyn Fn() -> bool,
@@ -102,10 +125,9 @@ impl Diff<'_> {
         let mut outstanding = 0;
         for item in entries {
             if stop() {
-                self.found.interrupted = true;
                 break;
             }
-            if let Some(to_read) = self.item(item)? {
+            if let Some(to_read) = self.item(item?)? {
                 while outstanding >= QUEUE_MAX {
                     self.take(read, &mut outstanding)?;
                 }
@@ -120,6 +142,8 @@ impl Diff<'_> {
         while outstanding > 0 {
             self.take(read, &mut outstanding)?;
         }
+        // The walk ends early as well when it is stopped; then not all was seen.
+        self.found.interrupted = stop();
         Ok(())
     }
 
@@ -131,7 +155,7 @@ impl Diff<'_> {
             }
             Err(_) => Err(Error::new(
                 Kind::Bug,
-                self.root.display().to_string(),
+                self.root.path().display().to_string(),
                 "a thread that reads files has ended",
                 "run again and please report this; nothing was marked as missing",
             )),
@@ -143,16 +167,19 @@ impl Diff<'_> {
         match item {
             Item::Skip(skip) => self.skip(skip).map(|()| None),
             Item::Unseen(folder) => {
-                self.unseen.push(format!("{folder}/"));
+                self.unseen.push(match folder.is_empty() {
+                    true => folder.clone(),
+                    false => format!("{folder}/"),
+                });
                 let skip = Skip {
                     path: folder,
                     reason: SkipReason::Unreadable,
                     detail: "the folder cannot be read; what is known of it stays".to_owned(),
                 };
-                self.found.skipped += 1;
-                self.record.skip(skip).map(|()| None)
+                self.skip(skip).map(|()| None)
             }
             Item::File(entry) => {
+                self.came_to(&entry.path);
                 if self.has_twin(&entry.path) {
                     let skip = Skip {
                         path: entry.path,
@@ -167,7 +194,7 @@ impl Diff<'_> {
                     self.seen.set(file.id);
                     self.found.unchanged += 1;
                     self.count(entry.size_bytes);
-                    return Ok(None);
+                    return self.record.unchanged(file, &entry.path).map(|()| None);
                 }
                 Ok(Some((entry, known)))
             }
@@ -189,13 +216,15 @@ impl Diff<'_> {
             return false;
         }
         let composed: String = path.nfc().collect();
-        self.root.join(composed).exists()
+        let standing = self.root.standing(Path::new(&composed));
+        standing.is_ok_and(|standing| standing == Standing::There)
     }
 
     fn read(&mut self, (entry, known, content): Read) -> Result<(), Error> {
         let content = match content {
-            Ok(content) => content,
-            Err(skip) => return self.skip(skip),
+            Some(Ok(content)) => content,
+            Some(Err(skip)) => return self.skip(skip),
+            None => return Ok(()),
         };
         let same = |sha256: &Sha256| *sha256 == content.sha256;
         match &known {
@@ -219,7 +248,20 @@ impl Diff<'_> {
     }
 
     fn skip(&mut self, skip: Skip) -> Result<(), Error> {
+        self.came_to(&skip.path);
         self.found.skipped += 1;
+        *self
+            .found
+            .skipped_by
+            .entry(skip.reason.label())
+            .or_default() += 1;
+        match skip.reason {
+            SkipReason::Unreadable => self.found.unreadable += 1,
+            SkipReason::TooLarge if self.found.too_large.len() < TOO_LARGE_NAMES_MAX => {
+                self.found.too_large.push(skip.path.clone());
+            }
+            _ => {}
+        }
         if skip.reason.keeps_what_is_known()
             && let Some(file) = self.known.file(&skip.path)?
         {
@@ -228,86 +270,127 @@ impl Diff<'_> {
         self.record.skip(skip)
     }
 
+    fn came_to(&mut self, path: &str) {
+        if let Some(position) = self.filter.position(path) {
+            self.listed.set(position as i64);
+        }
+    }
+
     fn count(&mut self, bytes: u64) {
         self.found.files += 1;
         self.found.bytes += bytes;
     }
 
-    /// What was not seen is missing, unless the root itself looks wrong.
+    /// What was not seen is missing or left out, unless the root itself looks wrong.
     fn finish(&mut self) -> Result<(), Error> {
-        let known = self.present_before;
-        if self.options.files_from.is_some() {
-            return self.finish_list();
+        if let Some(list) = &self.options.files_from {
+            return self.finish_list(list);
         }
-        let empty = self.found.files == 0 && (known > 0 || self.found.skipped == 0);
+        let known = self.present_before;
+        // Collected first: recording may wait for the writer, which an open reading would hold up.
+        let mut gone = Bits::default();
+        let mut left_out = Bits::default();
+        let (mut gone_count, mut left_out_count) = (0, 0);
+        self.known.each_present(&mut |id, path| {
+            // What this scan found new has a higher id.
+            if id > self.last_id || self.seen.get(id) {
+                return;
+            }
+            match self.absence(path) {
+                Absence::Unknown => {}
+                Absence::LeftOut => {
+                    left_out.set(id);
+                    left_out_count += 1;
+                }
+                Absence::Gone(_) => {
+                    gone.set(id);
+                    gone_count += 1;
+                }
+            }
+        })?;
+        let empty =
+            self.found.files + left_out_count == 0 && (known > 0 || self.found.skipped == 0);
         if empty && !self.options.accept_missing {
             return Err(self.guard(
                 "holds no file that can be uploaded".to_owned(),
                 "check the path (is the disk mounted?), or say --accept-missing if it is empty",
             ));
         }
-        let gone = self.gone()?;
-        if gone * 2 > known && !self.options.accept_missing {
+        if gone_count * 2 > known && !self.options.accept_missing {
             return Err(self.guard(
-                format!("{gone} of {known} known files are gone"),
+                format!("{gone_count} of {known} known files are gone"),
                 "check the path, or say --accept-missing if that is so",
             ));
         }
-        // Collected first: recording may wait for the writer, which an open reading would hold up.
-        let mut missing = Vec::new();
-        self.each_gone(&mut |id| missing.push(id))?;
-        for id in missing {
-            self.record.missing(id)?;
-            self.found.missing += 1;
-        }
+        gone.each(|id| self.record.missing(id))?;
+        left_out.each(|id| self.record.left_out(id))?;
+        self.found.missing = gone_count;
+        self.found.left_out = left_out_count;
         Ok(())
     }
 
-    fn gone(&self) -> Result<u64, Error> {
-        let mut gone = 0;
-        self.each_gone(&mut |_| gone += 1)?;
-        Ok(gone)
+    /// Why the walk did not come to a known file.
+    fn absence(&self, path: &str) -> Absence {
+        let unseen = || self.unseen.iter().any(|folder| path.starts_with(folder));
+        if !self.filter.selects(path) || unseen() {
+            return Absence::Unknown;
+        }
+        match self.root.standing(Path::new(path)) {
+            Ok(Standing::There) => Absence::LeftOut,
+            Ok(Standing::Gone) => Absence::Gone("there is no such file"),
+            Ok(Standing::ThroughLink) => Absence::Gone(walk::THROUGH_LINK),
+            Err(_) => Absence::Unknown,
+        }
     }
 
-    fn each_gone(&self, each: &mut dyn FnMut(i64)) -> Result<(), Error> {
-        let filtered = !self.options.include.is_empty() || !self.options.exclude.is_empty();
-        self.known.each_present(&mut |id, path| {
-            // What this scan found new has a higher id.
-            let seen = id > self.last_id || self.seen.get(id);
-            let hidden = self.unseen.iter().any(|folder| path.starts_with(folder));
-            if seen || hidden {
-                return;
+    /// With a list, only what is on it can be missing, and what is on it should be there.
+    fn finish_list(&mut self, list: &List) -> Result<(), Error> {
+        let root = self.root.path();
+        list.each_below(root, |path| {
+            let position = self.filter.position(path).map(|position| position as i64);
+            if position.is_none_or(|position| self.listed.get(position)) {
+                return Ok(());
             }
-            // A file that a glob of this one scan leaves out is not gone.
-            if !(filtered && self.root.join(path).is_file()) {
-                each(id);
+            self.came_to(path);
+            let known = self.known.file(path)?.filter(|file| file.present);
+            match (self.absence(path), known) {
+                (Absence::Gone(_), Some(file)) => {
+                    self.found.missing += 1;
+                    self.record.missing(file.id)
+                }
+                (Absence::LeftOut, Some(file)) => {
+                    self.found.left_out += 1;
+                    self.record.left_out(file.id)
+                }
+                (Absence::Gone(why), None) => self.skip(Skip {
+                    path: path.to_owned(),
+                    reason: match why {
+                        walk::THROUGH_LINK => SkipReason::NotAFile,
+                        _ => SkipReason::Unreadable,
+                    },
+                    detail: why.to_owned(),
+                }),
+                (Absence::LeftOut, None) | (Absence::Unknown, _) => Ok(()),
             }
         })
-    }
-
-    /// With a list, only what is on it can be missing.
-    fn finish_list(&mut self) -> Result<(), Error> {
-        for given in self.options.files_from.iter().flatten() {
-            let Some(path) = walk::relative(self.root, given) else {
-                continue;
-            };
-            let gone = !self.root.join(&path).exists();
-            if let Some(file) = self.known.file(&path)?.filter(|f| gone && f.present) {
-                self.record.missing(file.id)?;
-                self.found.missing += 1;
-            }
-        }
-        Ok(())
     }
 
     fn guard(&self, why: String, remedy: &str) -> Error {
         Error::new(
             Kind::Input,
-            self.root.display().to_string(),
+            self.root.path().display().to_string(),
             why,
             format!("{remedy}; nothing was marked as missing"),
         )
     }
+}
+
+enum Absence {
+    /// Not asked for, or nobody could look: what is known stays.
+    Unknown,
+    /// There, but an ignore file names it, or it is not what can be sent any more.
+    LeftOut,
+    Gone(&'static str),
 }
 
 /// A set of row ids: one bit each, in blocks, so that an id that a damaged database made up costs a
@@ -332,6 +415,20 @@ impl Bits {
         let (block, word, bit) = Bits::place(id);
         let block = self.0.entry(block).or_insert([0; BLOCK_WORDS as usize]);
         block[word] |= bit;
+    }
+
+    fn each(&self, mut each: impl FnMut(i64) -> Result<(), Error>) -> Result<(), Error> {
+        for (block, words) in &self.0 {
+            for (i, word) in (0..).zip(words) {
+                let mut left = *word;
+                while left != 0 {
+                    let bit = i64::from(left.trailing_zeros());
+                    each(((block * BLOCK_WORDS) + i) * 64 + bit)?;
+                    left &= left - 1;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn get(&self, id: i64) -> bool {
@@ -360,6 +457,9 @@ mod tests {
             }
             prop_assert!(ids.iter().all(|id| bits.get(*id)));
             prop_assert_eq!(bits.get(asked), ids.contains(&asked));
+            let mut each = Vec::new();
+            bits.each(|id| { each.push(id); Ok(()) }).unwrap();
+            prop_assert!(each.iter().eq(&ids));
             prop_assert!(bits.0.len() <= ids.len());
         }
     }

@@ -1,14 +1,15 @@
 //! An entry becomes a SHA-256, and its MIME type, in one reading.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
 use sha2::Digest;
 
 use super::walk::mtime_ns;
-use super::{FILE_BYTES_MAX, Skip, SkipReason, mime};
+use super::{FILE_BYTES_MAX, Skip, SkipReason, mime, rules, walk};
 use crate::clock;
+use crate::disk::{Opened, Root};
 use crate::identity::Sha256;
 
 const BUFFER_BYTES: usize = 128 * 1024;
@@ -25,27 +26,28 @@ pub struct Content {
     pub mime: String,
 }
 
-/// Reads the file; `path` is for its extension and for the skip.
-pub fn content(absolute: &Path, path: &str) -> Result<Content, Skip> {
+/// Reads the file. `stop` is asked between blocks; an answer that was stopped is worth nothing.
+pub fn content(root: &Root, path: &str, stop: &dyn Fn() -> bool) -> Result<Content, Skip> {
     let skip = |reason, detail: String| Skip {
         path: path.to_owned(),
         reason,
         detail,
     };
     let unreadable = |e: io::Error| skip(SkipReason::Unreadable, e.to_string());
-    let not_a_file = || skip(SkipReason::NotAFile, "no longer a file".to_owned());
     for _ in 0..READS_MAX {
-        // Opening a pipe would wait for somebody who writes into it.
-        if !fs::metadata(absolute).map_err(unreadable)?.is_file() {
-            return Err(not_a_file());
-        }
-        let mut file = File::open(absolute).map_err(unreadable)?;
-        let before = file.metadata().map_err(unreadable)?;
-        if !before.is_file() {
-            return Err(not_a_file());
+        let Opened {
+            mut file,
+            metadata: before,
+            target,
+        } = open(root, path)?;
+        if let Some(target) = target
+            && rules::keep_from(root, &target, false, &|_| false)
+                .map_err(|e| skip(SkipReason::Unreadable, e.to_string()))?
+        {
+            return Err(skip(SkipReason::NotAFile, LEFT_OUT.to_owned()));
         }
         let hashed_ms = clock::now_ms();
-        let read = digest(&mut file).map_err(unreadable)?;
+        let read = digest(&mut file, stop).map_err(unreadable)?;
         let after = file.metadata().map_err(unreadable)?;
         let same = before.len() == after.len() && mtime_ns(&before) == mtime_ns(&after);
         if !same || read.size_bytes != after.len() {
@@ -53,10 +55,7 @@ pub fn content(absolute: &Path, path: &str) -> Result<Content, Skip> {
         }
         return match read.size_bytes {
             0 => Err(skip(SkipReason::Empty, "0 bytes".to_owned())),
-            n if n > FILE_BYTES_MAX => Err(skip(
-                SkipReason::TooLarge,
-                format!("{n} bytes; the service takes {FILE_BYTES_MAX}"),
-            )),
+            n if n > FILE_BYTES_MAX => Err(skip(SkipReason::TooLarge, walk::too_large(n))),
             size_bytes => match mime::of(path, &read.head) {
                 Ok(mime) => Ok(Content {
                     size_bytes,
@@ -75,9 +74,28 @@ pub fn content(absolute: &Path, path: &str) -> Result<Content, Skip> {
     ))
 }
 
-/// One file that was found changed while it was uploaded.
-pub fn rescan(absolute: &Path) -> Result<Content, Skip> {
-    content(absolute, &absolute.to_string_lossy())
+const LEFT_OUT: &str = "a symlink to a file that is left out";
+
+fn open(root: &Root, path: &str) -> Result<Opened, Skip> {
+    root.file(Path::new(path)).map_err(|refusal| {
+        let (reason, detail) =
+            walk::reason(refusal).unwrap_or((SkipReason::NotAFile, LEFT_OUT.to_owned()));
+        Skip {
+            path: path.to_owned(),
+            reason,
+            detail,
+        }
+    })
+}
+
+/// One file that was found changed while it was uploaded. `path` is relative to the folder `root`.
+pub fn rescan(root: &Path, path: &str) -> Result<Content, Skip> {
+    let root = Root::open(root).map_err(|e| Skip {
+        path: path.to_owned(),
+        reason: SkipReason::Unreadable,
+        detail: e.to_string(),
+    })?;
+    content(&root, path, &|| false)
 }
 
 struct Digested {
@@ -86,12 +104,12 @@ struct Digested {
     head: Vec<u8>,
 }
 
-fn digest(file: &mut File) -> io::Result<Digested> {
+fn digest(file: &mut File, stop: &dyn Fn() -> bool) -> io::Result<Digested> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut hasher = sha2::Sha256::new();
     let mut size_bytes = 0;
     let mut head = Vec::new();
-    loop {
+    while !stop() {
         let n = match file.read(&mut buffer) {
             Ok(0) => break,
             Ok(n) => n,

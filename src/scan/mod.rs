@@ -3,10 +3,20 @@
 //! Reaches the database only through `Known` and `Record`, both used by the calling thread alone.
 //! Promises: memory does not grow with the number of files (but for one bit each); what cannot be read
 //! is a skip with its reason, never a deletion; nothing is marked missing unless the whole walk went
-//! well.
+//! well; what one call does not ask for keeps its marks.
 
-use crate::error::Error;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::disk::Root;
+use crate::error::{Error, Kind};
 use crate::identity::Sha256;
+
+pub mod list;
+
+pub mod filter;
+
+pub mod rules;
 
 pub mod walk;
 
@@ -18,9 +28,13 @@ pub mod diff;
 
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod memory;
 
 pub use diff::run;
+pub use filter::Filter;
 pub use hash::rescan;
+pub use list::List;
 
 /// More is refused by the service: "100 MB", whichever way it counts (fact sheet 17).
 pub const FILE_BYTES_MAX: u64 = 100_000_000;
@@ -50,7 +64,15 @@ pub struct KnownFile {
 pub trait Record {
     fn file(&mut self, file: Seen) -> Result<(), Error>;
     fn skip(&mut self, skip: Skip) -> Result<(), Error>;
+    /// The file is not there any more.
     fn missing(&mut self, id: i64) -> Result<(), Error>;
+    /// The file is there, and must not or cannot be sent any more: an ignore file names it now, or it has
+    /// become too large, empty, a pipe, …
+    fn left_out(&mut self, id: i64) -> Result<(), Error>;
+    /// The file is as it is known, so that `file` is not called for it.
+    fn unchanged(&mut self, _known: &KnownFile, _path: &str) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// A file that is new, or is not as it was.
@@ -125,22 +147,56 @@ impl SkipReason {
 pub struct Options {
     pub include: Vec<String>,
     pub exclude: Vec<String>,
-    /// Only these relative paths.
-    pub files_from: Option<Vec<String>>,
+    /// Only these paths.
+    pub files_from: Option<List>,
     /// Read every file, whatever size and time say.
     pub rehash: bool,
     pub accept_missing: bool,
 }
 
+/// Names of files that are too large: enough to show what is meant.
+const TOO_LARGE_NAMES_MAX: usize = 5;
+
 /// `files` = `new` + `changed` + `unchanged`; a file that is back again is one of the last two.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
     pub files: u64,
     pub new: u64,
     pub changed: u64,
     pub missing: u64,
+    /// Known files that are there, and must not or cannot be sent any more.
+    pub left_out: u64,
     pub unchanged: u64,
     pub skipped: u64,
+    /// `skipped` by the label of the reason.
+    pub skipped_by: BTreeMap<&'static str, u64>,
+    /// Those skips of which nobody knows what was missed: files and folders that could not be read.
+    pub unreadable: u64,
+    /// The first few files that are too large.
+    pub too_large: Vec<String>,
     pub bytes: u64,
     pub interrupted: bool,
+}
+
+/// Whether a scan of `root` would never enter `folder`, an absolute path below it: the filter, a hidden
+/// name, an ignore file or a symlink on the way keeps it out.
+pub fn leaves_out(root: &Path, folder: &Path, filter: &Filter) -> Result<bool, Error> {
+    let Ok(below) = folder.strip_prefix(root) else {
+        return Ok(true);
+    };
+    let out = |way: &Path| filter.leaves_out_folder(&way.to_string_lossy());
+    rules::keep_from(&open(root)?, below, true, &out)
+}
+
+fn open(root: &Path) -> Result<Root, Error> {
+    Root::open(root).map_err(|e| unusable(root, &e.to_string()))
+}
+
+fn unusable(root: &Path, why: &str) -> Error {
+    Error::new(
+        Kind::Input,
+        root.display().to_string(),
+        format!("cannot be scanned: {why}"),
+        "check the path (is the disk mounted?); nothing was marked as missing",
+    )
 }

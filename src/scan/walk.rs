@@ -1,23 +1,25 @@
 //! A root becomes entries, and skips with their reasons.
 //!
-//! Hidden names and what `.gitignore` and `.objlibignore` name are left out; folder symlinks are not
-//! followed, file symlinks are. Promises: any name, any type of file and any unreadable folder is an
-//! item, never an error that ends the walk.
+//! Hidden names and what `.gitignore` and `.objlibignore` name are left out, always; then what the filter
+//! does not select. Folder symlinks are not followed, file symlinks are. One folder is open at a time:
+//! the folders in it are visited after it, so that no depth uses up descriptors.
+//! Promises: any name, any type of file and any unreadable folder is an item, never an error that ends
+//! the walk; but an ignore file that cannot be understood is one. Nothing outside of the root is read but
+//! what a symlink to a plain file names.
 
-use std::collections::HashSet;
-use std::fs;
-use std::io;
+use std::ffi::OsStr;
+use std::fs::Metadata;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use ignore::overrides::{Override, OverrideBuilder};
-use ignore::{DirEntry, WalkBuilder};
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, Dir, FileType};
 
-use super::{FILE_BYTES_MAX, Options, Skip, SkipReason};
-use crate::error::{Error, Kind};
-
-/// Errors that say "a link in a circle"; Rust has no stable name for it yet.
-const ELOOP: i32 = 40;
+use super::rules::{self, Ruled};
+use super::{FILE_BYTES_MAX, Filter, Skip, SkipReason};
+use crate::disk::{self, Refusal, Root};
+use crate::error::Error;
 
 #[derive(Debug)]
 pub enum Item {
@@ -30,207 +32,245 @@ pub enum Item {
 #[derive(Debug)]
 pub struct Entry {
     pub path: String,
-    pub absolute: PathBuf,
     pub size_bytes: u64,
     pub mtime_ns: i64,
 }
 
-/// # Errors
-/// The root cannot be used, or a glob makes no sense.
-pub fn walk(
-    root: &Path,
-    options: &Options,
-) -> Result<Box<dyn Iterator<Item = Item> + Send>, Error> {
-    let unusable = |why: String| {
-        Error::new(
-            Kind::Input,
-            root.display().to_string(),
-            why,
-            "check the path (is the disk mounted?); nothing was marked as missing",
-        )
-    };
-    let metadata = fs::metadata(root).map_err(|e| unusable(format!("cannot be scanned: {e}")))?;
-    if !metadata.is_dir() {
-        return Err(Error::new(
-            Kind::Input,
-            root.display().to_string(),
-            "this is not a folder",
-            "name the folder that it is in",
-        ));
-    }
-    fs::read_dir(root).map_err(|e| unusable(format!("cannot be read: {e}")))?;
-    let overrides = overrides(root, options)?;
-    let root = root.to_owned();
-    if let Some(list) = &options.files_from {
-        let list = list.clone();
-        let mut seen = HashSet::new();
-        return Ok(Box::new(list.into_iter().filter_map(move |given| {
-            match relative(&root, &given) {
-                // A file that is listed twice is one file.
-                Some(path) if !seen.insert(path.clone()) => None,
-                Some(path) => Some(look(&root.join(&path), Path::new(&path))),
-                None => Some(skip(given, SkipReason::NotAFile, "not below the folder")),
-            }
-        })));
-    }
-    let walker = WalkBuilder::new(&root)
-        .hidden(true)
-        .parents(false)
-        .ignore(false)
-        .git_ignore(true)
-        .git_global(false)
-        .git_exclude(false)
-        .require_git(false)
-        .add_custom_ignore_filename(".objlibignore")
-        .follow_links(false)
-        .overrides(overrides)
-        // To the walker a `!pattern` or an `--include` brings hidden names back; here nothing does.
-        .filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry))
-        .build();
-    Ok(Box::new(walker.filter_map(move |entry| match entry {
-        Ok(entry) => item(&root, &entry),
-        Err(e) => unreadable(&root, &e),
-    })))
+pub struct Walk<'a> {
+    root: &'a Root,
+    filter: &'a Filter,
+    /// Asked for each name; once it says yes, the walk ends.
+    stop: &'a (dyn Fn() -> bool + Sync),
+    /// Still to be visited, with what rules their names.
+    folders: Vec<(PathBuf, Ruled)>,
+    reading: Option<Reading>,
+    /// No name is an item; only ignore files are read.
+    rules_only: bool,
 }
 
-fn overrides(root: &Path, options: &Options) -> Result<Override, Error> {
-    let mut builder = OverrideBuilder::new(root);
-    let globs = options
-        .include
-        .iter()
-        .map(|glob| ("--include", glob.clone(), glob))
-        // The last match wins, so exclusions come last. `!` excludes here.
-        .chain(
-            options
-                .exclude
-                .iter()
-                .map(|g| ("--exclude", format!("!{g}"), g)),
-        );
-    for (flag, glob, given) in globs {
-        builder.add(&glob).map_err(|e| {
-            Error::new(
-                Kind::Usage,
-                format!("{flag} {given}"),
-                e.to_string(),
-                "give a glob like '*.md' or 'drafts/**'",
-            )
-        })?;
+/// The folder that is open.
+struct Reading {
+    names: Dir,
+    path: PathBuf,
+    ruled: Ruled,
+}
+
+pub fn walk<'a>(
+    root: &'a Root,
+    filter: &'a Filter,
+    stop: &'a (dyn Fn() -> bool + Sync),
+) -> Walk<'a> {
+    Walk {
+        root,
+        filter,
+        stop,
+        folders: vec![(PathBuf::new(), None)],
+        reading: None,
+        rules_only: false,
     }
-    builder.build().map_err(|e| {
-        Error::new(
-            Kind::Usage,
-            "--include/--exclude",
-            e.to_string(),
-            "give fewer or simpler globs",
-        )
+}
+
+/// Reads every ignore file that a walk will obey. Done before it, so that one that cannot be understood is
+/// found while nothing has been recorded yet; names alone are cheap to read.
+pub fn check(root: &Root, filter: &Filter, stop: &(dyn Fn() -> bool + Sync)) -> Result<(), Error> {
+    let mut folders = Walk {
+        rules_only: true,
+        ..walk(root, filter, stop)
+    };
+    folders.try_for_each(|item| item.map(drop))
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Result<Item, Error>;
+
+    fn next(&mut self) -> Option<Result<Item, Error>> {
+        let item = self.find().transpose();
+        if !matches!(item, Some(Ok(_))) {
+            self.folders.clear();
+            self.reading = None;
+        }
+        item
+    }
+}
+
+impl Walk<'_> {
+    fn find(&mut self) -> Result<Option<Item>, Error> {
+        while !(self.stop)() {
+            let Some(mut reading) = self.reading.take() else {
+                let Some((path, above)) = self.folders.pop() else {
+                    return Ok(None);
+                };
+                self.reading = self.enter(&path, &above)?;
+                if self.reading.is_none() {
+                    return Ok(Some(unseen(&path)));
+                }
+                continue;
+            };
+            match reading.names.next() {
+                None => continue,
+                Some(Err(_)) => return Ok(Some(unseen(&reading.path))),
+                Some(Ok(name)) => {
+                    let item = self.name(
+                        &reading,
+                        OsStr::from_bytes(name.file_name().to_bytes()),
+                        name.file_type(),
+                    )?;
+                    self.reading = Some(reading);
+                    if item.is_some() {
+                        return Ok(item);
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// `None`: it cannot be read.
+    fn enter(&self, path: &Path, above: &Ruled) -> Result<Option<Reading>, Error> {
+        let Ok(folder) = self.root.listing(path) else {
+            return Ok(None);
+        };
+        let ruled = rules::enter(self.root, folder.as_fd(), path, above)?;
+        let path = path.to_owned();
+        let reading = Dir::new(folder).map(|names| Reading { names, path, ruled });
+        Ok(reading.ok())
+    }
+
+    /// `None` for what is left out, and for folders, which come later.
+    fn name(
+        &mut self,
+        reading: &Reading,
+        name: &OsStr,
+        file_type: FileType,
+    ) -> Result<Option<Item>, Error> {
+        if disk::is_hidden(name) {
+            return Ok(None);
+        }
+        let file_type = match file_type {
+            // Some file systems do not tell it with the name.
+            FileType::Unknown => file_type_of(reading, name),
+            known => known,
+        };
+        let is_folder = file_type == FileType::Directory;
+        if self.rules_only && !is_folder {
+            return Ok(None);
+        }
+        let path = reading.path.join(name);
+        let shown = path.to_string_lossy();
+        let out = match is_folder {
+            true => self.filter.leaves_out_folder(&shown),
+            false => !self.filter.selects(&shown),
+        };
+        if out || rules::leave_out(&reading.ruled, &path, is_folder) {
+            return Ok(None);
+        }
+        if is_folder {
+            self.folders.push((path, reading.ruled.clone()));
+            return Ok(None);
+        }
+        let Some(utf8) = path.to_str() else {
+            return Ok(Some(skip(&shown, SkipReason::NotUtf8, "rename it")));
+        };
+        match file_type {
+            FileType::RegularFile => Ok(Some(look(reading, name, utf8))),
+            FileType::Symlink => self.link(utf8),
+            _ => Ok(Some(skip(utf8, SkipReason::NotAFile, NOT_A_FILE))),
+        }
+    }
+
+    /// A link to a hidden file, or to one that an ignore file names, is left out as that file is.
+    fn link(&self, path: &str) -> Result<Option<Item>, Error> {
+        let opened = match self.root.file(Path::new(path)) {
+            Ok(opened) => opened,
+            Err(refusal) => {
+                return Ok(reason(refusal).map(|(reason, detail)| skip(path, reason, &detail)));
+            }
+        };
+        if let Some(target) = &opened.target
+            && rules::keep_from(self.root, target, false, &|_| false)?
+        {
+            return Ok(None);
+        }
+        let mtime_ns = mtime_ns(&opened.metadata);
+        Ok(Some(sized(path, opened.metadata.len(), mtime_ns)))
+    }
+}
+
+const NOT_A_FILE: &str = "a pipe, socket or device";
+
+fn file_type_of(reading: &Reading, name: &OsStr) -> FileType {
+    let folder = reading.names.fd();
+    let found = folder.and_then(|fd| rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW));
+    found.map_or(FileType::Unknown, |found| {
+        FileType::from_raw_mode(found.st_mode)
     })
 }
 
-fn is_hidden(entry: &DirEntry) -> bool {
-    entry.file_name().as_encoded_bytes().starts_with(b".")
-}
-
-/// `None` for folders.
-fn item(root: &Path, entry: &DirEntry) -> Option<Item> {
-    let relative = entry.path().strip_prefix(root).ok()?;
-    if relative.as_os_str().is_empty() || entry.file_type().is_some_and(|t| t.is_dir()) {
-        return None;
-    }
-    Some(look(entry.path(), relative))
-}
-
-/// A path of `--files-from` as a walk would give it: relative, and without the `//` and `/./` that
-/// would make one file two. `None` if it is not below the root.
-pub fn relative(root: &Path, given: &str) -> Option<String> {
-    let path = Path::new(given);
-    let path = match path.is_absolute() {
-        true => path.strip_prefix(root).ok()?,
-        false => path,
-    };
-    let mut names = Vec::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => names.push(name.to_str()?),
-            Component::CurDir => {}
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return None,
+fn look(reading: &Reading, name: &OsStr, path: &str) -> Item {
+    let folder = reading.names.fd();
+    match folder.and_then(|fd| rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW)) {
+        // What has become something else since its name was read is found out when it is opened.
+        Ok(found) => {
+            let seconds = found.st_mtime.saturating_mul(1_000_000_000);
+            let mtime_ns = seconds.saturating_add(found.st_mtime_nsec as i64);
+            sized(path, found.st_size as u64, mtime_ns)
         }
-    }
-    (!names.is_empty()).then(|| names.join("/"))
-}
-
-fn look(absolute: &Path, relative: &Path) -> Item {
-    let Some(path) = relative.to_str() else {
-        let lossy = relative.to_string_lossy().into_owned();
-        return skip(lossy, SkipReason::NotUtf8, "rename it");
-    };
-    let path = path.to_owned();
-    // Follows a symlink to a file.
-    let metadata = match fs::metadata(absolute) {
-        Ok(metadata) => metadata,
         Err(e) => {
-            let link = fs::symlink_metadata(absolute).is_ok_and(|m| m.is_symlink());
-            let reason = match (link, e.raw_os_error()) {
-                (true, Some(ELOOP)) => SkipReason::SymlinkLoop,
-                (true, _) if e.kind() == io::ErrorKind::NotFound => SkipReason::DanglingSymlink,
-                _ => SkipReason::Unreadable,
-            };
-            return skip(path, reason, &e.to_string());
+            let why = std::io::Error::from(e).to_string();
+            skip(path, SkipReason::Unreadable, &why)
         }
-    };
-    if metadata.is_dir() {
-        return skip(
-            path,
-            SkipReason::NotAFile,
-            "a symlink to a folder is not followed",
-        );
     }
-    if !metadata.is_file() {
-        return skip(path, SkipReason::NotAFile, "a pipe, socket or device");
-    }
-    match metadata.len() {
+}
+
+fn sized(path: &str, size_bytes: u64, mtime_ns: i64) -> Item {
+    match size_bytes {
         0 => skip(path, SkipReason::Empty, "0 bytes"),
-        n if n > FILE_BYTES_MAX => {
-            let detail = format!("{n} bytes; the service takes {FILE_BYTES_MAX}");
-            skip(path, SkipReason::TooLarge, &detail)
-        }
+        n if n > FILE_BYTES_MAX => skip(path, SkipReason::TooLarge, &too_large(n)),
         size_bytes => Item::File(Entry {
-            path,
-            absolute: absolute.to_owned(),
+            path: path.to_owned(),
             size_bytes,
-            mtime_ns: mtime_ns(&metadata),
+            mtime_ns,
         }),
     }
 }
 
-pub fn mtime_ns(metadata: &fs::Metadata) -> i64 {
+pub fn too_large(bytes: u64) -> String {
+    format!("{bytes} bytes; the service takes {FILE_BYTES_MAX}")
+}
+
+pub fn mtime_ns(metadata: &Metadata) -> i64 {
     metadata
         .mtime()
         .saturating_mul(1_000_000_000)
         .saturating_add(metadata.mtime_nsec())
 }
 
-fn skip(path: String, reason: SkipReason, detail: &str) -> Item {
+/// `None`: it is a link to what is left out, and left out itself.
+pub fn reason(refusal: Refusal) -> Option<(SkipReason, String)> {
+    Some(match refusal {
+        Refusal::Folder => (
+            SkipReason::NotAFile,
+            "a folder, or a link to one".to_owned(),
+        ),
+        Refusal::NotAFile => (SkipReason::NotAFile, NOT_A_FILE.to_owned()),
+        Refusal::ThroughLink => (SkipReason::NotAFile, THROUGH_LINK.to_owned()),
+        Refusal::ToHidden => return None,
+        Refusal::Dangling => (SkipReason::DanglingSymlink, "leads to nothing".to_owned()),
+        Refusal::Loop => (SkipReason::SymlinkLoop, "leads back to itself".to_owned()),
+        Refusal::Io(e) => (SkipReason::Unreadable, e.to_string()),
+    })
+}
+
+pub const THROUGH_LINK: &str = "leads through a symlink";
+
+fn skip(path: &str, reason: SkipReason, detail: &str) -> Item {
     Item::Skip(Skip {
-        path,
+        path: path.to_owned(),
         reason,
         detail: detail.to_owned(),
     })
 }
 
-/// An error of the walk: a folder that cannot be read, or an ignore file that makes no sense.
-fn unreadable(root: &Path, error: &ignore::Error) -> Option<Item> {
-    let relative = path_of(error)?.strip_prefix(root).ok()?;
-    Some(Item::Unseen(relative.to_string_lossy().into_owned()))
-}
-
-fn path_of(error: &ignore::Error) -> Option<&Path> {
-    match error {
-        ignore::Error::WithPath { path, .. } => Some(path),
-        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => {
-            path_of(err)
-        }
-        ignore::Error::Loop { child, .. } => Some(child),
-        ignore::Error::Partial(errors) => errors.iter().find_map(path_of),
-        _ => None,
-    }
+fn unseen(path: &Path) -> Item {
+    Item::Unseen(path.to_string_lossy().into_owned())
 }

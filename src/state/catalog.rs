@@ -6,10 +6,12 @@
 use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 
-use super::change::{Change, FileRow};
-use super::reader::Reader;
+use super::change::{Change, FileRow, SkipRow};
+use super::reader::{LibraryRow, Reader};
 use super::writer::Writer;
+use crate::clock::{self, UnixMs};
 use crate::error::Error;
+use crate::identity::{ContentKey, Variant};
 use crate::scan::{Known, KnownFile, Record, Seen, Skip};
 
 /// One library of the database.
@@ -63,39 +65,35 @@ impl Known for Catalog<'_> {
 pub struct Recorder<'w> {
     writer: &'w Writer,
     library: i64,
+    /// Of each file, until files have metadata of their own.
+    variant: Variant,
+    began_ms: UnixMs,
     failure: Arc<Mutex<Option<Error>>>,
-    /// What the last scan skipped is forgotten with the first finding, not before.
-    begun: bool,
 }
 
 impl<'w> Recorder<'w> {
-    pub fn new(writer: &'w Writer, library: i64) -> Recorder<'w> {
+    pub fn new(writer: &'w Writer, library: &LibraryRow) -> Recorder<'w> {
         Recorder {
             writer,
-            library,
+            library: library.id,
+            variant: Variant::of(&library.name, &[]),
+            began_ms: clock::now_ms(),
             failure: Arc::default(),
-            begun: false,
         }
     }
 
-    /// Waits until everything is on disk.
-    pub fn finish(mut self, whole: bool) -> Result<(), Error> {
-        self.begin()?;
-        let library = self.library;
-        self.writer.commit(match whole {
-            true => Change::ScanEnded { library },
+    /// Waits until everything is on disk. `ended`: the scan came to its end; `whole`: it looked at all
+    /// there is.
+    pub fn finish(self, ended: bool, whole: bool) -> Result<(), Error> {
+        self.writer.commit(match ended {
+            true => Change::ScanEnded {
+                library: self.library,
+                scan: self.began_ms,
+                whole,
+            },
             false => Change::Flush,
         })?;
         self.check()
-    }
-
-    fn begin(&mut self) -> Result<(), Error> {
-        if self.begun {
-            return Ok(());
-        }
-        self.begun = true;
-        let library = self.library;
-        self.send(Change::ScanStarted { library })
     }
 
     fn send(&self, change: Change) -> Result<(), Error> {
@@ -118,7 +116,6 @@ impl<'w> Recorder<'w> {
 
 impl Record for Recorder<'_> {
     fn file(&mut self, file: Seen) -> Result<(), Error> {
-        self.begin()?;
         self.send(Change::FileSeen {
             library: self.library,
             file: FileRow {
@@ -127,24 +124,30 @@ impl Record for Recorder<'_> {
                 size_bytes: file.size_bytes,
                 mtime_ns: file.mtime_ns,
                 hashed_ms: file.hashed_ms,
-                sha256: file.sha256,
+                content: ContentKey {
+                    sha256: file.sha256,
+                    variant: self.variant,
+                },
                 mime: file.mime,
             },
         })
     }
 
     fn skip(&mut self, skip: Skip) -> Result<(), Error> {
-        self.begin()?;
-        self.send(Change::FileSkipped {
+        self.send(Change::FileSkipped(SkipRow {
             library: self.library,
             path: skip.path,
             reason: skip.reason.label(),
             detail: skip.detail,
-        })
+            scan: self.began_ms,
+        }))
     }
 
     fn missing(&mut self, id: i64) -> Result<(), Error> {
-        self.begin()?;
         self.send(Change::FileMissing { file: id })
+    }
+
+    fn left_out(&mut self, id: i64) -> Result<(), Error> {
+        self.send(Change::FileLeftOut { file: id })
     }
 }

@@ -4,7 +4,7 @@
 use super::durable::UploadId;
 use super::upload_state::Method;
 use crate::clock::UnixMs;
-use crate::identity::Sha256;
+use crate::identity::{ContentKey, Sha256};
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 
 /// A file as a scan found it.
@@ -15,8 +15,19 @@ pub struct FileRow {
     pub size_bytes: u64,
     pub mtime_ns: i64,
     pub hashed_ms: UnixMs,
-    pub sha256: Sha256,
+    pub content: ContentKey,
     pub mime: String,
+}
+
+/// Why a path of a library is not sent.
+#[derive(Debug, Clone)]
+pub struct SkipRow {
+    pub library: i64,
+    pub path: String,
+    pub reason: &'static str,
+    pub detail: String,
+    /// When the scan that met it began.
+    pub scan: UnixMs,
 }
 
 /// Why an attempt ended, as `status` shows it.
@@ -67,44 +78,69 @@ pub struct RunTotals {
 #[derive(Debug, Clone)]
 pub enum Change {
     LibraryAdded {
+        name: String,
         root: String,
     },
-    /// A scan begins: what it skipped last time is forgotten.
-    ScanStarted {
+    /// Its folder lies somewhere else now.
+    LibraryMoved {
+        library: i64,
+        root: String,
+    },
+    /// The name is part of each document's identity, so all of them are to be replaced.
+    LibraryRenamed {
+        library: i64,
+        name: String,
+    },
+    /// All that is known of it; what is at the service stays there.
+    LibraryForgotten {
         library: i64,
     },
     FileSeen {
         library: i64,
         file: FileRow,
     },
-    FileSkipped {
-        library: i64,
-        path: String,
-        reason: &'static str,
-        detail: String,
-    },
+    FileSkipped(SkipRow),
     FileMissing {
+        file: i64,
+    },
+    /// It is there, and is not to be sent any more.
+    FileLeftOut {
         file: i64,
     },
     ScanEnded {
         library: i64,
+        /// When it began.
+        scan: UnixMs,
+        /// Nothing was filtered out, so what it did not skip is not skipped any more.
+        whole: bool,
     },
     StorePinned {
         endpoint: String,
         display_name: String,
         name: StoreName,
+        /// It was found, or made, by its display name.
+        by_display_name: bool,
+    },
+    /// The store was deleted at the service; another one takes its place, and everything is sent again.
+    StoreReplaced {
+        store: i64,
+        name: StoreName,
     },
     RunStarted {
         store: i64,
     },
-    /// Rows for files above `after` that have none yet, up to a page of them.
-    Enqueued {
+    /// From here on the library goes into the store.
+    Linked {
+        library: i64,
         store: i64,
-        after: i64,
-        base: i64,
+    },
+    /// Uploads for files of a link that has just been made, up to a page of them.
+    Queued {
+        library: i64,
+        store: i64,
     },
     RetriedFailed {
-        store: i64,
+        upload: UploadId,
     },
     BatchOpened {
         run: i64,
@@ -184,6 +220,13 @@ pub enum Change {
     Dropped {
         upload: UploadId,
     },
+    /// The file is gone, or is nothing any more that can be sent.
+    FileLost {
+        upload: UploadId,
+        file: i64,
+        /// Why, if it is still there.
+        skip: Option<SkipRow>,
+    },
     /// The file turned out to have other content than scanned; the new content takes a new row.
     Rescanned {
         upload: UploadId,
@@ -205,7 +248,7 @@ pub enum Change {
         file: i64,
         store: i64,
         size_bytes: u64,
-        sha256: Sha256,
+        content: ContentKey,
         document: DocumentName,
     },
     RateFound {
@@ -223,8 +266,8 @@ pub enum Change {
     },
 }
 
-/// How many rows one `Enqueued` makes: some 20 ms of the writer's time.
-pub const ENQUEUE_ROWS: i64 = 4000;
+/// How many files one `Queued` looks at: some 40 ms of the writer's time, for which others wait.
+pub const QUEUE_FILES: i64 = 4000;
 
 /// A batch whose last file has its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,7 +283,7 @@ pub struct BatchDone {
 /// What a change did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Applied {
-    /// The row it made or touched; for `Enqueued` the last file looked at (0 = no more).
+    /// The row it made or touched; for `Queued` whether there may be more (0 = no).
     pub row: i64,
     /// How many rows changed, where that is of interest.
     pub rows: u64,
@@ -264,14 +307,19 @@ impl Change {
     /// What it is, for the proof programs.
     pub(super) fn step(&self) -> &'static str {
         match self {
-            Change::LibraryAdded { .. } => "commit library",
-            Change::ScanStarted { .. } | Change::ScanEnded { .. } => "commit scan",
+            Change::LibraryAdded { .. }
+            | Change::LibraryMoved { .. }
+            | Change::LibraryRenamed { .. }
+            | Change::LibraryForgotten { .. } => "commit library",
+            Change::ScanEnded { .. } => "commit scan",
             Change::FileSeen { .. } => "commit file",
-            Change::FileSkipped { .. } => "commit skip",
-            Change::FileMissing { .. } => "commit missing",
+            Change::FileSkipped(_) => "commit skip",
+            Change::FileMissing { .. } | Change::FileLeftOut { .. } => "commit missing",
             Change::StorePinned { .. } => "commit store",
+            Change::StoreReplaced { .. } => "commit store replaced",
             Change::RunStarted { .. } => "commit run",
-            Change::Enqueued { .. } => "commit queue",
+            Change::Linked { .. } => "commit link",
+            Change::Queued { .. } => "commit queue",
             Change::RetriedFailed { .. } => "commit retry",
             Change::BatchOpened { .. } => "commit batch",
             Change::BatchFilled { .. } | Change::BatchSkipped { .. } => "commit batch count",
@@ -287,6 +335,7 @@ impl Change {
             Change::Rejected { .. } => "commit failed",
             Change::Cleared { .. } => "commit cleared",
             Change::Dropped { .. } => "commit dropped",
+            Change::FileLost { .. } => "commit file lost",
             Change::Rescanned { .. } => "commit rescanned",
             Change::Superseded { .. } => "commit superseded",
             Change::Retired { .. } => "commit retired",

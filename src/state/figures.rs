@@ -3,9 +3,11 @@
 //! Promises: what is counted is what was committed when it was asked for; lists come a page or a row at a
 //! time.
 
-use rusqlite::params;
+use std::collections::BTreeMap;
 
-use super::reader::{Reader, count};
+use rusqlite::{Row, params};
+
+use super::reader::{Libraries, Reader, count};
 use super::upload_state::UploadState;
 use crate::clock::UnixMs;
 use crate::error::Error;
@@ -14,6 +16,7 @@ use crate::error::Error;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UploadCounts {
     pub pending: u64,
+    pub pending_bytes: u64,
     pub uploading: u64,
     pub processing: u64,
     pub indexed: u64,
@@ -24,6 +27,8 @@ pub struct UploadCounts {
 pub struct FileCounts {
     pub present: u64,
     pub missing: u64,
+    /// There, and not to be sent any more.
+    pub left_out: u64,
     pub skipped: u64,
     /// Of the present files.
     pub bytes: u64,
@@ -54,6 +59,7 @@ pub struct CauseRow {
 /// A failed file.
 #[derive(Debug, Clone)]
 pub struct FailedRow {
+    pub library: String,
     pub path: String,
     pub kind: String,
     pub error: String,
@@ -61,58 +67,99 @@ pub struct FailedRow {
     pub attempts: u32,
 }
 
-/// What an upload would send.
+/// A path that the last scan skipped.
 #[derive(Debug, Clone)]
-pub struct PlanRows {
-    /// MIME type, files, bytes; most bytes first.
-    pub by_type: Vec<(String, u64, u64)>,
-    /// Path and bytes.
-    pub largest: Vec<(String, u64)>,
+pub struct SkippedRow {
+    pub library: String,
+    pub path: String,
+    pub reason: String,
+    pub detail: String,
+}
+
+impl UploadCounts {
+    pub fn add(&mut self, state: UploadState, files: u64, bytes: u64) {
+        match state {
+            UploadState::Pending => {
+                self.pending += files;
+                self.pending_bytes += bytes;
+            }
+            UploadState::Uploading => self.uploading += files,
+            UploadState::Processing => self.processing += files,
+            UploadState::Indexed => self.indexed += files,
+            UploadState::Failed => self.failed += files,
+            UploadState::Superseded | UploadState::Retired => {}
+        }
+    }
 }
 
 impl Reader {
-    pub fn upload_counts(&self, store: i64) -> Result<UploadCounts, Error> {
-        let read = || -> rusqlite::Result<UploadCounts> {
-            let mut counts = UploadCounts::default();
-            let mut statement = self.conn.prepare_cached(
-                "SELECT status, count(*) FROM uploads
-                 WHERE store_id = ?1 AND current = 1 GROUP BY status",
-            )?;
-            let mut rows = statement.query([store])?;
-            while let Some(row) = rows.next()? {
-                let number = count(row, 1)?;
-                match UploadState::parse(row.get_ref(0)?.as_str()?) {
-                    Some(UploadState::Pending) => counts.pending = number,
-                    Some(UploadState::Uploading) => counts.uploading = number,
-                    Some(UploadState::Processing) => counts.processing = number,
-                    Some(UploadState::Indexed) => counts.indexed = number,
-                    Some(UploadState::Failed) => counts.failed = number,
-                    Some(UploadState::Superseded | UploadState::Retired) | None => {}
-                }
+    pub fn upload_counts(&self, store: i64, libraries: &Libraries) -> Result<UploadCounts, Error> {
+        let mut counts = UploadCounts::default();
+        let rows = self.many(
+            "SELECT status, count(*), sum(size_bytes) FROM uploads WHERE store_id = ?1
+             AND library_id IN (SELECT value FROM json_each(?2)) AND current = 1 GROUP BY status",
+            params![store, libraries],
+            |r| Ok((r.get::<_, String>(0)?, count(r, 1)?, count(r, 2)?)),
+        )?;
+        for (state, files, bytes) in rows {
+            if let Some(state) = UploadState::parse(&state) {
+                counts.add(state, files, bytes);
             }
-            Ok(counts)
-        };
-        read().map_err(|e| self.error(&e))
+        }
+        Ok(counts)
     }
 
-    pub fn file_counts(&self) -> Result<FileCounts, Error> {
-        let (present, bytes) = self.one(
-            "SELECT count(*), coalesce(sum(size_bytes), 0) FROM files WHERE state = 'present'",
-            [],
-            |r| Ok((count(r, 0)?, count(r, 1)?)),
+    pub fn file_counts(&self, libraries: &Libraries) -> Result<FileCounts, Error> {
+        let mut counts = FileCounts::default();
+        let rows = self.many(
+            "SELECT state, count(*), sum(size_bytes) FROM files
+             WHERE library_id IN (SELECT value FROM json_each(?1)) GROUP BY state",
+            [libraries],
+            |r| Ok((r.get::<_, String>(0)?, count(r, 1)?, count(r, 2)?)),
         )?;
-        let missing = self.one(
-            "SELECT count(*) FROM files WHERE state = 'missing'",
-            [],
-            |r| count(r, 0),
+        for (state, files, bytes) in rows {
+            match state.as_str() {
+                "present" => (counts.present, counts.bytes) = (files, bytes),
+                "missing" => counts.missing = files,
+                _ => counts.left_out = files,
+            }
+        }
+        counts.skipped = self.skipped_by(libraries)?.values().sum();
+        Ok(counts)
+    }
+
+    /// What the last scans skipped, by reason.
+    pub fn skipped_by(&self, libraries: &Libraries) -> Result<BTreeMap<String, u64>, Error> {
+        let rows = self.many(
+            "SELECT reason, count(*) FROM skipped_files
+             WHERE library_id IN (SELECT value FROM json_each(?1)) GROUP BY reason",
+            [libraries],
+            |r| Ok((r.get(0)?, count(r, 1)?)),
         )?;
-        let skipped = self.one("SELECT count(*) FROM skipped_files", [], |r| count(r, 0))?;
-        Ok(FileCounts {
-            present,
-            missing,
-            skipped,
-            bytes,
-        })
+        Ok(rows.into_iter().collect())
+    }
+
+    /// Calls `each` for every skipped path, by library and path.
+    pub fn each_skipped(
+        &self,
+        libraries: &Libraries,
+        each: &mut dyn FnMut(SkippedRow) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.each_row(
+            "SELECT l.name, s.path, s.reason, s.detail
+             FROM skipped_files s JOIN libraries l ON l.id = s.library_id
+             WHERE s.library_id IN (SELECT value FROM json_each(?1)) ORDER BY s.library_id, s.path",
+            [libraries],
+            &mut |r| {
+                Ok(SkippedRow {
+                    library: r.get(0)?,
+                    path: r.get(1)?,
+                    reason: r.get(2)?,
+                    detail: r.get(3)?,
+                })
+            },
+            each,
+        )
     }
 
     pub fn last_run(&self) -> Result<Option<RunRow>, Error> {
@@ -153,45 +200,64 @@ impl Reader {
         )
     }
 
-    /// Calls `each` for every failed file, by path.
-    pub fn each_failed(&self, store: i64, each: &mut dyn FnMut(FailedRow)) -> Result<(), Error> {
-        let mut read = || -> rusqlite::Result<()> {
-            let mut statement = self.conn.prepare_cached(
-                "SELECT f.path, coalesce(u.error_kind, ''), coalesce(u.error, ''), u.since_ms,
-                     u.attempts
-                 FROM uploads u JOIN files f ON f.id = u.file_id
-                 WHERE u.store_id = ?1 AND u.current = 1 AND u.status = 'failed' ORDER BY f.path",
-            )?;
-            let mut rows = statement.query([store])?;
-            while let Some(r) = rows.next()? {
-                each(FailedRow {
-                    path: r.get(0)?,
-                    kind: r.get(1)?,
-                    error: r.get(2)?,
-                    since_ms: r.get(3)?,
-                    attempts: r.get(4)?,
-                });
-            }
-            Ok(())
-        };
-        read().map_err(|e| self.error(&e))
+    /// Calls `each` with library and path of all that was skipped for one reason.
+    pub fn each_skipped_for(
+        &self,
+        reason: &str,
+        libraries: &Libraries,
+        each: &mut dyn FnMut(i64, &str),
+    ) -> Result<(), Error> {
+        self.each_row(
+            "SELECT library_id, path FROM skipped_files
+             WHERE library_id IN (SELECT value FROM json_each(?1)) AND reason = ?2",
+            params![libraries, reason],
+            &mut |r| Ok((r.get(0)?, r.get::<_, String>(1)?)),
+            &mut |(library, path)| {
+                each(library, &path);
+                Ok(())
+            },
+        )
     }
 
-    /// Present files without a settled upload into this store: by type, and the largest.
-    pub fn plan(&self, store: Option<i64>) -> Result<PlanRows, Error> {
-        let todo = "FROM files f WHERE f.state = 'present' AND NOT EXISTS (
-             SELECT 1 FROM uploads u WHERE u.file_id = f.id AND u.store_id IS ?1
-             AND u.sha256 = f.sha256 AND u.status IN ('uploading', 'processing', 'indexed', 'failed'))";
-        let by_type = self.many(
-            &format!("SELECT mime, count(*), sum(size_bytes) {todo} GROUP BY mime ORDER BY 3 DESC"),
-            params![store],
-            |r| Ok((r.get(0)?, count(r, 1)?, count(r, 2)?)),
-        )?;
-        let largest = self.many(
-            &format!("SELECT path, size_bytes {todo} ORDER BY size_bytes DESC LIMIT 5"),
-            params![store],
-            |r| Ok((r.get(0)?, count(r, 1)?)),
-        )?;
-        Ok(PlanRows { by_type, largest })
+    /// Calls `each` for every failed file, by library and path.
+    pub fn each_failed(
+        &self,
+        store: i64,
+        each: &mut dyn FnMut(FailedRow) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.each_row(
+            "SELECT l.name, f.path, coalesce(u.error_kind, ''), coalesce(u.error, ''), u.since_ms,
+                 u.attempts
+             FROM uploads u JOIN files f ON f.id = u.file_id JOIN libraries l ON l.id = u.library_id
+             WHERE u.store_id = ?1 AND u.current = 1 AND u.status = 'failed' ORDER BY l.name, f.path",
+            [store],
+            &mut |r| {
+                Ok(FailedRow {
+                    library: r.get(0)?,
+                    path: r.get(1)?,
+                    kind: r.get(2)?,
+                    error: r.get(3)?,
+                    since_ms: r.get(4)?,
+                    attempts: r.get(5)?,
+                })
+            },
+            each,
+        )
+    }
+
+    fn each_row<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        read: &mut dyn FnMut(&Row<'_>) -> rusqlite::Result<T>,
+        each: &mut dyn FnMut(T) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let fail = |e: rusqlite::Error| self.error(&e);
+        let mut statement = self.conn.prepare_cached(sql).map_err(fail)?;
+        let mut rows = statement.query(params).map_err(fail)?;
+        while let Some(row) = rows.next().map_err(fail)? {
+            each(read(row).map_err(fail)?)?;
+        }
+        Ok(())
     }
 }

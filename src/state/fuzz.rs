@@ -11,11 +11,11 @@ use proptest::prelude::*;
 
 use super::change::{Cause, Change, Charge, FileRow};
 use super::durable::UploadId;
-use super::reader::Reader;
+use super::reader::{Libraries, Reader};
 use super::upload_state::{Method, UploadState};
 use super::writer;
 use crate::error::Error;
-use crate::identity::Sha256;
+use crate::identity::{ContentKey, Identity, Sha256, Variant};
 use crate::names::{DocumentName, StoreName};
 use crate::shutdown::Shutdown;
 
@@ -26,6 +26,13 @@ fn shutdown() -> Arc<Shutdown> {
     Arc::new(Shutdown::new(Duration::ZERO))
 }
 
+fn content(i: i64) -> ContentKey {
+    ContentKey {
+        sha256: Sha256::of(&i.to_le_bytes()),
+        variant: Variant::of("docs", &[]),
+    }
+}
+
 fn file(i: i64) -> FileRow {
     let path = format!("folder {}/note-{i}.md", i % 7);
     FileRow {
@@ -34,7 +41,7 @@ fn file(i: i64) -> FileRow {
         size_bytes: 10,
         mtime_ns: 0,
         hashed_ms: 0,
-        sha256: Sha256::of(&i.to_le_bytes()),
+        content: content(i),
         mime: "text/markdown".to_owned(),
     }
 }
@@ -45,8 +52,11 @@ fn whole() -> Vec<u8> {
     let path = folder.path().join("library.db");
     let started = writer::start(&path, shutdown()).unwrap();
     let writer = started.thread.writer();
-    let root = "/docs".to_owned();
-    let library = writer.commit(Change::LibraryAdded { root }).unwrap().row;
+    let added = Change::LibraryAdded {
+        name: "docs".to_owned(),
+        root: "/docs".to_owned(),
+    };
+    let library = writer.commit(added).unwrap().row;
     for i in 0..FILES {
         let file = file(i);
         writer.send(Change::FileSeen { library, file }, |_| {});
@@ -55,16 +65,13 @@ fn whole() -> Vec<u8> {
         endpoint: "e".to_owned(),
         display_name: "s".to_owned(),
         name: StoreName::new("fileSearchStores/s"),
+        by_display_name: true,
     };
     let store = writer.commit(pinned).unwrap().row;
     assert_eq!(store, STORE);
     let run = writer.commit(Change::RunStarted { store }).unwrap().row;
-    let queue = |after| Change::Enqueued {
-        store,
-        after,
-        base: 0,
-    };
-    writer.commit(queue(0)).unwrap();
+    writer.commit(Change::Linked { library, store }).unwrap();
+    writer.commit(Change::Queued { library, store }).unwrap();
     let batch = writer.commit(Change::BatchOpened { run, number: 1 });
     let batch = batch.unwrap().row;
     for i in 1..=FILES {
@@ -124,42 +131,62 @@ fn is_said_plainly(error: &Error) {
 /// Everything that reads.
 fn read(path: &Path) -> Result<(), Error> {
     let reader = Reader::open(path)?;
-    let sha256 = Sha256::of(&1i64.to_le_bytes());
+    let identity = Identity {
+        library: "docs".to_owned(),
+        path: "folder 1/note-1.md".to_owned(),
+        content: content(1),
+    };
+    let libraries: Libraries = [1].into_iter().collect();
     let document = DocumentName::new("fileSearchStores/s/documents/d-2");
+    let store = StoreName::new("fileSearchStores/s");
     let start = UploadId(0);
     let errors = [
-        reader.pending(STORE, i64::MIN, i64::MAX).err(),
+        reader.pending(STORE, &libraries, i64::MIN, i64::MAX).err(),
         reader.unfinished(STORE, start).err(),
-        reader
-            .unfinished_like(STORE, "folder 1/note-1.md", &sha256)
-            .err(),
+        reader.unfinished_like(STORE, &identity).err(),
         reader.claimant(&document).err(),
         reader.is_claimed(&document).err(),
-        reader
-            .files_like(STORE, "folder 1/note-1.md", &sha256)
-            .err(),
+        reader.files_like(STORE, &identity).err(),
         reader.indexed(STORE, start).err(),
         reader.replaced(STORE, start).err(),
         reader.leftovers(STORE, start).err(),
         reader.last_queued(STORE).err(),
-        reader.library("/docs").err(),
+        reader.on_the_way(STORE).err(),
+        reader.outdated_on_the_way(STORE, &libraries).err(),
+        reader.libraries().err(),
+        reader.library_named("docs").err(),
+        reader.linked(STORE).err(),
+        reader.never_sent().err(),
+        reader.stores_of(1).err(),
+        reader.to_queue(STORE).err(),
+        reader.holds_below(1, "folder 1").err(),
         reader.renew().err(),
         reader.file(1, "folder 1/note-1.md").err(),
         reader.extent(1).err(),
         reader.each_present(1, &mut |_, _| {}).err(),
-        reader.store("e", "s").err(),
+        reader.each_present_size(1, &mut |_, _| {}).err(),
+        reader.store_named(&store).err(),
+        reader.store_pinned("e", "s").err(),
         reader.store_used_last("s").err(),
         reader.rate("e", "write").err(),
-        reader.upload_counts(STORE).err(),
-        reader.file_counts().err(),
+        reader.upload_counts(STORE, &libraries).err(),
+        reader.file_counts(&libraries).err(),
         reader.last_run().err(),
-        reader.each_failed(STORE, &mut |_| {}).err(),
-        reader.plan(Some(STORE)).err(),
+        reader.each_failed(STORE, &mut |_| Ok(())).err(),
+        reader.each_skipped(&libraries, &mut |_| Ok(())).err(),
+        reader
+            .each_unsettled(Some(STORE), &libraries, &mut |_, _, _, _| {})
+            .err(),
+        reader
+            .settled(1, "folder 1/note-1.md", &content(1), Some(STORE))
+            .err(),
     ];
     errors.iter().flatten().for_each(is_said_plainly);
     for state in UploadState::ALL {
         let errors = [
-            reader.in_state(STORE, state).err(),
+            reader
+                .each_in_state(STORE, &libraries, (state, 0), &mut |_, _, _, _| {})
+                .err(),
             reader.causes(STORE, state).err(),
         ];
         errors.iter().flatten().for_each(is_said_plainly);
@@ -173,11 +200,8 @@ fn write(path: &Path) -> Result<(), Error> {
     let writer = started.thread.writer();
     let changes = [
         Change::RunStarted { store: STORE },
-        Change::RetriedFailed { store: STORE },
-        Change::Enqueued {
-            store: STORE,
-            after: 0,
-            base: 0,
+        Change::RetriedFailed {
+            upload: UploadId(4),
         },
         Change::Intent {
             upload: UploadId(5),
@@ -195,6 +219,14 @@ fn write(path: &Path) -> Result<(), Error> {
         Change::FileMissing { file: 3 },
         Change::Superseded {
             upload: UploadId(3),
+        },
+        Change::LibraryRenamed {
+            library: 1,
+            name: "papers".to_owned(),
+        },
+        Change::Queued {
+            library: 1,
+            store: STORE,
         },
     ];
     let done = changes

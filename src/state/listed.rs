@@ -7,16 +7,15 @@ use rusqlite::{Connection, Row, params};
 
 use super::open;
 use crate::error::Error;
-use crate::identity::Sha256;
+use crate::identity::{ContentKey, Identity, Sha256, Variant};
 use crate::names::DocumentName;
 
 /// One document, as far as it matters whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedDocument {
     pub name: DocumentName,
-    /// The identity it carries, if it carries one.
-    pub path: Option<String>,
-    pub sha256: Option<Sha256>,
+    /// Of a document that objlib made.
+    pub identity: Option<Identity>,
     pub size_bytes: Option<u64>,
     pub state: Shown,
 }
@@ -45,7 +44,8 @@ impl ListedDocuments {
             conn.pragma_update(None, "journal_mode", "OFF")?;
             conn.execute_batch(
                 "CREATE TABLE documents (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
-                     path TEXT, sha256 BLOB, size_bytes INTEGER, state INTEGER NOT NULL) STRICT;
+                     library TEXT, path TEXT, sha256 BLOB, variant BLOB, size_bytes INTEGER,
+                     state INTEGER NOT NULL) STRICT;
                  BEGIN",
             )?;
             Ok(conn)
@@ -56,17 +56,19 @@ impl ListedDocuments {
     }
 
     pub fn add(&self, document: &ListedDocument) -> Result<(), Error> {
-        let sha256 = document.sha256.as_ref().map(|s| s.as_bytes().as_slice());
+        let identity = document.identity.as_ref();
         self.conn
             .prepare_cached(
-                "INSERT OR IGNORE INTO documents (name, path, sha256, size_bytes, state)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT OR IGNORE INTO documents (name, library, path, sha256, variant, size_bytes,
+                     state) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )
             .and_then(|mut s| {
                 s.execute(params![
                     document.name.as_str(),
-                    document.path,
-                    sha256,
+                    identity.map(|i| &i.library),
+                    identity.map(|i| &i.path),
+                    identity.map(|i| i.content.sha256.as_bytes().as_slice()),
+                    identity.map(|i| i.content.variant.as_bytes().as_slice()),
                     document.size_bytes.map(|n| n as i64),
                     document.state as i64
                 ])
@@ -84,9 +86,9 @@ impl ListedDocuments {
 
     pub fn find(&self, name: &DocumentName) -> Result<Option<ListedDocument>, Error> {
         let found = |_: &Connection| {
-            let mut statement = self.conn.prepare_cached(
-                "SELECT name, path, sha256, size_bytes, state FROM documents WHERE name = ?1",
-            )?;
+            let mut statement = self
+                .conn
+                .prepare_cached(&format!("{LISTED} WHERE name = ?1"))?;
             let mut rows = statement.query_map([name.as_str()], listed)?;
             rows.next().transpose()
         };
@@ -100,9 +102,7 @@ impl ListedDocuments {
     ) -> Result<(), Error> {
         let mut statement = self
             .conn
-            .prepare_cached(
-                "SELECT name, path, sha256, size_bytes, state FROM documents ORDER BY number",
-            )
+            .prepare_cached(&format!("{LISTED} ORDER BY number"))
             .map_err(|e| failed(&e))?;
         let mut rows = statement.query([]).map_err(|e| failed(&e))?;
         while let Some(row) = rows.next().map_err(|e| failed(&e))? {
@@ -112,14 +112,27 @@ impl ListedDocuments {
     }
 }
 
+const LISTED: &str =
+    "SELECT name, library, path, sha256, variant, size_bytes, state FROM documents";
+
 fn listed(r: &Row<'_>) -> rusqlite::Result<ListedDocument> {
-    let sha256: Option<Vec<u8>> = r.get(2)?;
+    let blob = |i| r.get::<_, Option<Vec<u8>>>(i);
+    let identity = match (r.get(1)?, r.get(2)?, blob(3)?, blob(4)?) {
+        (Some(library), Some(path), Some(sha256), Some(variant)) => {
+            let content = Sha256::from_slice(&sha256).zip(Variant::from_slice(&variant));
+            content.map(|(sha256, variant)| Identity {
+                library,
+                path,
+                content: ContentKey { sha256, variant },
+            })
+        }
+        _ => None,
+    };
     Ok(ListedDocument {
         name: DocumentName::new(r.get::<_, String>(0)?),
-        path: r.get(1)?,
-        sha256: sha256.and_then(|bytes| Sha256::from_slice(&bytes)),
-        size_bytes: r.get::<_, Option<i64>>(3)?.map(i64::unsigned_abs),
-        state: match r.get(4)? {
+        identity,
+        size_bytes: r.get::<_, Option<i64>>(5)?.map(i64::unsigned_abs),
+        state: match r.get(6)? {
             0 => Shown::Pending,
             1 => Shown::Active,
             _ => Shown::Failed,
@@ -140,8 +153,14 @@ mod tests {
         let listed = ListedDocuments::new().unwrap();
         let document = ListedDocument {
             name: DocumentName::new("fileSearchStores/s/documents/d"),
-            path: Some("a.md".to_owned()),
-            sha256: Some(Sha256::of(b"a")),
+            identity: Some(Identity {
+                library: "docs".to_owned(),
+                path: "a.md".to_owned(),
+                content: ContentKey {
+                    sha256: Sha256::of(b"a"),
+                    variant: Variant::of("docs", &[]),
+                },
+            }),
             size_bytes: Some(1),
             state: Shown::Active,
         };

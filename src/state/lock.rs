@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use rustix::process::{Pid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -80,57 +80,53 @@ impl Holder {
     }
 }
 
-/// Takes the lock. `Some(holder)` names a dead one that it was taken over from.
+/// Takes the lock, in the transaction that opens the database. `Some(holder)` names a dead one that it was
+/// taken over from.
 ///
 /// # Errors
 /// `Kind::Locked` when a living objlib holds it.
 pub fn take(
-    conn: &mut Connection,
+    tx: &Transaction<'_>,
     path: &Path,
     me: &Holder,
     now: UnixMs,
 ) -> Result<Option<Holder>, Error> {
-    let take = |conn: &mut Connection| -> rusqlite::Result<Result<Option<Holder>, Holder>> {
-        let tx = Transaction::new(conn, TransactionBehavior::Immediate)?;
-        let held = tx
-            .query_row(
-                "SELECT instance, host, pid, heartbeat_ms FROM upload_locks",
-                [],
-                |r| {
-                    let holder = Holder {
-                        instance: r.get(0)?,
-                        host: r.get(1)?,
-                        pid: r.get(2)?,
-                    };
-                    Ok((holder, r.get::<_, UnixMs>(3)?))
-                },
-            )
-            .optional()?;
-        if let Some((holder, heartbeat)) = &held {
-            if is_alive(holder, *heartbeat, me, now) {
-                return Ok(Err(holder.clone()));
-            }
-            tx.execute("DELETE FROM upload_locks", [])?;
+    let fail = |e: rusqlite::Error| open::error(path, &e);
+    let held = tx
+        .query_row(
+            "SELECT instance, host, pid, heartbeat_ms FROM upload_locks",
+            [],
+            |r| {
+                let holder = Holder {
+                    instance: r.get(0)?,
+                    host: r.get(1)?,
+                    pid: r.get(2)?,
+                };
+                Ok((holder, r.get::<_, UnixMs>(3)?))
+            },
+        )
+        .optional()
+        .map_err(fail)?;
+    if let Some((holder, heartbeat)) = &held {
+        if is_alive(holder, *heartbeat, me, now) {
+            return Err(Error::new(
+                Kind::Locked,
+                path.display().to_string(),
+                format!(
+                    "another objlib works on it (pid {} on {})",
+                    holder.pid, holder.host
+                ),
+                "wait for it to end, or use another database with --db",
+            ));
         }
-        tx.execute(
-            "INSERT INTO upload_locks VALUES (1, ?1, ?2, ?3, ?4, ?4)",
-            params![me.instance, me.host, me.pid, now],
-        )?;
-        tx.commit()?;
-        Ok(Ok(held.map(|(holder, _)| holder)))
-    };
-    match take(conn).map_err(|e| open::error(path, &e))? {
-        Ok(from) => Ok(from),
-        Err(holder) => Err(Error::new(
-            Kind::Locked,
-            path.display().to_string(),
-            format!(
-                "another objlib works on it (pid {} on {})",
-                holder.pid, holder.host
-            ),
-            "wait for it to end, or use another database with --db",
-        )),
+        tx.execute("DELETE FROM upload_locks", []).map_err(fail)?;
     }
+    tx.execute(
+        "INSERT INTO upload_locks VALUES (1, ?1, ?2, ?3, ?4, ?4)",
+        params![me.instance, me.host, me.pid, now],
+    )
+    .map_err(fail)?;
+    Ok(held.map(|(holder, _)| holder))
 }
 
 /// The heartbeat and the proof of ownership in one: `false` if the row is no longer ours.
@@ -156,8 +152,11 @@ pub fn release(conn: &Connection, me: &Holder) -> rusqlite::Result<()> {
 }
 
 fn is_alive(holder: &Holder, heartbeat: UnixMs, me: &Holder, now: UnixMs) -> bool {
-    // A heartbeat from the future (the clock was set back) proves nothing about its age.
-    if now.saturating_sub(heartbeat) > stale_ms() {
+    // A heartbeat that lies far in the future was written by a clock that was wrong, or by somebody who
+    // wants to keep everyone out; a living holder writes a true one within ten seconds, and stops itself
+    // when it finds its lock taken.
+    let age = now.saturating_sub(heartbeat).saturating_abs();
+    if age > stale_ms() {
         return false;
     }
     // In a restarted container the dead holder has our own host name and process id.
@@ -179,10 +178,11 @@ fn pid_exists(pid: i64) -> bool {
 mod tests {
     use super::*;
     use crate::state::migrations;
+    use rusqlite::TransactionBehavior;
 
     fn database() -> Connection {
-        let mut conn = Connection::open_in_memory().unwrap();
-        migrations::apply(&mut conn).unwrap();
+        let conn = Connection::open_in_memory().unwrap();
+        migrations::apply(&conn).unwrap();
         conn
     }
 
@@ -194,43 +194,54 @@ mod tests {
         }
     }
 
-    fn taken(conn: &mut Connection, me: &Holder, now: UnixMs) -> Result<Option<Holder>, Error> {
-        take(conn, Path::new("library.db"), me, now)
+    fn taken(conn: &Connection, me: &Holder, now: UnixMs) -> Result<Option<Holder>, Error> {
+        let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate).unwrap();
+        let taken = take(&tx, Path::new("library.db"), me, now)?;
+        tx.commit().unwrap();
+        Ok(taken)
     }
 
     #[test]
     fn a_living_holder_on_another_host_keeps_the_lock_for_its_heartbeats_life() {
-        let mut conn = database();
+        let conn = database();
         let other = holder("far", 7);
         let me = holder("here", 8);
-        taken(&mut conn, &other, 0).unwrap();
-        let refused = taken(&mut conn, &me, stale_ms()).unwrap_err();
+        taken(&conn, &other, 0).unwrap();
+        let refused = taken(&conn, &me, stale_ms()).unwrap_err();
         assert_eq!(refused.kind, Kind::Locked);
-        assert_eq!(taken(&mut conn, &me, stale_ms() + 1).unwrap(), Some(other));
+        assert_eq!(taken(&conn, &me, stale_ms() + 1).unwrap(), Some(other));
     }
 
     #[test]
     fn a_dead_process_on_this_host_loses_the_lock_at_once() {
-        let mut conn = database();
+        let conn = database();
         let dead = holder("here", i64::from(i32::MAX));
-        taken(&mut conn, &dead, 0).unwrap();
-        assert_eq!(taken(&mut conn, &holder("here", 1), 1).unwrap(), Some(dead));
+        taken(&conn, &dead, 0).unwrap();
+        assert_eq!(taken(&conn, &holder("here", 1), 1).unwrap(), Some(dead));
+    }
+
+    #[test]
+    fn a_heartbeat_in_the_far_future_keeps_nobody_out() {
+        let conn = database();
+        let planted = holder("here", i64::from(std::process::id()) + 1);
+        taken(&conn, &planted, i64::MAX).unwrap();
+        assert_eq!(taken(&conn, &holder("here", 1), 0).unwrap(), Some(planted));
     }
 
     #[test]
     fn a_restarted_container_is_not_kept_out_by_its_own_process_id() {
-        let mut conn = database();
+        let conn = database();
         let mut before = holder("nas", i64::from(std::process::id()));
-        taken(&mut conn, &before, 0).unwrap();
+        taken(&conn, &before, 0).unwrap();
         before.instance = "after the restart".to_owned();
-        assert!(taken(&mut conn, &before, 1).is_ok());
+        assert!(taken(&conn, &before, 1).is_ok());
     }
 
     #[test]
     fn release_and_heartbeat_touch_only_ones_own_row() {
-        let mut conn = database();
+        let conn = database();
         let mine = holder("here", 1);
-        taken(&mut conn, &mine, 0).unwrap();
+        taken(&conn, &mine, 0).unwrap();
         let stranger = holder("far", 2);
         release(&conn, &stranger).unwrap();
         assert!(!beat(&conn, &stranger, 5).unwrap());

@@ -2,31 +2,39 @@
 //!
 //! A step that was ever released is never edited; a change is a new step at the end.
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
 
 /// `application_id` of the file: "objl". Tells our database from any other SQLite file.
 pub const APPLICATION_ID: i32 = 0x6f62_6a6c;
 
-const STEPS: &[&str] = &[V1, V2];
+/// The schema of step 0. Versions 1 and 2 were those of objlibs before the first release: they know
+/// neither libraries by name nor their stores, and are refused.
+const FIRST: i32 = 3;
+
+const STEPS: &[&str] = &[V1];
 
 /// The newest schema this program knows.
 pub fn newest() -> i32 {
-    STEPS.len() as i32
+    FIRST + STEPS.len() as i32 - 1
 }
 
-/// Brings the database from `user_version` to the newest schema, each step in its own transaction.
-pub fn apply(conn: &mut Connection) -> rusqlite::Result<()> {
-    loop {
-        // Asked for inside the transaction: two processes may open a new database at once.
-        let tx = Transaction::new(conn, TransactionBehavior::Immediate)?;
-        let version: i32 = tx.query_row("PRAGMA user_version", [], |r| r.get(0))?;
-        let Some(step) = usize::try_from(version).ok().and_then(|v| STEPS.get(v)) else {
-            return Ok(());
-        };
+/// Whether a database of this version is one that no released objlib has written.
+pub fn is_before_release(version: i32) -> bool {
+    (1..FIRST).contains(&version)
+}
+
+/// Brings the database to the newest schema. The caller's transaction holds all of it, so a second
+/// objlib that opens the same new file waits, and then finds it done.
+pub fn apply(tx: &Connection) -> rusqlite::Result<()> {
+    let version: i32 = tx.query_row("PRAGMA user_version", [], |r| r.get(0))?;
+    let done = usize::try_from(version - FIRST + 1).unwrap_or(0);
+    for step in STEPS.iter().skip(done) {
         tx.execute_batch(step)?;
-        tx.pragma_update(None, "user_version", version + 1)?;
-        tx.commit()?;
     }
+    if version < newest() {
+        tx.pragma_update(None, "user_version", newest())?;
+    }
+    Ok(())
 }
 
 const V1: &str = "
@@ -34,9 +42,32 @@ PRAGMA application_id = 0x6f626a6c;
 
 CREATE TABLE libraries (
     id INTEGER PRIMARY KEY,
-    root TEXT NOT NULL UNIQUE,
-    scanned_ms INTEGER
+    name TEXT NOT NULL UNIQUE,       -- NFC; in the identity of each of its documents
+    root TEXT NOT NULL UNIQUE,       -- absolute, without symlinks
+    added_ms INTEGER NOT NULL,
+    scanned_ms INTEGER               -- the last scan that came to its end
 ) STRICT;
+
+-- The service's names are global, so a store is one row however it was spelled.
+CREATE TABLE stores (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,       -- fileSearchStores/...
+    display_name TEXT NOT NULL,
+    endpoint TEXT NOT NULL,          -- canonical, or 'emulator'
+    by_display_name INTEGER NOT NULL CHECK (by_display_name IN (0, 1)),  -- found, or made, by it
+    pinned_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX stores_by_display_name ON stores (endpoint, display_name);
+
+-- Which libraries go into which store: nothing is queued, or sent, without such a row.
+CREATE TABLE library_stores (
+    library_id INTEGER NOT NULL REFERENCES libraries(id),
+    store_id INTEGER NOT NULL REFERENCES stores(id),
+    linked_ms INTEGER NOT NULL,
+    queued_to TEXT DEFAULT '',       -- files up to this path have their upload; NULL: all have
+    PRIMARY KEY (library_id, store_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX library_stores_by_store ON library_stores (store_id);
 
 CREATE TABLE files (
     id INTEGER PRIMARY KEY,
@@ -47,33 +78,29 @@ CREATE TABLE files (
     mtime_ns INTEGER NOT NULL,
     hashed_ms INTEGER NOT NULL,
     sha256 BLOB NOT NULL CHECK (length(sha256) = 32),
+    variant BLOB NOT NULL CHECK (length(variant) = 16),
     mime TEXT NOT NULL,
     metadata TEXT NOT NULL DEFAULT '[]',
-    state TEXT NOT NULL CHECK (state IN ('present', 'missing')),
+    -- left_out: there, but an ignore file, or what it is, keeps it from being sent
+    state TEXT NOT NULL CHECK (state IN ('present', 'missing', 'left_out')),
     first_seen_ms INTEGER NOT NULL,
     last_seen_ms INTEGER NOT NULL,
     missing_since_ms INTEGER,
     UNIQUE (library_id, path)
 ) STRICT;
-CREATE INDEX files_by_state ON files (state, size_bytes);
+CREATE INDEX files_by_state ON files (library_id, state, size_bytes);
+-- A document in the store is matched with the file that its identity names.
+CREATE INDEX files_by_identity ON files (path_value, library_id);
 
 CREATE TABLE skipped_files (
-    id INTEGER PRIMARY KEY,
     library_id INTEGER NOT NULL REFERENCES libraries(id),
     path TEXT NOT NULL,
     reason TEXT NOT NULL,
-    detail TEXT NOT NULL
-) STRICT;
-CREATE INDEX skipped_by_library ON skipped_files (library_id);
-
-CREATE TABLE stores (
-    id INTEGER PRIMARY KEY,
-    endpoint TEXT NOT NULL,
-    display_name TEXT NOT NULL,
-    name TEXT NOT NULL,
-    pinned_ms INTEGER NOT NULL,
-    UNIQUE (endpoint, display_name)
-) STRICT;
+    detail TEXT NOT NULL,
+    scan INTEGER NOT NULL,           -- the start of the scan that skipped it, in ms
+    PRIMARY KEY (library_id, path)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX skipped_by_reason ON skipped_files (library_id, reason);
 
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY,
@@ -101,6 +128,8 @@ CREATE TABLE runs (
     adopted INTEGER NOT NULL DEFAULT 0,
     limited_by TEXT
 ) STRICT;
+CREATE INDEX runs_by_store ON runs (store_id);
+CREATE INDEX runs_open ON runs (id) WHERE ended_ms IS NULL AND outcome IS NULL;
 
 CREATE TABLE upload_batches (
     id INTEGER PRIMARY KEY,
@@ -115,12 +144,16 @@ CREATE TABLE upload_batches (
     completed_ms INTEGER,
     UNIQUE (run_id, number)
 ) STRICT;
+CREATE INDEX upload_batches_open ON upload_batches (run_id) WHERE status IN ('filling', 'filled');
 
 CREATE TABLE uploads (
     id INTEGER PRIMARY KEY,
     file_id INTEGER NOT NULL REFERENCES files(id),
-    store_id INTEGER NOT NULL REFERENCES stores(id),
+    library_id INTEGER NOT NULL,
+    store_id INTEGER NOT NULL,
+    -- The key of what is uploaded of the file: its bytes, and what its document carries besides.
     sha256 BLOB NOT NULL CHECK (length(sha256) = 32),
+    variant BLOB NOT NULL CHECK (length(variant) = 16),
     size_bytes INTEGER NOT NULL,
     mime TEXT,                       -- set when the file's own type was refused
     current INTEGER NOT NULL DEFAULT 1 CHECK (current IN (0, 1)),  -- the file is there, with this content
@@ -128,7 +161,11 @@ CREATE TABLE uploads (
         ('pending', 'uploading', 'processing', 'indexed', 'failed', 'superseded', 'retired')),
     queued INTEGER NOT NULL,         -- place in the queue; handed back = a new place at its end
     attempts INTEGER NOT NULL DEFAULT 0,  -- that ended without success
-    session_url TEXT,
+    method TEXT NOT NULL DEFAULT 'direct' CHECK (method IN ('direct', 'staged')),
+    direct_faults INTEGER NOT NULL DEFAULT 0,  -- how often the direct way met its known fault
+    -- An import may have been sent: only a look at the store can tell.
+    importing INTEGER NOT NULL DEFAULT 0 CHECK (importing IN (0, 1)),
+    session_url TEXT,                -- path and query on the store's own service, never a host
     operation TEXT,
     document TEXT,
     temp_file TEXT,
@@ -138,17 +175,23 @@ CREATE TABLE uploads (
     since_ms INTEGER NOT NULL,       -- in this status
     batch_id INTEGER REFERENCES upload_batches(id),
     created_ms INTEGER NOT NULL,
-    updated_ms INTEGER NOT NULL
+    updated_ms INTEGER NOT NULL,
+    -- A file never goes to a store its library was not linked with.
+    FOREIGN KEY (library_id, store_id) REFERENCES library_stores (library_id, store_id)
 ) STRICT;
 -- One row a (file, store, content); what has ended may come back as a new row.
-CREATE UNIQUE INDEX uploads_once ON uploads (file_id, store_id, sha256)
+CREATE UNIQUE INDEX uploads_once ON uploads (file_id, store_id, sha256, variant)
     WHERE status NOT IN ('superseded', 'retired');
 CREATE UNIQUE INDEX uploads_document ON uploads (document) WHERE document IS NOT NULL;
+CREATE INDEX uploads_by_file ON uploads (file_id, store_id);
 CREATE INDEX uploads_queue ON uploads (store_id, status, queued);
-CREATE INDEX uploads_counts ON uploads (store_id, current, status);
-
+CREATE INDEX uploads_counts ON uploads (store_id, library_id, current, status, size_bytes);
+CREATE INDEX uploads_by_library ON uploads (library_id);
 -- Documents found in a listing are matched against the few rows in doubt.
 CREATE INDEX uploads_in_doubt ON uploads (sha256) WHERE status IN ('uploading', 'processing');
+CREATE INDEX uploads_replaced ON uploads (store_id, id) WHERE current = 0 AND status = 'indexed';
+CREATE INDEX uploads_leftovers ON uploads (store_id, id)
+    WHERE temp_file IS NOT NULL OR (document IS NOT NULL AND status IN ('pending', 'failed'));
 
 CREATE TABLE rates (
     endpoint TEXT NOT NULL,
@@ -156,7 +199,7 @@ CREATE TABLE rates (
     per_minute REAL NOT NULL,
     found_ms INTEGER NOT NULL,
     PRIMARY KEY (endpoint, class)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE upload_locks (
     lock_id INTEGER PRIMARY KEY CHECK (lock_id = 1),
@@ -168,80 +211,60 @@ CREATE TABLE upload_locks (
 ) STRICT;
 ";
 
-/// The staged way: how a row is sent, and whether its import may have been.
-const V2: &str = "
-ALTER TABLE uploads ADD COLUMN method TEXT NOT NULL DEFAULT 'direct'
-    CHECK (method IN ('direct', 'staged'));
--- How often the direct way failed with its known fault.
-ALTER TABLE uploads ADD COLUMN direct_faults INTEGER NOT NULL DEFAULT 0;
--- An import may have been sent: only a look at the store can tell.
-ALTER TABLE uploads ADD COLUMN importing INTEGER NOT NULL DEFAULT 0 CHECK (importing IN (0, 1));
-CREATE INDEX uploads_leftovers ON uploads (store_id, id)
-    WHERE temp_file IS NOT NULL OR (document IS NOT NULL AND status IN ('pending', 'failed'));
--- A document in the store is matched with the file that its identity names.
-CREATE INDEX files_by_identity ON files (path_value);
-";
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn version(conn: &Connection) -> i32 {
+        conn.query_row("PRAGMA user_version", [], |r| r.get(0))
+            .unwrap()
+    }
+
     #[test]
     fn applying_twice_is_applying_once() {
-        let mut conn = Connection::open_in_memory().unwrap();
-        apply(&mut conn).unwrap();
-        apply(&mut conn).unwrap();
-        let version: i32 = conn
-            .query_row("PRAGMA user_version", [], |r| r.get(0))
-            .unwrap();
+        let conn = Connection::open_in_memory().unwrap();
+        apply(&conn).unwrap();
+        apply(&conn).unwrap();
         let id: i32 = conn
             .query_row("PRAGMA application_id", [], |r| r.get(0))
             .unwrap();
-        assert_eq!((version, id), (newest(), APPLICATION_ID));
+        assert_eq!((version(&conn), id), (newest(), APPLICATION_ID));
     }
 
-    /// Every older schema, with rows in it, becomes the newest without losing one.
     #[test]
-    fn every_older_version_is_brought_up_to_date() {
-        for version in 1..STEPS.len() {
-            let mut conn = Connection::open_in_memory().unwrap();
-            for (i, step) in STEPS[..version].iter().enumerate() {
-                conn.execute_batch(step).unwrap();
-                conn.pragma_update(None, "user_version", i as i32 + 1)
-                    .unwrap();
-            }
-            conn.execute_batch(
-                "INSERT INTO libraries (id, root) VALUES (1, '/docs');
-                 INSERT INTO files (id, library_id, path, path_value, size_bytes, mtime_ns, hashed_ms,
-                     sha256, mime, state, first_seen_ms, last_seen_ms)
-                 VALUES (1, 1, 'a', 'a', 1, 0, 0, zeroblob(32), 'text/plain', 'present', 0, 0);
-                 INSERT INTO stores VALUES (1, 'e', 's', 'fileSearchStores/s', 0);
-                 INSERT INTO uploads (id, file_id, store_id, sha256, size_bytes, status, queued,
-                     session_url, since_ms, created_ms, updated_ms)
-                 VALUES (1, 1, 1, zeroblob(32), 1, 'uploading', 1, 'url', 0, 0, 0);",
-            )
-            .unwrap();
-            apply(&mut conn).unwrap();
-            let row: (String, String, i64) = conn
-                .query_row(
-                    "SELECT session_url, method, importing FROM uploads",
-                    [],
-                    |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)),
-                )
-                .unwrap();
-            assert_eq!(row, ("url".to_owned(), "direct".to_owned(), 0));
-            let found: i32 = conn
-                .query_row("PRAGMA user_version", [], |r| r.get(0))
-                .unwrap();
-            assert_eq!(found, newest());
-        }
+    fn only_what_was_never_released_is_before_the_release() {
+        let before: Vec<i32> = (-1..5).filter(|v| is_before_release(*v)).collect();
+        assert_eq!(before, [1, 2]);
     }
 
     #[test]
     fn a_second_lock_row_cannot_exist() {
-        let mut conn = Connection::open_in_memory().unwrap();
-        apply(&mut conn).unwrap();
+        let conn = Connection::open_in_memory().unwrap();
+        apply(&conn).unwrap();
         let insert = "INSERT INTO upload_locks VALUES (?1, 'i', 'h', 1, 0, 0)";
+        conn.execute(insert, [1]).unwrap();
+        assert!(conn.execute(insert, [2]).is_err());
+    }
+
+    #[test]
+    fn an_upload_into_a_store_that_its_library_is_not_linked_with_cannot_exist() {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.pragma_update(None, "foreign_keys", "ON").unwrap();
+        apply(&conn).unwrap();
+        conn.execute_batch(
+            "INSERT INTO libraries VALUES (1, 'docs', '/docs', 0, 0);
+             INSERT INTO stores VALUES (1, 'fileSearchStores/s', 's', 'e', 1, 0);
+             INSERT INTO stores VALUES (2, 'fileSearchStores/t', 't', 'e', 1, 0);
+             INSERT INTO library_stores VALUES (1, 1, 0, NULL);
+             INSERT INTO files (id, library_id, path, path_value, size_bytes, mtime_ns, hashed_ms,
+                 sha256, variant, mime, state, first_seen_ms, last_seen_ms)
+             VALUES (1, 1, 'a', 'a', 1, 0, 0, zeroblob(32), zeroblob(16), 'text/plain', 'present', 0, 0);",
+        )
+        .unwrap();
+        let insert =
+            "INSERT INTO uploads (file_id, library_id, store_id, sha256, variant, size_bytes,
+             status, queued, since_ms, created_ms, updated_ms)
+             VALUES (1, 1, ?1, zeroblob(32), zeroblob(16), 1, 'pending', 1, 0, 0, 0)";
         conn.execute(insert, [1]).unwrap();
         assert!(conn.execute(insert, [2]).is_err());
     }

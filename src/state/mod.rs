@@ -28,13 +28,20 @@ pub mod listed;
 
 pub mod catalog;
 
+/// The key of an upload in SQL: the row `u` is for what the file `f` holds now, and has not ended. Whatever
+/// queues, plans, adopts or compares uploads uses this and `identity::ContentKey`.
+const SAME_CONTENT: &str = "u.file_id = f.id AND u.sha256 = f.sha256 AND u.variant = f.variant
+     AND u.status NOT IN ('superseded', 'retired')";
+
 #[cfg(test)]
 mod model;
 
 #[cfg(test)]
 mod fuzz;
 
-pub use change::{Applied, BatchDone, Cause, Change, Charge, FileRow, NextTime, RunTotals};
+pub use change::{
+    Applied, BatchDone, Cause, Change, Charge, FileRow, NextTime, RunTotals, SkipRow,
+};
 pub use durable::{Durable, Import, Intent, UploadId};
 pub use lock::Lease;
 pub use reader::{Job, Reader};

@@ -10,7 +10,7 @@ use super::durable::UploadId;
 use super::lock::Holder;
 use super::open;
 use super::upload_state::{Event, Method, UploadState};
-use crate::identity::Sha256;
+use crate::identity::{ContentKey, Sha256, Variant};
 use crate::names::{DocumentName, OperationName, SessionUrl, StoreName};
 
 const FILES: i64 = 4;
@@ -26,7 +26,9 @@ struct Rows {
 impl Rows {
     fn new() -> Rows {
         let folder = tempfile::tempdir().unwrap();
-        let conn = open::writing(&folder.path().join("l.db")).unwrap();
+        let conn = open::writing(&folder.path().join("l.db"), |_| Ok(()))
+            .unwrap()
+            .0;
         // What is tested is not the disk.
         conn.pragma_update(None, "synchronous", "OFF").unwrap();
         let mut rows = Rows {
@@ -36,8 +38,11 @@ impl Rows {
             batch: 0,
             _folder: folder,
         };
-        let root = "/docs".to_owned();
-        let library = rows.apply(&Change::LibraryAdded { root }).unwrap();
+        let added = Change::LibraryAdded {
+            name: "docs".to_owned(),
+            root: "/docs".to_owned(),
+        };
+        let library = rows.apply(&added).unwrap();
         for i in 0..FILES {
             let file = file(i, 0);
             rows.apply(&Change::FileSeen { library, file }).unwrap();
@@ -47,11 +52,14 @@ impl Rows {
                 endpoint: "e".to_owned(),
                 display_name: "s".to_owned(),
                 name: StoreName::new("fileSearchStores/s"),
+                by_display_name: true,
             })
             .unwrap();
         let store = rows.store;
         let run = rows.apply(&Change::RunStarted { store }).unwrap();
-        rows.enqueue();
+        // The files were known before the link, so they are queued by it.
+        rows.apply(&Change::Linked { library, store }).unwrap();
+        rows.apply(&Change::Queued { library, store }).unwrap();
         rows.batch = rows.apply(&Change::BatchOpened { run, number: 1 }).unwrap();
         rows
     }
@@ -66,15 +74,6 @@ impl Rows {
         };
         self.conn.execute_batch(end).unwrap();
         done.map(|applied| applied.row)
-    }
-
-    fn enqueue(&self) {
-        let change = Change::Enqueued {
-            store: self.store,
-            after: 0,
-            base: 100,
-        };
-        self.apply(&change).unwrap();
     }
 
     fn states(&self) -> BTreeMap<i64, UploadState> {
@@ -98,7 +97,10 @@ fn file(i: i64, version: u8) -> FileRow {
         size_bytes: 10,
         mtime_ns: 0,
         hashed_ms: 0,
-        sha256: Sha256::of(&[version]),
+        content: ContentKey {
+            sha256: Sha256::of(&[version]),
+            variant: Variant::of("docs", &[]),
+        },
         mime: "text/plain".to_owned(),
     }
 }
@@ -215,7 +217,6 @@ proptest! {
                 let library = 1;
                 let file = file(id - 1, 7);
                 rows.apply(&Change::FileSeen { library, file }).unwrap();
-                rows.enqueue();
                 model = rows.states();
                 attempts = rows.number("SELECT coalesce(sum(attempts), 0) FROM uploads");
             }

@@ -1,15 +1,16 @@
 //! Opening the database: pragmas, file mode, and the refusal of what is not ours.
 //!
 //! Promises: a connection handed out is in WAL mode with `synchronous=FULL`, of a schema this program
-//! knows; a damaged, foreign or newer file is refused before a byte of it is changed.
+//! knows; a damaged, foreign, older or newer file, one of another user, and one that somebody else may
+//! have written to, is refused before a byte of it is changed.
 
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::migrations;
 use crate::error::{Error, Kind};
@@ -59,9 +60,13 @@ impl Place {
 }
 
 fn log_of(path: &Path) -> PathBuf {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    PathBuf::from(log)
+    beside(path, "-wal")
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
 }
 
 /// Device and number of a file.
@@ -71,28 +76,42 @@ fn which(path: &Path) -> Option<(u64, u64)> {
 }
 
 /// The one connection that writes. Creates the file (mode 0600) and its folder (0700) if needed.
-pub fn writing(path: &Path) -> Result<Connection, Error> {
+///
+/// `first` is what takes the lock: it runs in the transaction that brings the schema up to date, so a
+/// database that another objlib works on is not even migrated.
+pub fn writing<T>(
+    path: &Path,
+    first: impl FnOnce(&Transaction<'_>) -> Result<T, Error>,
+) -> Result<(Connection, T), Error> {
+    let fail = |e: rusqlite::Error| error(path, &e);
     create(path)?;
-    let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let ready = |conn: &mut Connection| -> rusqlite::Result<bool> {
-        if conn.is_readonly("main")? {
-            return Ok(false);
-        }
+    let mut conn = connect(path)?;
+    if conn.is_readonly("main").map_err(fail)? {
+        return Err(read_only(path));
+    }
+    let settle = |conn: &Connection| -> rusqlite::Result<()> {
         conn.pragma_update(None, "journal_mode", "WAL")?;
         conn.pragma_update(None, "synchronous", "FULL")?;
         conn.pragma_update(None, "foreign_keys", "ON")?;
-        conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
-        migrations::apply(conn)?;
-        Ok(true)
+        conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)
     };
-    match ready(&mut conn) {
-        Ok(true) => {
-            sync_folder(path)?;
-            Ok(conn)
-        }
-        Ok(false) => Err(read_only(path)),
-        Err(e) => Err(error(path, &e)),
-    }
+    settle(&conn).map_err(fail)?;
+    let tx = Transaction::new(&mut conn, TransactionBehavior::Immediate).map_err(fail)?;
+    migrations::apply(&tx).map_err(fail)?;
+    let first = first(&tx)?;
+    tx.commit().map_err(fail)?;
+    sync_folder(path)?;
+    Ok((conn, first))
+}
+
+/// What a database holds that does not exist: for a dry run, which makes none.
+pub fn nothing() -> Result<Connection, Error> {
+    let open = || -> rusqlite::Result<Connection> {
+        let conn = Connection::open_in_memory()?;
+        migrations::apply(&conn)?;
+        Ok(conn)
+    };
+    open().map_err(|e| error(Path::new("memory"), &e))
 }
 
 /// A connection that cannot write. The file must exist.
@@ -106,7 +125,7 @@ pub fn reading(path: &Path) -> Result<Connection, Error> {
         ));
     }
     // Not SQLITE_OPEN_READ_ONLY: a reader of a WAL database has to be able to make its -shm file.
-    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let conn = connect(path)?;
     let settle = || {
         conn.pragma_update(None, "query_only", "ON")?;
         conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)
@@ -115,38 +134,119 @@ pub fn reading(path: &Path) -> Result<Connection, Error> {
     Ok(conn)
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Error> {
-    let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+fn connect(path: &Path) -> Result<Connection, Error> {
+    check_owner(path)?;
+    let refused = |why: &str, remedy: &str| {
+        Error::new(Kind::Database, path.display().to_string(), why, remedy)
+    };
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(|e| error(path, &e))?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-    let identify = || -> rusqlite::Result<(i32, i32, i64)> {
+    let identify = || -> rusqlite::Result<(i32, i32, i64, i64)> {
         conn.busy_timeout(BUSY_TIMEOUT)?;
+        // What the file says of functions and tables is not run on its word.
+        conn.pragma_update(None, "trusted_schema", "OFF")?;
         let id = conn.query_row("PRAGMA application_id", [], |r| r.get(0))?;
         let version = conn.query_row("PRAGMA user_version", [], |r| r.get(0))?;
-        let tables = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))?;
-        Ok((id, version, tables))
+        let (tables, others) = conn.query_row(
+            "SELECT count(*), count(*) FILTER (WHERE type IN ('trigger', 'view')
+                 OR sql LIKE 'CREATE VIRTUAL%') FROM sqlite_schema",
+            [],
+            |r| Ok((r.get(0)?, r.get(1)?)),
+        )?;
+        Ok((id, version, tables, others))
     };
-    let (id, version, tables) = identify().map_err(|e| error(path, &e))?;
+    let (id, version, tables, others) = identify().map_err(|e| error(path, &e))?;
     if tables > 0 && id != migrations::APPLICATION_ID {
-        return Err(Error::new(
-            Kind::Database,
-            path.display().to_string(),
+        return Err(refused(
             "this is a database of another program",
             "name another file with --db",
         ));
     }
+    if others > 0 {
+        return Err(refused(
+            "it holds triggers, views or virtual tables, which no objlib has made: somebody has changed it",
+            "put a backup back, or move it away and name another file with --db",
+        ));
+    }
     if version > migrations::newest() {
-        return Err(Error::new(
-            Kind::Database,
-            path.display().to_string(),
-            format!(
-                "written by a newer objlib (schema {version}, this one knows {})",
-                migrations::newest()
-            ),
-            "update objlib",
+        let why = format!(
+            "written by a newer objlib (schema {version}, this one knows {})",
+            migrations::newest()
+        );
+        return Err(refused(&why, "update objlib"));
+    }
+    if migrations::is_before_release(version) {
+        let why = format!("written by an objlib from before the first release (schema {version})");
+        return Err(refused(
+            &why,
+            "move it away and run the same command again; what that objlib has put into stores names no \
+             library and is left alone there",
         ));
     }
     Ok(conn)
+}
+
+/// Whoever may write to the database, or to what SQLite keeps beside it, could have objlib send any file
+/// of this user anywhere. Those who may only read it no longer may.
+fn check_owner(path: &Path) -> Result<(), Error> {
+    let me = rustix::process::geteuid().as_raw();
+    for (file, is_main) in [
+        (path.to_owned(), true),
+        (log_of(path), false),
+        (beside(path, "-shm"), false),
+    ] {
+        let metadata = match is_main {
+            true => fs::metadata(&file),
+            false => fs::symlink_metadata(&file),
+        };
+        let Ok(metadata) = metadata else { continue };
+        let refused = |why: String, remedy: String| {
+            Err(Error::new(
+                Kind::Database,
+                file.display().to_string(),
+                why,
+                remedy,
+            ))
+        };
+        if is_main && metadata.is_dir() {
+            // SQLite's own words for it are good enough.
+            continue;
+        }
+        if !metadata.is_file() {
+            return refused(
+                "this is not a regular file".to_owned(),
+                "move it away, or name another database with --db".to_owned(),
+            );
+        }
+        if metadata.uid() != me {
+            return refused(
+                format!("it belongs to another user (uid {})", metadata.uid()),
+                "run objlib as that user, or name another database with --db".to_owned(),
+            );
+        }
+        if metadata.mode() & 0o022 != 0 {
+            return refused(
+                "other users may write to it".to_owned(),
+                format!(
+                    "look at what it holds, then `chmod 600 '{}'`",
+                    file.display()
+                ),
+            );
+        }
+        if metadata.mode() & 0o077 != 0 {
+            let private = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(&file, private).map_err(|e| {
+                Error::new(
+                    Kind::Database,
+                    file.display().to_string(),
+                    format!("it cannot be made private: {e}"),
+                    "check the disk, or name another database with --db",
+                )
+            })?;
+        }
+    }
+    Ok(())
 }
 
 fn create(path: &Path) -> Result<(), Error> {
@@ -277,17 +377,20 @@ pub fn error(path: &Path, e: &rusqlite::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+
+    fn made(path: &Path) -> Connection {
+        writing(path, |_| Ok(())).unwrap().0
+    }
 
     fn refusal(path: &Path) -> String {
-        writing(path).unwrap_err().to_string()
+        writing(path, |_| Ok(())).unwrap_err().to_string()
     }
 
     #[test]
     fn a_new_database_is_private_synced_and_ours() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("sub/library.db");
-        let conn = writing(&path).unwrap();
+        let conn = made(&path);
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let sync: i32 = conn
@@ -324,10 +427,63 @@ mod tests {
     fn a_newer_database_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("library.db");
-        let conn = writing(&path).unwrap();
+        let conn = made(&path);
         conn.pragma_update(None, "user_version", 999).unwrap();
         drop(conn);
         assert!(refusal(&path).contains("newer objlib (schema 999"));
+    }
+
+    #[test]
+    fn a_database_from_before_the_release_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("library.db");
+        let conn = made(&path);
+        conn.pragma_update(None, "user_version", 2).unwrap();
+        drop(conn);
+        assert!(refusal(&path).contains("before the first release (schema 2)"));
+        assert!(reading(&path).is_err());
+    }
+
+    #[test]
+    fn what_runs_by_itself_in_a_database_is_refused() {
+        for planted in [
+            "CREATE VIEW v AS SELECT * FROM files",
+            "CREATE TRIGGER t AFTER INSERT ON files BEGIN DELETE FROM uploads; END",
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("library.db");
+            let conn = made(&path);
+            conn.execute_batch(planted).unwrap();
+            drop(conn);
+            assert!(refusal(&path).contains("triggers, views"), "{planted}");
+        }
+    }
+
+    #[test]
+    fn a_database_that_others_may_write_to_is_refused_and_a_readable_one_made_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("library.db");
+        drop(made(&path));
+        let set = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        set(0o662);
+        assert!(refusal(&path).contains("other users may write"));
+        set(0o644);
+        drop(made(&path));
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_refused_lock_leaves_the_schema_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("library.db");
+        let refuse = |_: &Transaction<'_>| -> Result<(), Error> { Err(read_only(Path::new("x"))) };
+        assert!(writing(&path, refuse).is_err());
+        let conn = Connection::open(&path).unwrap();
+        let tables: i64 = conn
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))
+            .unwrap();
+        assert_eq!(tables, 0);
     }
 
     #[test]
@@ -335,7 +491,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("library.db");
         assert!(reading(&path).is_err());
-        drop(writing(&path).unwrap());
+        drop(made(&path));
         let conn = reading(&path).unwrap();
         assert!(conn.execute("DELETE FROM files", []).is_err());
     }

@@ -64,9 +64,9 @@ pub struct Started {
 /// The database cannot be opened, or is damaged since its last objlib died (`Kind::Database`); or a
 /// living objlib holds it (`Kind::Locked`).
 pub fn start(path: &Path, shutdown: Arc<Shutdown>) -> Result<Started, Error> {
-    let mut conn = open::writing(path)?;
     let me = Holder::this_process();
-    let taken_over = lock::take(&mut conn, path, &me, clock::now_ms())?;
+    let take = |tx: &Transaction<'_>| lock::take(tx, path, &me, clock::now_ms());
+    let (conn, taken_over) = open::writing(path, take)?;
     if taken_over.is_some() {
         open::check(&conn, path)?;
     }

@@ -6,36 +6,36 @@ use crate::run::{KEY, Place, Service};
 
 /// What came back, whole.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    body: String,
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: String,
 }
 
 impl Answer {
     #[track_caller]
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {self:?}"))
     }
 
     /// An upload header, or nothing.
-    fn upload(&self, name: &str) -> &str {
+    pub fn upload(&self, name: &str) -> &str {
         let value = self.headers.get(format!("x-goog-upload-{name}"));
         value.map_or("", |v| v.to_str().unwrap())
     }
 }
 
 /// A service and a client that knows nothing of objlib.
-struct Raw {
-    service: Service,
+pub struct Raw {
+    pub service: Service,
     agent: Agent,
     /// A store that is there.
-    store: String,
-    _place: Place,
+    pub store: String,
+    place: Place,
 }
 
 impl Raw {
-    fn start(flags: &[&str]) -> Raw {
+    pub fn start(flags: &[&str]) -> Raw {
         let place = Place::new();
         let service = Service::start(&place, flags);
         let agent = Agent::config_builder()
@@ -47,11 +47,33 @@ impl Raw {
             service,
             agent,
             store: String::new(),
-            _place: place,
+            place,
         };
         let made = raw.post("fileSearchStores", json!({"displayName": "s"}));
         raw.store = made.json()["name"].as_str().unwrap().to_owned();
         raw
+    }
+
+    /// The service is killed and comes back with its data, and on another port.
+    pub fn restart(self) -> Raw {
+        let Raw {
+            service,
+            agent,
+            store,
+            place,
+        } = self;
+        let old = service.url.trim_start_matches("http://").to_owned();
+        drop(service);
+        // While this test holds the old port (or somebody else, who was faster), the new one differs.
+        let held = std::net::TcpListener::bind(old);
+        let service = Service::start(&place, &[]);
+        drop(held);
+        Raw {
+            service,
+            agent,
+            store,
+            place,
+        }
     }
 
     fn faults(&self, plan: Value) {
@@ -64,7 +86,7 @@ impl Raw {
     }
 
     /// `Err`: no answer, or not a whole one.
-    fn send(
+    pub fn send(
         &self,
         method: &str,
         url: &str,
@@ -95,7 +117,7 @@ impl Raw {
     }
 
     #[track_caller]
-    fn get(&self, path: &str) -> Answer {
+    pub fn get(&self, path: &str) -> Answer {
         self.try_get(path).unwrap()
     }
 
@@ -105,19 +127,19 @@ impl Raw {
     }
 
     #[track_caller]
-    fn post(&self, path: &str, body: Value) -> Answer {
+    pub fn post(&self, path: &str, body: Value) -> Answer {
         self.try_post(path, body).unwrap()
     }
 
     #[track_caller]
-    fn delete(&self, name: &str) -> Answer {
+    pub fn delete(&self, name: &str) -> Answer {
         let url = format!("{}/v1beta/{name}?force=true", self.service.url);
         self.send("DELETE", &url, &[], None).unwrap()
     }
 
     /// `to`: a store, or `files`.
     #[track_caller]
-    fn begin(&self, to: &str, request: Value) -> Answer {
+    pub fn begin(&self, to: &str, request: Value) -> Answer {
         let verb = match to {
             "files" => "",
             _ => ":uploadToFileSearchStore",
@@ -133,7 +155,7 @@ impl Raw {
             .unwrap()
     }
 
-    fn end(&self, url: &str, body: &str) -> Result<Answer, ureq::Error> {
+    pub fn end(&self, url: &str, body: &str) -> Result<Answer, ureq::Error> {
         let headers = [
             ("x-goog-upload-command", "upload, finalize"),
             ("x-goog-upload-offset", "0"),
@@ -142,14 +164,14 @@ impl Raw {
     }
 
     #[track_caller]
-    fn query(&self, url: &str) -> Answer {
+    pub fn query(&self, url: &str) -> Answer {
         let headers = [("x-goog-upload-command", "query")];
         self.send("POST", url, &headers, Some(b"")).unwrap()
     }
 
     /// Uploads a document; the operation.
     #[track_caller]
-    fn upload(&self, name: &str, body: &str) -> Value {
+    pub fn upload(&self, name: &str, body: &str) -> Value {
         let request = json!({"displayName": name, "customMetadata": [
             {"key": "objlib_path", "stringValue": name}]});
         let begun = self.begin(&self.store, request);
@@ -159,14 +181,14 @@ impl Raw {
     }
 
     /// The document of such an operation.
-    fn document(operation: &Value) -> String {
+    pub fn document(operation: &Value) -> String {
         operation["response"]["documentName"]
             .as_str()
             .unwrap()
             .to_owned()
     }
 
-    fn active(&self) -> u64 {
+    pub fn active(&self) -> u64 {
         let store = self.get(&self.store).json();
         store["activeDocumentsCount"]
             .as_str()

@@ -36,9 +36,11 @@ enum Way {
     Unreadable,
     Folder,
     Pipe,
+    /// A link to a file that its own name would keep back.
+    LinkToHidden,
 }
 
-const WAYS: [Way; 11] = [
+const WAYS: [Way; 12] = [
     Way::Grows,
     Way::Shrinks,
     Way::Rewritten,
@@ -50,6 +52,7 @@ const WAYS: [Way; 11] = [
     Way::Unreadable,
     Way::Folder,
     Way::Pipe,
+    Way::LinkToHidden,
 ];
 
 impl Way {
@@ -95,6 +98,10 @@ impl Way {
                 let made = std::process::Command::new("mkfifo").arg(path).status();
                 assert!(made.unwrap().success());
             }
+            Way::LinkToHidden => {
+                fs::rename(path, path.with_file_name(".note.txt")).unwrap();
+                symlink(".note.txt", path).unwrap();
+            }
         }
     }
 
@@ -108,7 +115,7 @@ impl Way {
             | Way::Renamed
             | Way::RenamedUnseen
             | Way::Copied => true,
-            Way::Deleted | Way::Unreadable | Way::Folder | Way::Pipe => false,
+            Way::Deleted | Way::Unreadable | Way::Folder | Way::Pipe | Way::LinkToHidden => false,
         }
     }
 }
@@ -153,6 +160,8 @@ fn changes_at(
     for _ in 0..TRIES_MAX {
         let place = Place::new();
         place.file("note.txt", text());
+        // An empty root looks like a disk that is not mounted.
+        fs::create_dir(place.docs().join("beside")).unwrap();
         let service = Service::start(&place, flags);
         let run = place
             .upload(&service, &["--rpm", "0"])
@@ -225,6 +234,7 @@ fn between_the_scan_and_an_upload_without_a_folder() {
     every_way(|way| {
         let place = Place::new();
         place.file("note.txt", text());
+        fs::create_dir(place.docs().join("beside")).unwrap();
         let service = Service::start(&place, &[]);
         let scanned = place.objlib(&["scan", "docs"]).output().unwrap();
         assert!(scanned.status.success());

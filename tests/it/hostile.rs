@@ -1,88 +1,8 @@
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write;
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use crate::run::{KEY, Place, RunToEnd, Seen};
-
-/// A server that answers as a test tells it to, and remembers what it was asked.
-struct Scripted {
-    url: String,
-    seen: Arc<Mutex<Vec<Request>>>,
-}
-
-#[derive(Clone)]
-struct Request {
-    line: String,
-    head: String,
-    body: Vec<u8>,
-}
-
-type Answers = dyn Fn(&Request, &mut TcpStream) + Send + Sync;
-
-impl Scripted {
-    fn start(answers: impl Fn(&Request, &mut TcpStream) + Send + Sync + 'static) -> Scripted {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (all, answers): (_, Arc<Answers>) = (Arc::clone(&seen), Arc::new(answers));
-        thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (all, answers) = (Arc::clone(&all), Arc::clone(&answers));
-                thread::spawn(move || {
-                    let mut stream = stream;
-                    while let Some(request) = read(&stream) {
-                        all.lock().unwrap().push(request.clone());
-                        answers(&request, &mut stream);
-                    }
-                });
-            }
-        });
-        Scripted { url, seen }
-    }
-
-    fn requests(&self, start: &str) -> Vec<Request> {
-        let seen = self.seen.lock().unwrap();
-        seen.iter()
-            .filter(|r| r.line.starts_with(start))
-            .cloned()
-            .collect()
-    }
-}
-
-fn read(stream: &TcpStream) -> Option<Request> {
-    let mut reader = BufReader::new(stream);
-    let mut head = String::new();
-    loop {
-        let before = head.len();
-        reader.read_line(&mut head).ok()?;
-        match &head[before..] {
-            "" => return None,
-            "\r\n" => break,
-            _ => {}
-        }
-    }
-    let length = header(&head, "content-length").and_then(|n| n.parse().ok());
-    let mut body = vec![0; length.unwrap_or(0)];
-    reader.read_exact(&mut body).ok()?;
-    let line = head.lines().next()?.to_owned();
-    Some(Request { line, head, body })
-}
-
-fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
-    head.lines().find_map(|line| {
-        let (key, value) = line.split_once(':')?;
-        key.eq_ignore_ascii_case(name).then(|| value.trim())
-    })
-}
-
-fn send(stream: &mut TcpStream, status: u16, headers: &str, body: &str) {
-    let length = body.len();
-    let _ = write!(
-        stream,
-        "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
-    );
-}
+use crate::scripted::{Request, Scripted, header, send};
 
 const STORE: &str =
     r#"{"fileSearchStores": [{"name": "fileSearchStores/s-1", "displayName": "objlib"}]}"#;
@@ -130,7 +50,7 @@ fn a_listing_that_cannot_be_read_creates_no_store() {
         1,
         "Welcome to the hotel",
     );
-    listing(200, "", "[]", 1, "cannot be used");
+    listing(200, "", "[]", 1, "no answer of the service");
     listing(200, "", r#"{"fileSearchStores": 7}"#, 1, "cannot be used");
     // A page that names itself as the next would never end.
     listing(

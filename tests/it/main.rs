@@ -11,14 +11,32 @@ mod upload;
 /// What is found in a folder, what is left out, and why.
 mod scan;
 
+/// What is read from disk, and what is not.
+mod disk;
+
+/// A service that a test writes, answer by answer.
+mod scripted;
+
 /// A service that answers anything but what it should.
 mod hostile;
+
+/// The key and the sessions, planted in every answer, and looked for everywhere.
+mod secrets;
+
+/// Proxies, certificates, login pages: what stands between here and the service.
+mod network;
+
+/// What a terminal would obey or hide is spelled out.
+mod terminal;
 
 /// Faults of the service, each proven to have fired.
 mod faults;
 
 /// The emulator's own faults, by plain HTTP: each does what it says and is counted.
 mod emulator;
+
+/// Clients and files that the emulator must not trust.
+mod strangers;
 
 /// kill -9 and run again.
 mod resume;

@@ -75,7 +75,7 @@ fn a_stopped_service_costs_nothing_but_time() {
         .objlib(&["upload", "docs", "--json", "--endpoint", &url])
         .env("GEMINI_API_KEY", crate::run::KEY)
         .seen();
-    assert_eq!(seen.exit, Some(1), "{}", seen.stderr);
+    assert_eq!(seen.exit, Some(4), "{}", seen.stderr);
     let service = Service::start(&place, &[]);
     place.upload(&service, &[]).seen().exit(0);
     service.ledger().is_exactly(&place.docs());

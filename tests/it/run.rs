@@ -71,6 +71,10 @@ impl Place {
             "HTTPS_PROXY",
             "http_proxy",
             "https_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+            "NO_PROXY",
+            "no_proxy",
             "SSL_CERT_FILE",
         ] {
             command.env_remove(name);

@@ -164,6 +164,21 @@ fn two_stores_of_one_name() {
     service.ledger().is_exactly(&place.docs());
 }
 
+/// A service that cannot be reached: one word that it is waited for, one that it was in vain, and nothing
+/// sent.
+#[track_caller]
+fn waited_for(mut command: Command, why: &str) {
+    let seen = command.args(["--passes", "2"]).seen().exit(4);
+    let lines: Vec<&str> = seen.stderr.lines().collect();
+    let [notice, error] = lines.as_slice() else {
+        panic!("not two lines: {lines:#?}");
+    };
+    assert!(notice.contains("waited for"), "{notice}");
+    for word in [why, "--endpoint", "nothing was sent"] {
+        assert!(error.contains(word), "`{word}` is not in: {error}");
+    }
+}
+
 #[test]
 fn endpoints_that_are_none() {
     let place = Place::new();
@@ -178,17 +193,14 @@ fn endpoints_that_are_none() {
         .unwrap()
         .local_addr()
         .unwrap();
-    says(
-        upload(&format!("http://{nobody}")),
-        1,
-        &["refused", "--endpoint"],
-    );
+    // Waited for, as a service that fails later is: it may only be restarting.
+    waited_for(upload(&format!("http://{nobody}")), "refused");
     says(
         upload("http://service.invalid"),
         2,
         &["plain HTTP", "https://"],
     );
-    says(upload("https://service.invalid"), 1, &["service.invalid"]);
+    waited_for(upload("https://service.invalid"), "service.invalid");
     says(upload("gopher://127.0.0.1"), 2, &["gopher", "http"]);
     // Somebody who speaks another language.
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -303,7 +315,10 @@ fn a_store_that_was_deleted_ends_the_run_and_fails_no_file() {
     let deleted = ureq::delete(format!("{url}?force=true")).header("x-goog-api-key", KEY);
     deleted.call().unwrap();
     let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(1);
-    one_line(&seen, &["fileSearchStores/objlib-", "missing", "--store"]);
+    one_line(
+        &seen,
+        &["fileSearchStores/objlib-", "deleted", "--recreate-store"],
+    );
     let status = place.objlib(&["status", "--json"]).seen().exit(0).stdout;
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     assert_eq!(

@@ -11,6 +11,11 @@
 #[allow(dead_code)]
 mod run;
 
+/// A service that a program writes, answer by answer.
+#[path = "../it/scripted.rs"]
+#[allow(dead_code)]
+mod scripted;
+
 /// A folder, a service, runs until nothing is left, the verdict.
 mod case;
 

@@ -195,6 +195,14 @@ def everything(emulator, version, folder):
         # Google's way to say that there is no such file.
         refused(403, "PERMISSION_DENIED", lambda: sdk.files.get(name=file.name))
 
+    @check(f"{label}: a file may choose its name, if it can be one")
+    def _():
+        file = sdk.files.upload(file=str(note), config={"name": "chosen-1"})
+        assert file.name == "files/chosen-1", file.name
+        sdk.files.delete(name=file.name)
+        bad = {"name": "Not-A-Name-"}
+        refused(400, "INVALID_ARGUMENT", lambda: sdk.files.upload(file=str(note), config=bad))
+
     @check(f"{label}: documents are listed page by page")
     def _():
         names = [d.name for d in stores.documents.list(parent=store.name, config={"page_size": 2})]

@@ -12,7 +12,10 @@ use super::lock::Holder;
 use super::upload_state::{Event, UploadState};
 use crate::clock::{self, UnixMs};
 
-/// Libraries and their files.
+/// Libraries, and which stores they go into.
+mod libraries;
+
+/// Files, as scans find them.
 mod files;
 
 /// One upload, from intent to its end.
@@ -31,34 +34,40 @@ impl Change {
             now: clock::now_ms(),
         };
         match self {
-            Change::LibraryAdded { root } => at.library_added(root),
-            Change::ScanStarted { library } => at.run(
-                "DELETE FROM skipped_files WHERE library_id = ?1",
-                params![library],
+            Change::LibraryAdded { name, root } => at.library_added(name, root),
+            Change::LibraryMoved { library, root } => at.run(
+                "UPDATE libraries SET root = ?2 WHERE id = ?1",
+                params![library, root],
             ),
+            Change::LibraryRenamed { library, name } => at.library_renamed(*library, name),
+            Change::LibraryForgotten { library } => at.library_forgotten(*library),
             Change::FileSeen { library, file } => at.file_seen(*library, file),
-            Change::FileSkipped {
+            Change::FileSkipped(skip) => at.skipped(skip),
+            Change::FileMissing { file } => at.file_gone(*file, "missing"),
+            Change::FileLeftOut { file } => at.file_gone(*file, "left_out"),
+            Change::ScanEnded {
                 library,
-                path,
-                reason,
-                detail,
-            } => at.run(
-                "INSERT INTO skipped_files (library_id, path, reason, detail) VALUES (?1, ?2, ?3, ?4)",
-                params![library, path, reason, detail],
-            ),
-            Change::FileMissing { file } => at.file_missing(*file),
-            Change::ScanEnded { library } => at.run(
-                "UPDATE libraries SET scanned_ms = ?2 WHERE id = ?1",
-                params![library, at.now],
-            ),
+                scan,
+                whole,
+            } => at.scan_ended(*library, *scan, *whole),
             Change::StorePinned {
                 endpoint,
                 display_name,
                 name,
-            } => at.store_pinned(endpoint, display_name, name),
+                by_display_name,
+            } => at.store_pinned(endpoint, display_name, name, *by_display_name),
+            Change::StoreReplaced { store, name } => at.store_replaced(*store, name),
             Change::RunStarted { store } => at.run_started(*store, me),
-            Change::Enqueued { store, after, base } => at.enqueued(*store, *after, *base),
-            Change::RetriedFailed { store } => at.retried_failed(*store),
+            Change::Linked { library, store } => at.linked(*library, *store),
+            Change::Queued { library, store } => at.queued(*library, *store),
+            Change::RetriedFailed { upload } => {
+                let row = at.row(*upload)?;
+                at.change_status(&row, Event::Retried)?;
+                at.run(
+                    "UPDATE uploads SET attempts = 0 WHERE id = ?1",
+                    params![row.id],
+                )
+            }
             Change::BatchOpened { run, number } => at.run(
                 "INSERT INTO upload_batches (run_id, number, status, started_ms)
                  VALUES (?1, ?2, 'filling', ?3)",
@@ -141,6 +150,14 @@ impl Change {
                 at.unneeded(*upload)
             }
             Change::Dropped { upload } => at.dropped(*upload),
+            Change::FileLost { upload, file, skip } => {
+                let done = at.dropped(*upload)?;
+                at.file_gone(*file, "missing")?;
+                if let Some(skip) = skip {
+                    at.skipped(skip)?;
+                }
+                Ok(done)
+            }
             Change::Rescanned {
                 upload,
                 file,
@@ -149,16 +166,20 @@ impl Change {
                 hashed_ms,
                 sha256,
             } => {
-                // Refused before anything is changed.
-                at.row(*upload)?;
+                // A row that is gone is refused before anything is changed.
+                let done = at.dropped(*upload)?;
                 at.run(
                     "UPDATE files SET size_bytes = ?2, mtime_ns = ?3, hashed_ms = ?4, sha256 = ?5
                      WHERE id = ?1",
-                    params![file, *size_bytes as i64, mtime_ns, hashed_ms, sha256.as_bytes()],
+                    params![
+                        file,
+                        *size_bytes as i64,
+                        mtime_ns,
+                        hashed_ms,
+                        sha256.as_bytes()
+                    ],
                 )?;
-                at.requeue_as(*upload, *size_bytes, sha256)?;
-                let done = at.dropped(*upload)?;
-                at.mark_current(*file, Some(sha256))?;
+                at.content_changed(*file)?;
                 Ok(done)
             }
             Change::Superseded { upload } => {
@@ -175,9 +196,9 @@ impl Change {
                 file,
                 store,
                 size_bytes,
-                sha256,
+                content,
                 document,
-            } => at.adopted(*file, *store, *size_bytes, sha256, document),
+            } => at.adopted(*file, *store, *size_bytes, content, document),
             Change::RateFound {
                 endpoint,
                 class,

@@ -4,9 +4,8 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{At, Outcome};
 use crate::names::StoreName;
-use crate::state::change::{Applied, BatchDone, ENQUEUE_ROWS, RunTotals};
+use crate::state::change::{Applied, BatchDone, RunTotals};
 use crate::state::lock::Holder;
-use crate::state::upload_state::{Event, UploadState};
 
 #[derive(Clone, Copy)]
 pub(super) enum BatchColumn {
@@ -21,17 +20,40 @@ impl At<'_> {
         endpoint: &str,
         display_name: &str,
         name: &StoreName,
+        by_display_name: bool,
     ) -> Outcome {
-        self.run(
-            "INSERT INTO stores (endpoint, display_name, name, pinned_ms) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (endpoint, display_name) DO NOTHING",
-            params![endpoint, display_name, name.as_str(), self.now],
-        )?;
         let id = self
             .conn
-            .prepare_cached("SELECT id FROM stores WHERE endpoint = ?1 AND display_name = ?2")?
-            .query_row([endpoint, display_name], |r| r.get(0))?;
+            .prepare_cached(
+                "INSERT INTO stores (name, display_name, endpoint, by_display_name, pinned_ms)
+                 VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (name) DO UPDATE SET
+                     endpoint = excluded.endpoint, pinned_ms = excluded.pinned_ms,
+                     by_display_name = max(by_display_name, excluded.by_display_name)
+                 RETURNING id",
+            )?
+            .query_row(
+                params![
+                    name.as_str(),
+                    display_name,
+                    endpoint,
+                    by_display_name,
+                    self.now
+                ],
+                |r| r.get(0),
+            )?;
         self.touched(id)
+    }
+
+    pub(super) fn store_replaced(&self, store: i64, name: &StoreName) -> Outcome {
+        self.run("DELETE FROM uploads WHERE store_id = ?1", params![store])?;
+        self.run(
+            "UPDATE library_stores SET queued_to = '' WHERE store_id = ?1",
+            params![store],
+        )?;
+        self.run(
+            "UPDATE stores SET name = ?2, pinned_ms = ?3 WHERE id = ?1",
+            params![store, name.as_str(), self.now],
+        )
     }
 
     pub(super) fn run_started(&self, store: i64, me: &Holder) -> Outcome {
@@ -59,40 +81,6 @@ impl At<'_> {
                 store,
                 self.now
             ],
-        )
-    }
-
-    pub(super) fn enqueued(&self, store: i64, after: i64, base: i64) -> Outcome {
-        let last: Option<i64> = self
-            .conn
-            .prepare_cached(
-                "SELECT max(id) FROM (SELECT id FROM files WHERE id > ?1 ORDER BY id LIMIT ?2)",
-            )?
-            .query_row([after, ENQUEUE_ROWS], |r| r.get(0))?;
-        let Some(last) = last else {
-            return Ok(Applied::default());
-        };
-        let done = self.run(
-            "INSERT INTO uploads (file_id, store_id, sha256, size_bytes, status, queued,
-                 since_ms, created_ms, updated_ms)
-             SELECT id, ?1, sha256, size_bytes, 'pending', ?4 + id, ?5, ?5, ?5 FROM files f
-             WHERE id > ?2 AND id <= ?3 AND state = 'present' AND NOT EXISTS (
-                 SELECT 1 FROM uploads u WHERE u.file_id = f.id AND u.store_id = ?1
-                 AND u.sha256 = f.sha256 AND u.status NOT IN ('superseded', 'retired'))",
-            params![store, after, last, base, self.now],
-        )?;
-        Ok(Applied { row: last, ..done })
-    }
-
-    pub(super) fn retried_failed(&self, store: i64) -> Outcome {
-        debug_assert_eq!(
-            UploadState::Failed.after(Event::Retried).ok(),
-            Some(UploadState::Pending)
-        );
-        self.run(
-            "UPDATE uploads SET status = 'pending', attempts = 0, since_ms = ?2, updated_ms = ?2
-             WHERE store_id = ?1 AND status = 'failed'",
-            params![store, self.now],
         )
     }
 

@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::runs::BatchColumn;
 use super::{At, Outcome};
-use crate::identity::Sha256;
+use crate::identity::ContentKey;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl};
 use crate::state::change::{Cause, Charge, NextTime, Refusal};
 use crate::state::durable::UploadId;
@@ -182,49 +182,49 @@ impl At<'_> {
         self.batch_counts(row.batch, BatchColumn::Skipped)
     }
 
-    /// A fresh row at the end of the queue for the content that a file has now, unless it has one.
-    pub(super) fn requeue_as(&self, upload: UploadId, size_bytes: u64, sha256: &Sha256) -> Outcome {
-        self.run(
-            "INSERT INTO uploads (file_id, store_id, sha256, size_bytes, status, queued,
-                 since_ms, created_ms, updated_ms)
-             SELECT file_id, store_id, ?2, ?3, 'pending',
-                 coalesce((SELECT max(queued) + 1 FROM uploads p
-                     WHERE p.store_id = u.store_id AND p.status = 'pending'), 1), ?4, ?4, ?4
-             FROM uploads u WHERE id = ?1
-             ON CONFLICT DO NOTHING",
-            params![upload.0, sha256.as_bytes(), size_bytes as i64, self.now],
-        )
-    }
-
     /// What was known of this content before gives way: nothing of it is under way when this is asked
-    /// for. A row that claims the same document keeps it.
+    /// for. A row that says `indexed` gets the document in place of its own, which is gone. Another row
+    /// that claims the same document keeps it. That the document is in the store proves that its library
+    /// goes there.
     pub(super) fn adopted(
         &self,
         file: i64,
         store: i64,
         size_bytes: u64,
-        sha256: &Sha256,
+        content: &ContentKey,
         document: &DocumentName,
     ) -> Outcome {
+        self.run(
+            "INSERT INTO library_stores (library_id, store_id, linked_ms)
+             SELECT library_id, ?2, ?3 FROM files WHERE id = ?1 ON CONFLICT DO NOTHING",
+            params![file, store, self.now],
+        )?;
+        let key = params![
+            file,
+            store,
+            content.sha256.as_bytes(),
+            content.variant.as_bytes()
+        ];
         let temporary: Option<Option<String>> = self
             .conn
             .prepare_cached(
                 "DELETE FROM uploads WHERE file_id = ?1 AND store_id = ?2 AND sha256 = ?3
-                 AND status IN ('pending', 'failed') RETURNING temp_file",
+                 AND variant = ?4 AND status IN ('pending', 'failed', 'indexed') RETURNING temp_file",
             )?
-            .query_row(params![file, store, sha256.as_bytes()], |r| r.get(0))
+            .query_row(key, |r| r.get(0))
             .optional()?;
         self.run(
-            "INSERT INTO uploads (file_id, store_id, sha256, size_bytes, status, queued, document,
-                 current, temp_file, since_ms, created_ms, updated_ms)
-             SELECT id, ?2, ?3, ?4, 'indexed', 0, ?5, sha256 = ?3 AND state = 'present', ?6,
-                 ?7, ?7, ?7
+            "INSERT INTO uploads (file_id, library_id, store_id, sha256, variant, size_bytes, status,
+                 queued, document, current, temp_file, since_ms, created_ms, updated_ms)
+             SELECT id, library_id, ?2, ?3, ?4, ?5, 'indexed', 0, ?6,
+                 sha256 = ?3 AND variant = ?4 AND state = 'present', ?7, ?8, ?8, ?8
              FROM files WHERE id = ?1
              ON CONFLICT DO NOTHING",
             params![
                 file,
                 store,
-                sha256.as_bytes(),
+                content.sha256.as_bytes(),
+                content.variant.as_bytes(),
                 size_bytes as i64,
                 document.as_str(),
                 temporary.flatten(),

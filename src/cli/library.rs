@@ -1,0 +1,146 @@
+//! `objlib library`: the folders that are known, and where they go.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::args;
+use super::settings;
+use super::status::{library_line, say};
+use crate::clock::{now_ms, rfc3339};
+use crate::error::{Error, Kind};
+use crate::library;
+use crate::report::Style;
+use crate::shutdown::Shutdown;
+use crate::state::reader::LibraryRow;
+use crate::state::{Change, Reader, writer};
+use crate::text::{json_line, one_line};
+
+pub fn run(args: &args::Library, database: &Path, style: Style) -> Result<u8, Error> {
+    let reader = Reader::open(database)?;
+    let text = match args {
+        args::Library::List => list(&reader, &reader.libraries()?, database, style)?,
+        args::Library::Show { name } => {
+            let one = library::named(&reader, name)?;
+            list(&reader, &[one], database, style)?
+        }
+        args::Library::Rename { name, new } => rename(&reader, name, new, database, style)?,
+        args::Library::Forget { name } => forget(&reader, name, database, style)?,
+    };
+    say(&text).map(|()| 0)
+}
+
+fn list(
+    reader: &Reader,
+    libraries: &[LibraryRow],
+    database: &Path,
+    style: Style,
+) -> Result<String, Error> {
+    let mut text = String::new();
+    for library in libraries {
+        let line = library_line(reader, library)?;
+        text.push_str(&match style.json {
+            true => json_line(&line.to_json()),
+            false => line.to_text(),
+        });
+        text.push('\n');
+    }
+    if text.is_empty() && !style.json {
+        let upload = settings::next_here(database).line("upload DIR");
+        text = format!("no folder is known yet: `{upload}`\n");
+    }
+    Ok(text)
+}
+
+fn rename(
+    reader: &Reader,
+    name: &str,
+    new: &str,
+    database: &Path,
+    style: Style,
+) -> Result<String, Error> {
+    let library = library::named(reader, name)?;
+    let new = library::checked_name(new)?;
+    if let Some(other) = reader.library_named(&new)? {
+        return Err(Error::new(
+            Kind::Input,
+            format!("library `{name}`"),
+            format!("the name `{new}` belongs to {}", other.root.display()),
+            "choose another name",
+        ));
+    }
+    let files = reader
+        .file_counts(&[library.id].into_iter().collect())?
+        .present;
+    let goes = !reader.stores_of(library.id)?.is_empty();
+    commit(
+        database,
+        Change::LibraryRenamed {
+            library: library.id,
+            name: new.clone(),
+        },
+    )?;
+    let upload = settings::next_here(database).line("upload");
+    let then = match goes {
+        true => format!(
+            ": its {files} documents carry the name, so the next `{upload}` into each of its stores sends \
+             them again and then deletes the old ones"
+        ),
+        false => String::new(),
+    };
+    Ok(said(
+        &format!("renamed library `{}` to `{new}`{then}", library.name),
+        ("renamed", &new),
+        style,
+    ))
+}
+
+fn forget(reader: &Reader, name: &str, database: &Path, style: Style) -> Result<String, Error> {
+    let library = library::named(reader, name)?;
+    let stores = reader.stores_of(library.id)?;
+    commit(
+        database,
+        Change::LibraryForgotten {
+            library: library.id,
+        },
+    )?;
+    let kept = match stores.is_empty() {
+        true => "nothing of it was sent anywhere".to_owned(),
+        false => {
+            let names: Vec<String> = stores
+                .iter()
+                .map(|s| format!("{} ({})", s.display_name, s.name))
+                .collect();
+            format!(
+                "its documents stay in {}, and nothing here deletes them any more",
+                names.join(", ")
+            )
+        }
+    };
+    let text = format!(
+        "forgot library `{}` ({}): {kept}",
+        library.name,
+        library.root.display()
+    );
+    Ok(said(&text, ("forgotten", &library.name), style))
+}
+
+fn commit(database: &Path, change: Change) -> Result<(), Error> {
+    let started = writer::start(database, Arc::new(Shutdown::new(Duration::ZERO)))?;
+    let done = started.thread.writer().commit(change);
+    let closed = started.thread.close();
+    done?;
+    closed
+}
+
+fn said(text: &str, (what, name): (&str, &str), style: Style) -> String {
+    match (style.json, style.quiet) {
+        (true, _) => {
+            let line = serde_json::json!({"event": "library", "time": rfc3339(now_ms()),
+                                          what: name});
+            json_line(&line) + "\n"
+        }
+        (false, true) => String::new(),
+        (false, false) => format!("{}\n", one_line(text)),
+    }
+}

@@ -1,0 +1,477 @@
+//! The key and the address of a session, cut out of whatever the service says.
+//!
+//! A service quotes what it was sent: Google's own answer to a suspended key names the key. So each
+//! answer passes through here before anything is read from it, and what follows (results, failures,
+//! the database, the terminal) never held a secret. Owns the secrets, each as the texts that it may be
+//! quoted as. Promises: a secret is found under up to `LAYERS` of escaping (percent signs, JSON,
+//! HTML, in any order), as base64 and as hexadecimal digits; what is left of JSON is still JSON.
+
+use crate::names::ApiKey;
+
+const KEY: &[u8] = b"[key]";
+const SESSION: &[u8] = b"[session]";
+/// Whatever follows this in an address opens a session (fact sheet 5), ours or not.
+const UPLOAD_ID: &[u8] = b"upload_id=";
+/// A shorter text is no secret but the password of a test service. It would be found in innocent words,
+/// and a document whose path is not what it was is a document lost.
+const CHARS_MIN: usize = 12;
+/// What an escape begins with: of addresses, of JSON, of HTML.
+const ESCAPES: &[u8] = b"%\\&";
+/// HTML within JSON within JSON is the deepest that has been seen.
+const LAYERS: u32 = 3;
+
+/// One way to write a secret down.
+struct Needle {
+    text: Vec<u8>,
+    /// So many of its first characters give enough away: a quotation may be cut short.
+    chars_min: usize,
+    any_case: bool,
+    word: &'static [u8],
+}
+
+pub struct Secrets {
+    key: Vec<Needle>,
+}
+
+impl Secrets {
+    pub fn new(key: &ApiKey) -> Secrets {
+        Secrets {
+            key: spellings(key.expose().as_bytes(), KEY),
+        }
+    }
+
+    /// Whether a text that is about to be sent names the key.
+    pub fn appear_in(&self, text: &str) -> bool {
+        cut(text.as_bytes(), self.key.iter()) != text.as_bytes()
+    }
+
+    /// What cuts one answer: the key, the sessions at these addresses (the one that was asked, the one
+    /// that the answer opens), and whatever else calls itself an `upload_id`.
+    pub fn and_sessions<'u>(&self, urls: impl Iterator<Item = &'u str>) -> Cut<'_> {
+        let mut sessions: Vec<Needle> = urls.flat_map(of_session).collect();
+        sessions.push(whole(UPLOAD_ID));
+        Cut {
+            key: &self.key,
+            sessions,
+        }
+    }
+}
+
+/// An address that opens a session, without its host, and the identifiers in it.
+fn of_session(url: &str) -> Vec<Needle> {
+    let path = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = path.find('/').map_or("", |slash| &path[slash..]);
+    let query = path.split_once('?').map_or("", |(_, query)| query);
+    let ids = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .filter(|(name, _)| name.ends_with("id"))
+        .flat_map(|(_, id)| spellings(id.as_bytes(), SESSION));
+    let mut needles: Vec<Needle> = ids.collect();
+    if path.len() >= CHARS_MIN {
+        needles.insert(0, whole(path.as_bytes()));
+    }
+    needles
+}
+
+/// Of an address the beginning tells nothing: other addresses have it too.
+fn whole(text: &[u8]) -> Needle {
+    Needle {
+        text: text.to_vec(),
+        chars_min: text.len(),
+        any_case: true,
+        word: SESSION,
+    }
+}
+
+/// The ways in which a secret can be quoted; none for what is too short to be one.
+fn spellings(secret: &[u8], word: &'static [u8]) -> Vec<Needle> {
+    if secret.len() < CHARS_MIN {
+        return Vec::new();
+    }
+    let needle = |text: Vec<u8>, chars_min, any_case| Needle {
+        text,
+        chars_min,
+        any_case,
+        word,
+    };
+    let hex = secret.iter().flat_map(|byte| hex_digits(*byte)).collect();
+    let mut all = vec![
+        needle(secret.to_vec(), CHARS_MIN, true),
+        needle(hex, 2 * CHARS_MIN, true),
+    ];
+    // In base64 three bytes are four characters, so a text within a longer one is written in three ways.
+    all.extend((0..3).map(|before| needle(base64_within(secret, before), CHARS_MIN, false)));
+    all
+}
+
+fn hex_digits(byte: u8) -> [u8; 2] {
+    let digit = |n: u8| b"0123456789abcdef"[usize::from(n)];
+    [digit(byte >> 4), digit(byte & 15)]
+}
+
+/// The characters of base64 that depend on the secret alone, with `before` bytes of something else in
+/// front of it.
+fn base64_within(secret: &[u8], before: usize) -> Vec<u8> {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits: Vec<u8> = secret
+        .iter()
+        .flat_map(|byte| (0..8).rev().map(move |n| byte >> n & 1))
+        .collect();
+    // The first character that begins within the secret.
+    let skipped = (6 - before * 8 % 6) % 6;
+    bits[skipped..]
+        .chunks_exact(6)
+        .map(|six| six.iter().fold(0, |n, bit| n * 2 + usize::from(*bit)))
+        .map(|n| DIGITS[n])
+        .collect()
+}
+
+/// The secrets of one request.
+pub struct Cut<'s> {
+    key: &'s [Needle],
+    sessions: Vec<Needle>,
+}
+
+impl Cut<'_> {
+    /// The same without any secret.
+    pub fn all(&self, bytes: &[u8]) -> Vec<u8> {
+        cut(bytes, self.key.iter().chain(&self.sessions))
+    }
+
+    /// The same for the address of a session, which has to stay one.
+    pub fn key_only(&self, bytes: &[u8]) -> Vec<u8> {
+        cut(bytes, self.key.iter())
+    }
+
+    pub fn words(&self, text: &str) -> String {
+        String::from_utf8_lossy(&self.all(text.as_bytes())).into_owned()
+    }
+}
+
+fn cut<'n>(bytes: &[u8], needles: impl Iterator<Item = &'n Needle>) -> Vec<u8> {
+    let needles: Vec<&Needle> = needles.collect();
+    // An answer may be megabytes, and nearly no byte of it begins a secret.
+    let mut begins = [false; 256];
+    for byte in 0..=u8::MAX {
+        let own = needles.iter().any(|needle| needle.is(0, byte));
+        begins[usize::from(byte)] = own || ESCAPES.contains(&byte);
+    }
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| begins[usize::from(*byte)]) {
+        out.extend_from_slice(&rest[..at]);
+        rest = &rest[at..];
+        let length = match found(rest, &needles) {
+            Some((length, word)) => {
+                out.extend_from_slice(word);
+                length
+            }
+            None => {
+                // A backslash and what it escapes stay together, or what is left would be no JSON.
+                let kept = rest.len().min(if rest[0] == b'\\' { 2 } else { 1 });
+                out.extend_from_slice(&rest[..kept]);
+                kept
+            }
+        };
+        rest = &rest[length..];
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+/// How many bytes of the text's beginning are a secret, and what takes their place.
+fn found(text: &[u8], needles: &[&Needle]) -> Option<(usize, &'static [u8])> {
+    // A secret with a percent sign in it is itself only with the right number of layers off.
+    (0..=LAYERS).rev().find_map(|layers| {
+        let (first, _) = peeled(text, layers)?;
+        let mut candidates = needles.iter().filter(|needle| needle.is(0, first));
+        candidates.find_map(|needle| Some((needle.length_in(text, layers)?, needle.word)))
+    })
+}
+
+impl Needle {
+    fn is(&self, at: usize, byte: u8) -> bool {
+        let own = self.text[at];
+        match byte {
+            // The alphabet of base64 for addresses.
+            b'-' if own == b'+' => true,
+            b'_' if own == b'/' => true,
+            _ if self.any_case => byte.eq_ignore_ascii_case(&own),
+            _ => byte == own,
+        }
+    }
+
+    /// The length of the secret at the text's beginning.
+    fn length_in(&self, text: &[u8], layers: u32) -> Option<usize> {
+        let (mut length, mut chars) = (0, 0);
+        while chars < self.text.len()
+            && let Some((byte, bytes)) = peeled(&text[length..], layers)
+            && self.is(chars, byte)
+        {
+            length += bytes;
+            chars += 1;
+        }
+        if chars < self.chars_min {
+            return None;
+        }
+        if self.text == UPLOAD_ID {
+            length += value_length(&text[length..], layers);
+        }
+        Some(length)
+    }
+}
+
+/// A value ends where the address that it is in could end.
+fn value_length(text: &[u8], layers: u32) -> usize {
+    let mut length = 0;
+    while let Some((byte, bytes)) = peeled(&text[length..], layers)
+        && (byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte))
+    {
+        length += bytes;
+    }
+    length
+}
+
+/// The first character of the text when `layers` of escaping are taken off, and how many bytes it took.
+/// Each layer is read through the one below it.
+fn peeled(text: &[u8], layers: u32) -> Option<(u8, usize)> {
+    let plain = (*text.first()?, 1);
+    if layers == 0 || !ESCAPES.contains(&plain.0) {
+        return Some(plain);
+    }
+    let below = peeled(text, layers - 1)?;
+    let escape = Escape {
+        text: &text[below.1..],
+        layers: layers - 1,
+    };
+    let escaped = match below.0 {
+        b'%' => escape.hex(2),
+        b'\\' => escape.after_backslash(),
+        b'&' => escape.entity(),
+        _ => None,
+    };
+    Some(escaped.map_or(below, |(byte, length)| (byte, below.1 + length)))
+}
+
+/// What follows `%`, `\` or `&`.
+struct Escape<'t> {
+    text: &'t [u8],
+    /// Below this one.
+    layers: u32,
+}
+
+impl Escape<'_> {
+    fn at(&self, offset: usize) -> Option<(u8, usize)> {
+        let (byte, length) = peeled(self.text.get(offset..)?, self.layers)?;
+        Some((byte, offset + length))
+    }
+
+    /// So many digits that name a character of ASCII: no secret has others.
+    fn hex(&self, digits: usize) -> Option<(u8, usize)> {
+        let (mut value, mut end) = (0, 0);
+        for _ in 0..digits {
+            let (byte, next) = self.at(end)?;
+            value = value * 16 + char::from(byte).to_digit(16)?;
+            end = next;
+        }
+        Some((u8::try_from(value).ok()?, end))
+    }
+
+    fn after_backslash(&self) -> Option<(u8, usize)> {
+        let (byte, end) = self.at(0)?;
+        let rest = Escape {
+            text: &self.text[end..],
+            layers: self.layers,
+        };
+        let hex = match byte {
+            b'u' => rest.hex(4),
+            b'x' => rest.hex(2),
+            _ => None,
+        };
+        Some(hex.map_or((byte, end), |(byte, length)| (byte, end + length)))
+    }
+
+    /// `&#65;`, `&#x41;` or one of the five names that every writer of HTML uses.
+    fn entity(&self) -> Option<(u8, usize)> {
+        const NAMES: [(&[u8], u8); 5] = [
+            (b"amp", b'&'),
+            (b"lt", b'<'),
+            (b"gt", b'>'),
+            (b"quot", b'"'),
+            (b"apos", b'\''),
+        ];
+        /// Zeros may stand before the digits.
+        const CHARS_MAX: usize = 10;
+        let (mut name, mut end) = (Vec::new(), 0);
+        loop {
+            let (byte, next) = self.at(end)?;
+            end = next;
+            match byte {
+                b';' => break,
+                b'#' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' if name.len() < CHARS_MAX => {
+                    name.push(byte.to_ascii_lowercase());
+                }
+                _ => return None,
+            }
+        }
+        let value = match name.as_slice() {
+            [b'#', b'x', hex @ ..] => {
+                u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?
+            }
+            [b'#', decimal @ ..] => std::str::from_utf8(decimal).ok()?.parse().ok()?,
+            name => NAMES.iter().find(|(known, _)| *known == name)?.1,
+        };
+        Some((value, end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECRET: &str = "AIzaSyTest_Key-That+Must/Never0123";
+    const URL: &str =
+        "https://host/upload/v1beta/x?upload_id=AbCd_0123-efGHij&upload_protocol=resumable";
+
+    fn secrets() -> Secrets {
+        Secrets::new(&ApiKey::new(SECRET).unwrap())
+    }
+
+    fn without(text: &str) -> String {
+        secrets().and_sessions([URL].into_iter()).words(text)
+    }
+
+    fn each(format: impl Fn(u8) -> String) -> String {
+        SECRET.bytes().map(format).collect()
+    }
+
+    /// Written anew, bit by bit, with padding.
+    fn base64(bytes: &[u8], alphabet: &[u8; 64]) -> String {
+        let mut out = String::new();
+        for three in bytes.chunks(3) {
+            let word = (0..3).fold(0u32, |w, i| w << 8 | u32::from(*three.get(i).unwrap_or(&0)));
+            for i in 0..4 {
+                out.push(match i <= three.len() {
+                    true => alphabet[(word >> (18 - 6 * i) & 63) as usize] as char,
+                    false => '=',
+                });
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn every_way_to_write_the_key_is_found() {
+        let forms = [
+            SECRET.to_owned(),
+            SECRET.to_lowercase(),
+            SECRET.to_uppercase(),
+            each(|b| format!("%{b:02X}")),
+            each(|b| format!("%{b:02x}")),
+            each(|b| format!("%25{b:02x}")),
+            each(|b| format!("\\u{b:04x}")),
+            each(|b| format!("\\\\u{b:04X}")),
+            each(|b| format!("\\x{b:02x}")),
+            each(|b| format!("&#{b};")),
+            each(|b| format!("&#x{b:X};")),
+            each(|b| format!("&#x{b:04x};")),
+            each(|b| format!("&amp;#{b};")),
+            each(|b| format!("\\u0026#{b};")),
+            each(|b| format!("{b:02x}")),
+            each(|b| format!("{b:02X}")),
+            SECRET.replace('/', "\\/"),
+            SECRET.replace('+', "%2B").replace('/', "%2F"),
+        ];
+        for form in forms {
+            let text = format!("before {form} after");
+            assert_eq!(without(&text), "before [key] after", "{form}");
+            let text = format!(r#"{{"a":"api_key:{form}","b":"?key={form}&x=1"}}"#);
+            let left = r#"{"a":"api_key:[key]","b":"?key=[key]&x=1"}"#;
+            assert_eq!(without(&text), left, "{form}");
+        }
+    }
+
+    #[test]
+    fn base64_of_the_key_is_found_wherever_it_stands() {
+        let standard = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut of_addresses = *standard;
+        of_addresses[62..].copy_from_slice(b"-_");
+        for alphabet in [standard, &of_addresses] {
+            for before in ["", "x", "xy", "key=", "user:"] {
+                for after in ["", ":", "&x=1"] {
+                    let text = base64(format!("{before}{SECRET}{after}").as_bytes(), alphabet);
+                    let left = without(&text);
+                    // What holds bits of a neighbour as well may stay, on either side.
+                    let rest = left.replace("[key]", "");
+                    assert!(left.contains("[key]") && rest.len() <= 16, "{text}: {left}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_cut_short_is_cut_out_as_well() {
+        assert_eq!(without(&SECRET[..12]), "[key]");
+        assert_eq!(without(&format!("{}…", &SECRET[..20])), "[key]…");
+        // What every key of Google begins with tells nothing.
+        assert_eq!(without("AIzaSy"), "AIzaSy");
+    }
+
+    #[test]
+    fn a_session_is_cut_out_and_its_own_address_stays_usable() {
+        assert_eq!(without(URL), "https://host[session]");
+        assert_eq!(without("id AbCd_0123-efGHij."), "id [session].");
+        assert_eq!(without("/u?upload_id=other&x"), "/u?[session]&x");
+        assert_eq!(without("upload_id%3Dother%26x"), "[session]%26x");
+        let cut = secrets();
+        let cut = cut.and_sessions([URL].into_iter());
+        assert_eq!(cut.key_only(URL.as_bytes()), URL.as_bytes());
+        let named = format!("{URL}&key={SECRET}");
+        assert_eq!(
+            cut.key_only(named.as_bytes()),
+            format!("{URL}&key=[key]").as_bytes()
+        );
+    }
+
+    #[test]
+    fn a_short_key_is_no_secret() {
+        let secrets = Secrets::new(&ApiKey::new("emulator").unwrap());
+        assert!(!secrets.appear_in("src/emulator/mod.rs"));
+        let cut = secrets.and_sessions(std::iter::empty());
+        assert_eq!(cut.words("src/emulator/mod.rs"), "src/emulator/mod.rs");
+    }
+
+    #[test]
+    fn a_key_that_looks_escaped_is_found_as_it_is() {
+        let key = "ab%41cd%5Cef&lt;gh";
+        let secrets = Secrets::new(&ApiKey::new(key).unwrap());
+        let cut = secrets.and_sessions(std::iter::empty());
+        assert_eq!(cut.words(&format!("a {key} b")), "a [key] b");
+        let json = serde_json::json!({ "a": key }).to_string();
+        assert_eq!(cut.words(&json), r#"{"a":"[key]"}"#);
+    }
+
+    proptest! {
+        #[test]
+        fn innocent_text_stays_as_it_is(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let secrets = secrets();
+            let cut = secrets.and_sessions([URL].into_iter());
+            prop_assert_eq!(cut.all(&bytes), bytes);
+        }
+
+        #[test]
+        fn what_is_left_of_json_is_json(before in "(?s).{0,20}", after in "(?s).{0,20}") {
+            let value = serde_json::json!({ "a": format!("{before}{SECRET}{after}") });
+            let left = without(&value.to_string());
+            let left: serde_json::Value = serde_json::from_str(&left).unwrap();
+            prop_assert!(!left.to_string().contains(SECRET));
+        }
+
+        #[test]
+        fn any_escapes_can_be_read(text in "[\\\\%&#;ux0-9a]{0,60}") {
+            prop_assert!(without(&text).len() <= text.len());
+        }
+    }
+}

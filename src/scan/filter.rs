@@ -1,0 +1,226 @@
+//! What one call asks for: `--include`, `--exclude`, `--files-from`.
+//!
+//! Apart from ignore files, which hold always: a filter chooses among what they leave, and brings nothing
+//! back. Promises: it can be asked about any path at any time, for the price of matching a few globs, so
+//! that what was recorded by an earlier call is held back as well; a list costs eight bytes a line.
+
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+
+use ignore::overrides::{Override, OverrideBuilder};
+
+use super::Options;
+use super::list::List;
+use crate::error::{Error, Kind};
+
+#[derive(Debug)]
+pub struct Filter {
+    globs: Override,
+    listed: Option<Listed>,
+}
+
+/// Paths by their hashes: a million of them must not fill the memory. Of a million paths with hashes of
+/// 64 bits, under a key that each process makes anew, two meet in one of some ten million calls.
+#[derive(Debug, Default)]
+struct Listed {
+    hasher: RandomState,
+    /// Both sorted.
+    files: Vec<u64>,
+    folders: Vec<u64>,
+}
+
+impl Filter {
+    /// # Errors
+    /// A glob, or a line of the list, makes no sense.
+    pub fn new(root: &Path, options: &Options) -> Result<Filter, Error> {
+        let list = options.files_from.as_ref();
+        Ok(Filter {
+            globs: globs(&options.include, &options.exclude)?,
+            listed: list.map(|list| Listed::new(root, list)).transpose()?,
+        })
+    }
+
+    /// Whether it may leave anything out at all.
+    pub fn is_active(&self) -> bool {
+        !self.globs.is_empty() || self.listed.is_some()
+    }
+
+    /// Whether the file at this path, relative to the root, is asked for.
+    pub fn selects(&self, path: &str) -> bool {
+        let listed = |listed: &Listed| listed.position(path).is_some();
+        !self.globs.matched(path, false).is_ignore()
+            && !folders_of(path).any(|folder| self.globs.matched(folder, true).is_ignore())
+            && self.listed.as_ref().is_none_or(listed)
+    }
+
+    /// Whether no file below this folder is asked for, so that a walk need not enter it.
+    pub fn leaves_out_folder(&self, path: &str) -> bool {
+        let out = |folder: &str| self.globs.matched(folder, true).is_ignore();
+        out(path)
+            || folders_of(path).any(out)
+            || self.listed.as_ref().is_some_and(|listed| {
+                let hash = listed.hasher.hash_one(path);
+                listed.folders.binary_search(&hash).is_err()
+            })
+    }
+
+    /// A number for each path of the list; `None` if it is not on it, or there is no list.
+    pub fn position(&self, path: &str) -> Option<usize> {
+        self.listed.as_ref()?.position(path)
+    }
+}
+
+impl Listed {
+    fn new(root: &Path, list: &List) -> Result<Listed, Error> {
+        let mut listed = Listed::default();
+        list.each_below(root, |path| {
+            push_once(&mut listed.files, listed.hasher.hash_one(path));
+            for folder in folders_of(path) {
+                push_once(&mut listed.folders, listed.hasher.hash_one(folder));
+            }
+            Ok(())
+        })?;
+        for hashes in [&mut listed.files, &mut listed.folders] {
+            hashes.sort_unstable();
+            hashes.dedup();
+            hashes.shrink_to_fit();
+        }
+        Ok(listed)
+    }
+
+    fn position(&self, path: &str) -> Option<usize> {
+        let hash = self.hasher.hash_one(path);
+        self.files.binary_search(&hash).ok()
+    }
+}
+
+/// Before there is need of more room, what came twice is thrown out: a million paths may be in a dozen
+/// folders.
+fn push_once(hashes: &mut Vec<u64>, hash: u64) {
+    if hashes.len() == hashes.capacity() {
+        hashes.sort_unstable();
+        hashes.dedup();
+        // At least half of it free, so that sorting stays rare.
+        hashes.reserve(hashes.len().max(1));
+    }
+    hashes.push(hash);
+}
+
+/// `a` and `a/b` of `a/b/c.md`.
+fn folders_of(path: &str) -> impl Iterator<Item = &str> {
+    path.match_indices('/').map(|(at, _)| &path[..at])
+}
+
+fn globs(include: &[String], exclude: &[String]) -> Result<Override, Error> {
+    // Globs are matched against relative paths.
+    let mut builder = OverrideBuilder::new("");
+    // The last match wins, so exclusions come last. A leading `!` excludes here, and a `#` would make a
+    // comment; neither is meant by a glob that begins with it.
+    let include = include.iter().map(|glob| {
+        let special = glob.starts_with(['!', '#']);
+        (
+            "--include",
+            format!("{}{glob}", if special { "\\" } else { "" }),
+            glob,
+        )
+    });
+    let exclude = exclude
+        .iter()
+        .map(|glob| ("--exclude", format!("!{glob}"), glob));
+    for (flag, glob, given) in include.chain(exclude) {
+        let refused = match given.trim().is_empty() {
+            true => Some("an empty glob".to_owned()),
+            false => builder.add(&glob).err().map(|e| e.to_string()),
+        };
+        if let Some(why) = refused {
+            return Err(Error::new(
+                Kind::Usage,
+                format!("{flag} {given}"),
+                why,
+                "give a glob like '*.md' or 'drafts/**'",
+            ));
+        }
+    }
+    builder.build().map_err(|e| {
+        Error::new(
+            Kind::Usage,
+            "--include/--exclude",
+            e.to_string(),
+            "give fewer or simpler globs",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filter(include: &[&str], exclude: &[&str], list: Option<&str>) -> Filter {
+        let owned = |globs: &[&str]| globs.iter().map(|g| (*g).to_owned()).collect();
+        let options = Options {
+            include: owned(include),
+            exclude: owned(exclude),
+            files_from: list.map(|text| List::of(text.as_bytes())),
+            ..Options::default()
+        };
+        Filter::new(Path::new("/root"), &options).unwrap()
+    }
+
+    #[test]
+    fn an_excluded_folder_excludes_what_is_below_it() {
+        for glob in ["drafts", "drafts/", "drafts/**", "/drafts"] {
+            let filter = filter(&[], &[glob], None);
+            for path in ["drafts/a.md", "drafts/deep/er/a.md"] {
+                assert!(!filter.selects(path), "{glob}: {path}");
+            }
+            assert!(
+                filter.selects("a.md") && filter.selects("draftsmen/a.md"),
+                "{glob}"
+            );
+            assert!(filter.leaves_out_folder("drafts/deep"), "{glob}");
+            assert!(!filter.leaves_out_folder("other"), "{glob}");
+        }
+    }
+
+    #[test]
+    fn include_selects_only_what_matches_and_exclude_has_the_last_word() {
+        let filter = filter(&["*.md", "pdf/**"], &["old.md", "!x.md"], None);
+        for path in ["a.md", "sub/a.md", "pdf/a.txt"] {
+            assert!(filter.selects(path), "{path}");
+        }
+        for path in ["a.txt", "old.md", "sub/old.md", "!x.md"] {
+            assert!(!filter.selects(path), "{path}");
+        }
+        assert!(!filter.leaves_out_folder("sub"));
+        assert!(filter.is_active() && !self::filter(&[], &[], None).is_active());
+    }
+
+    #[test]
+    fn a_glob_means_what_is_typed() {
+        assert!(filter(&["#a.md", "!b.md"], &[], None).selects("#a.md"));
+        assert!(filter(&["#a.md", "!b.md"], &[], None).selects("!b.md"));
+        assert!(!filter(&["#a.md", "!b.md"], &[], None).selects("b.md"));
+        for glob in ["", "  ", "{a", "[z-a]"] {
+            let include = globs(&[glob.to_owned()], &[]);
+            let exclude = globs(&[], &[glob.to_owned()]);
+            assert_eq!(include.unwrap_err().kind, Kind::Usage, "{glob:?}");
+            assert_eq!(exclude.unwrap_err().kind, Kind::Usage, "{glob:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_selects_what_is_on_it_and_the_folders_on_the_way() {
+        let filter = filter(
+            &[],
+            &["*.txt"],
+            Some("a.md\n./sub//deep/b.md\n/root/c.txt\n"),
+        );
+        assert!(filter.selects("a.md") && filter.selects("sub/deep/b.md"));
+        // A folder on the way is not itself on the list.
+        for path in ["b.md", "sub", "sub/deep", "c.txt", "a.md/x"] {
+            assert!(!filter.selects(path), "{path}");
+        }
+        assert!(!filter.leaves_out_folder("sub/deep") && filter.leaves_out_folder("other"));
+        assert_ne!(filter.position("a.md"), filter.position("sub/deep/b.md"));
+    }
+}

@@ -1,0 +1,289 @@
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::run::{KEY, Place, RunToEnd, Seen, Service};
+use crate::scripted::{Request, Scripted, send};
+
+const STORE: &str =
+    r#"{"fileSearchStores": [{"name": "fileSearchStores/s-1", "displayName": "objlib"}]}"#;
+
+fn upload(place: &Place, url: &str, args: &[&str]) -> Seen {
+    let mut command = place.objlib(&["upload", "docs", "--json", "--rpm", "0", "--endpoint", url]);
+    command.args(args).env("GEMINI_API_KEY", KEY).seen()
+}
+
+#[track_caller]
+fn is_one_line(seen: &Seen, words: &[&str]) {
+    assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);
+    for word in words {
+        assert!(seen.stderr.contains(word), "no `{word}` in {}", seen.stderr);
+    }
+}
+
+/// What the database says of the files afterwards.
+fn counts(place: &Place) -> (u64, u64) {
+    let status = place.objlib(&["status", "--json"]).seen().exit(0);
+    let status: Value = serde_json::from_str(&status.stdout).unwrap();
+    let count = |name: &str| status[name].as_u64().unwrap();
+    (count("pending"), count("failed"))
+}
+
+/// The service has another address, and its store is known there.
+fn is_now_at(place: &Place, url: &str) {
+    let db = rusqlite::Connection::open(place.db()).unwrap();
+    let changed = db
+        .execute("UPDATE stores SET endpoint = ?1", [url])
+        .unwrap();
+    assert_eq!(changed, 1);
+}
+
+/// The store is known, then somebody else answers in the service's place.
+fn behind_a_portal(answer: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> (Place, Seen) {
+    let place = Place::new();
+    place.files(12);
+    let found = AtomicUsize::new(0);
+    let service = Scripted::start(move |request: &Request, stream| {
+        match request.line.starts_with("GET /v1beta/fileSearchStores?") {
+            true if found.fetch_add(1, Relaxed) == 0 => send(stream, 200, "", STORE),
+            _ => answer(stream),
+        }
+    });
+    // An attempt that were charged would be the last.
+    let args = ["--max-attempts", "1", "--passes", "1", "--concurrency", "2"];
+    let seen = upload(&place, &service.url, &args);
+    (place, seen)
+}
+
+#[track_caller]
+fn no_file_is_blamed(answer: impl Fn(&mut TcpStream) + Send + Sync + 'static, words: &str) {
+    let (place, seen) = behind_a_portal(answer);
+    let seen = seen.exit(4);
+    assert_eq!(seen.summary()["failed"], 0, "{}", seen.stdout);
+    assert_eq!(counts(&place), (12, 0));
+    // After five in a row the breaker is open: nobody hammers on a login page.
+    let requests = seen.summary()["requests"].as_u64().unwrap();
+    assert!((5..=8).contains(&requests), "{}", seen.stdout);
+    let status = place.objlib(&["status"]).seen().exit(0);
+    assert!(status.stdout.contains(words), "{}", status.stdout);
+}
+
+#[test]
+fn a_login_page_in_the_place_of_the_service_blames_no_file() {
+    const PAGE: &str = "<!doctype html><title>Welcome to the hotel</title>";
+    no_file_is_blamed(|s| send(s, 200, "", PAGE), "Welcome to the hotel");
+    let to_login = "location: http://login.hotel/\r\n";
+    no_file_is_blamed(
+        move |s| send(s, 302, to_login, ""),
+        "leads to http://login.hotel/",
+    );
+    no_file_is_blamed(|s| send(s, 511, "", PAGE), "Welcome to the hotel");
+    no_file_is_blamed(|s| send(s, 403, "", PAGE), "Welcome to the hotel");
+    no_file_is_blamed(|s| send(s, 405, "", PAGE), "Welcome to the hotel");
+}
+
+#[test]
+fn an_answer_that_is_no_object_blames_no_file() {
+    no_file_is_blamed(|s| send(s, 200, "", "[]"), "no answer of the service: []");
+    no_file_is_blamed(|s| send(s, 200, "", "OK"), "no answer of the service: OK");
+    no_file_is_blamed(|s| send(s, 200, "", ""), "no answer of the service");
+}
+
+#[test]
+fn what_speaks_no_http_blames_no_file() {
+    no_file_is_blamed(
+        |s| {
+            let _ = s.write_all(b"SSH-2.0-OpenSSH_9.7\r\n\r\n");
+            let _ = s.shutdown(std::net::Shutdown::Both);
+        },
+        "does not speak HTTP",
+    );
+}
+
+/// A page that says "not found" must not make documents look deleted.
+#[test]
+fn a_login_page_deletes_nothing_and_sends_nothing_again() {
+    let place = Place::new();
+    place.files(5);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    let portal = Scripted::start(|_, stream| send(stream, 404, "", "<html>Log in</html>"));
+    is_now_at(&place, &portal.url);
+    let args = ["verify", "--repair", "--endpoint", &portal.url];
+    let seen = place
+        .objlib(&args)
+        .env("GEMINI_API_KEY", KEY)
+        .seen()
+        .exit(1);
+    is_one_line(&seen, &["no answer of the service", "Log in", "login page"]);
+    assert_eq!(counts(&place), (0, 0));
+    assert!(portal.requests("DELETE").is_empty());
+}
+
+/// A server of TLS whose certificate nobody vouches for; ends with its standard input.
+const UNTRUSTED: &str = r#"
+import os, socket, ssl, sys, threading
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1])
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0))).start()
+while True:
+    connection, _ = listener.accept()
+    try:
+        context.wrap_socket(connection, server_side=True).close()
+    except OSError:
+        pass
+"#;
+
+/// The run ends at once, and the files wait.
+#[test]
+fn a_certificate_without_trust_stops_the_run() {
+    let mut server = Command::new("python3")
+        .args(["-c", UNTRUSTED])
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/it/untrusted.pem"
+        ))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut port = String::new();
+    let mut out = BufReader::new(server.stdout.take().unwrap());
+    out.read_line(&mut port).unwrap();
+    let url = format!("https://localhost:{}", port.trim());
+    // Once when the store is looked for, and once when it is known and the workers are the first to ask.
+    for known in [false, true] {
+        let place = Place::new();
+        place.files(3);
+        if known {
+            let service = Service::start(&place, &[]);
+            place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+            is_now_at(&place, &url);
+            place.files(6);
+        }
+        let seen = upload(&place, &url, &["--no-progress", "--max-attempts", "1"]).exit(1);
+        is_one_line(
+            &seen,
+            &["no trust in the certificate of localhost", "--ca-file"],
+        );
+        assert_eq!(counts(&place), (3, 0));
+    }
+    drop(server.stdin.take());
+    server.wait().unwrap();
+}
+
+/// What a portal does that answers plain HTTP where TLS is spoken.
+#[test]
+fn plain_http_in_the_place_of_tls_is_said() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 302 Found\r\nlocation: http://login/\r\n\r\n");
+        }
+    });
+    let place = Place::new();
+    place.files(3);
+    let url = format!("https://localhost:{port}");
+    let seen = upload(&place, &url, &["--no-progress"]).exit(1);
+    is_one_line(&seen, &["does not speak TLS", "login page"]);
+    assert_eq!(counts(&place), (3, 0));
+}
+
+#[test]
+fn a_list_of_stores_without_end_is_given_up() {
+    let place = Place::new();
+    place.files(1);
+    let page = Arc::new(AtomicUsize::new(0));
+    let service = Scripted::start(move |_, stream| {
+        let n = page.fetch_add(1, Relaxed);
+        let stores: Vec<Value> = (0..20)
+            .map(|i| json!({"name": format!("fileSearchStores/{n}-{i}"), "displayName": "other"}))
+            .collect();
+        let page = json!({"fileSearchStores": stores, "nextPageToken": format!("{n}")});
+        send(stream, 200, "", &page.to_string());
+    });
+    let seen = upload(&place, &service.url, &["--no-progress"]).exit(1);
+    is_one_line(&seen, &["the list of stores does not end"]);
+    assert_eq!(service.requests("GET").len(), 1000);
+}
+
+#[test]
+fn of_stores_with_the_same_name_no_more_are_read_than_are_told() {
+    let place = Place::new();
+    place.files(1);
+    let service = Scripted::start(|_, stream| {
+        let stores: Vec<Value> = (0..20)
+            .map(|i| json!({"name": format!("fileSearchStores/s-{i}"), "displayName": "objlib"}))
+            .collect();
+        let page = json!({"fileSearchStores": stores, "nextPageToken": "more"});
+        send(stream, 200, "", &page.to_string());
+    });
+    let seen = upload(&place, &service.url, &["--no-progress"]).exit(1);
+    is_one_line(
+        &seen,
+        &["stores have this name", "fileSearchStores/s-9", "--store"],
+    );
+    assert_eq!(service.requests("GET").len(), 1);
+}
+
+/// With an address that is nobody's, so that a direct connection would fail otherwise.
+fn through(place: &Place, variables: &[(&str, &str)]) -> Command {
+    let endpoint = "https://objlib.invalid";
+    let mut command = place.objlib(&["upload", "docs", "--no-progress", "--endpoint", endpoint]);
+    command.env("GEMINI_API_KEY", KEY);
+    command.envs(variables.iter().copied());
+    command
+}
+
+#[test]
+fn a_proxy_variable_that_cannot_be_used_is_wrong_usage() {
+    let place = Place::new();
+    place.files(1);
+    for (name, value) in [
+        ("HTTPS_PROXY", "http://user:secret@"),
+        ("https_proxy", "socks5://user:secret@127.0.0.1:1080"),
+        ("ALL_PROXY", "ftp://user:secret@127.0.0.1"),
+        ("HTTP_PROXY", "user:secret@127.0.0.1:port"),
+    ] {
+        let seen = through(&place, &[(name, value)]).seen().exit(2);
+        is_one_line(&seen, &[name]);
+        assert!(!seen.stderr.contains("secret"), "{}", seen.stderr);
+    }
+    assert!(!place.db().exists(), "something was begun");
+}
+
+#[test]
+fn a_proxy_is_used_unless_the_host_is_excepted() {
+    let place = Place::new();
+    place.files(1);
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let all = Arc::clone(&asked);
+    let proxy = Scripted::start(move |request, stream| {
+        all.lock().unwrap().push(request.line.clone());
+        send(stream, 407, "", "who are you?");
+    });
+    let address = proxy.url.replace("http://", "http://user:secret@");
+    let seen = through(&place, &[("HTTPS_PROXY", &address)]).seen().exit(1);
+    is_one_line(&seen, &["the proxy does not connect", "407"]);
+    assert!(!seen.stderr.contains("secret"), "{}", seen.stderr);
+    let first = asked.lock().unwrap()[0].clone();
+    assert_eq!(first, "CONNECT objlib.invalid:443 HTTP/1.1");
+    asked.lock().unwrap().clear();
+    // Nobody's name cannot be found, whatever is tried.
+    let excepted = [
+        ("HTTPS_PROXY", &address[..]),
+        ("NO_PROXY", "localhost, .invalid"),
+    ];
+    let seen = through(&place, &excepted).seen().exit(4);
+    assert!(!seen.stderr.contains("proxy does"), "{}", seen.stderr);
+    assert!(asked.lock().unwrap().is_empty());
+}
