@@ -62,7 +62,7 @@ pub fn next_here(database: &Path) -> Next {
         && std::env::var_os("OBJLIB_DB").is_none_or(|set| set == *database.as_os_str());
     match is_default {
         true => next,
-        false => next.with_path("--db", database),
+        false => next.with_database(database),
     }
 }
 
@@ -72,15 +72,15 @@ pub fn next_at(database: &Path, store: &str, endpoint: &str) -> Next {
     let environment = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
     let set = environment("OBJLIB_STORE");
     if store != args::DEFAULT_STORE || set.is_some_and(|set| set.trim() != store) {
-        next = next.with("--store", store);
+        next = next.with_store(store);
     }
     if endpoint == store::EMULATOR {
-        return next.flag("--emulator");
+        return next.with_emulator();
     }
     let set = environment("GOOGLE_GEMINI_BASE_URL");
     match endpoint == DEFAULT_ENDPOINT && set.is_none() {
         true => next,
-        false => next.with("--endpoint", endpoint),
+        false => next.with_endpoint(endpoint),
     }
 }
 
@@ -88,10 +88,10 @@ pub fn next_at(database: &Path, store: &str, endpoint: &str) -> Next {
 pub fn next(remote: &Remote, database: &Path, endpoint: &str) -> Next {
     let mut next = next_at(database, &remote.store.name, endpoint);
     if let Some(path) = remote.api_key_file.as_deref().filter(|path| *path != "-") {
-        next = next.with_path("--api-key-file", path);
+        next = next.with_file("--api-key-file", path);
     }
     if let Some(path) = &remote.ca_file {
-        next = next.with_path("--ca-file", path);
+        next = next.with_file("--ca-file", path);
     }
     next
 }

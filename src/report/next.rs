@@ -6,33 +6,66 @@ use std::path::Path;
 
 use crate::text::one_line;
 
-/// The options that every command of this session shares.
+/// The options that commands of this session share.
 #[derive(Debug, Clone, Default)]
 pub struct Next {
-    options: String,
+    /// Of every command.
+    database: String,
+    /// Of commands about a store.
+    store: String,
+    /// Of commands that talk to the service.
+    remote: String,
 }
 
 impl Next {
-    pub fn with(mut self, option: &str, value: &str) -> Next {
-        self.options
-            .push_str(&format!(" {option} {}", quoted(value)));
+    pub fn with_database(mut self, path: &Path) -> Next {
+        self.database.push_str(&option("--db", &absolute(path)));
         self
     }
 
-    pub fn with_path(self, option: &str, path: &Path) -> Next {
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        self.with(option, &path.to_string_lossy())
+    pub fn with_store(mut self, name: &str) -> Next {
+        self.store.push_str(&option("--store", name));
+        self
     }
 
-    pub fn flag(mut self, flag: &str) -> Next {
-        self.options.push_str(&format!(" {flag}"));
+    pub fn with_emulator(mut self) -> Next {
+        self.remote.push_str(" --emulator");
+        self
+    }
+
+    pub fn with_endpoint(mut self, url: &str) -> Next {
+        self.remote.push_str(&option("--endpoint", url));
+        self
+    }
+
+    /// A file that goes along with every request: of the key, or of certificates.
+    pub fn with_file(mut self, flag: &str, path: &Path) -> Next {
+        self.remote.push_str(&option(flag, &absolute(path)));
         self
     }
 
     /// `words`: the command and its own options.
     pub fn line(&self, words: &str) -> String {
-        format!("objlib {words}{}", self.options)
+        let Next {
+            database,
+            store,
+            remote,
+        } = self;
+        match words.split(' ').next() {
+            Some("scan" | "library") => format!("objlib {words}{database}"),
+            Some("status") => format!("objlib {words}{database}{store}"),
+            _ => format!("objlib {words}{database}{store}{remote}"),
+        }
     }
+}
+
+fn option(flag: &str, value: &str) -> String {
+    format!(" {flag} {}", quoted(value))
+}
+
+fn absolute(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    path.to_string_lossy().into_owned()
 }
 
 /// As a shell reads it back. What would steer the terminal is spelled out, which bash, zsh and the newer
@@ -60,12 +93,20 @@ mod tests {
     #[test]
     fn a_value_is_quoted_only_where_a_shell_needs_it() {
         let next = Next::default()
-            .with("--store", "my hand book")
-            .with("--db", "/a/b.db")
-            .flag("--emulator");
+            .with_store("my hand book")
+            .with_database(Path::new("/a/b.db"))
+            .with_emulator();
         assert_eq!(
             next.line("upload"),
-            "objlib upload --store 'my hand book' --db /a/b.db --emulator"
+            "objlib upload --db /a/b.db --store 'my hand book' --emulator"
+        );
+        assert_eq!(
+            next.line("status --failed"),
+            "objlib status --failed --db /a/b.db --store 'my hand book'"
+        );
+        assert_eq!(
+            next.line("library list"),
+            "objlib library list --db /a/b.db"
         );
         assert_eq!(quoted("it's"), "'it'\\''s'");
         assert_eq!(quoted(""), "''");

@@ -319,7 +319,7 @@ mod tests {
                     endpoint: "https://host".to_owned(),
                 }],
             }],
-            next: Next::default().with("--store", "my notes"),
+            next: Next::default().with_store("my notes"),
         }
     }
 

@@ -8,6 +8,9 @@ mod run;
 /// A folder goes up whole; a second run has nothing to do.
 mod upload;
 
+/// Two of everything: folders, stores, databases, spellings.
+mod libraries;
+
 /// What is found in a folder, what is left out, and why.
 mod scan;
 

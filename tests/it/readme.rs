@@ -101,7 +101,7 @@ fn every_flag_and_command_is_in_it_and_the_other_way_round() {
                 .filter_map(|a| a.get_long().map(str::to_owned))
         })
         .chain(flags)
-        .chain(["help", "release", "no-default-features", "path"].map(str::to_owned))
+        .chain(["help", "release", "no-default-features", "path", "locked"].map(str::to_owned))
         // Of the proof programs, and of cargo that runs them.
         .chain(["features", "test", "long"].map(str::to_owned))
         .collect();
@@ -131,7 +131,7 @@ fn the_first_command_does_the_main_job() {
     };
     assert!(run().contains("indexed"));
     assert!(run().contains("nothing to do"));
-    assert_eq!(commands()[1], "cargo test");
+    assert_eq!(commands()[1], "cargo test --locked");
 }
 
 #[test]
