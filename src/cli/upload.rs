@@ -18,7 +18,7 @@ use crate::pipeline::bottleneck;
 use crate::pipeline::rules::MethodChoice;
 use crate::pipeline::run::{self, Ended};
 use crate::pipeline::selection::Selection;
-use crate::pipeline::store::Resolve;
+use crate::pipeline::store::{Resolve, Resolved};
 use crate::pipeline::{self, Parts};
 use crate::report::{Event, EventSender, Next, Progress, Reporter, Style, Summary};
 use crate::scan::{Filter, SkipReason};
@@ -158,13 +158,17 @@ fn transfer(
         shutdown: session.shutdown,
         patience: args.passes,
     };
-    let store = resolve.or_create(args.recreate_store)?;
+    let Resolved {
+        row: store,
+        documents,
+    } = resolve.or_create(args.recreate_store)?;
     let libraries = match session.asked.dirs.is_empty() {
         true => libraries_for(&store, session.asked.name.as_deref(), &reader, &events)?,
         false => scanned.to_vec(),
     };
     let settings = pipeline::Settings {
         store,
+        documents,
         selection: selection(&libraries, session.asked)?,
         concurrency,
         batch_size: args.batch_size,

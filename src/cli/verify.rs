@@ -76,7 +76,7 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
             ));
         };
         let verify = Verify {
-            store: &store,
+            store: &store.row,
             client: &client,
             reader: &reader,
             writer: &writer,

@@ -41,6 +41,8 @@ pub mod subject;
 
 pub mod leftovers;
 
+mod take_back;
+
 pub mod verify;
 
 pub mod watch;
@@ -54,6 +56,8 @@ pub mod tally;
 /// What was asked for.
 pub struct Settings {
     pub store: StoreRow,
+    /// How many documents the service counted in it when the run began.
+    pub documents: u64,
     pub selection: Selection,
     pub concurrency: usize,
     pub batch_size: u64,

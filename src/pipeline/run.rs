@@ -16,7 +16,7 @@ use super::poller::Poller;
 use super::selection::FROM_THE_START;
 use super::tally::Tally;
 use super::worker::{Returned, Task, Worker};
-use super::{Parts, Settings, leftovers, watch};
+use super::{Parts, Settings, leftovers, take_back, watch};
 use crate::error::{Error, Kind};
 use crate::report::Event;
 use crate::shutdown::{Shutdown, Stop};
@@ -39,11 +39,12 @@ pub fn run(settings: &Settings, parts: Parts) -> Result<(Ended, Parts), Error> {
     let began = Instant::now();
     let store = settings.store.id;
     let run = parts.writer.commit(Change::RunStarted { store })?.row;
-    queue(settings, &parts)?;
+    let taken_back = queue(settings, &parts)?;
     let before = settings.selection.counts(&parts.reader, store)?;
     let (on_the_way, on_the_way_bytes) = parts.reader.on_the_way(store)?;
     let tally = Arc::new(Tally::default());
     tally.recovered.add(on_the_way);
+    tally.adopted.add(taken_back);
     let wanted = settings
         .limit
         .map_or(before.pending, |n| n.min(before.pending));
@@ -123,9 +124,10 @@ fn share(whole: u64, part: u64, all: u64) -> u64 {
 }
 
 /// Links the selected libraries with the store, so that scans queue for it from now on, and queues what
-/// was known of them before; pages of it, each a transaction.
-fn queue(settings: &Settings, parts: &Parts) -> Result<(), Error> {
+/// was known of them before; pages of it, each a transaction. How many documents were taken back instead.
+fn queue(settings: &Settings, parts: &Parts) -> Result<u64, Error> {
     let store = settings.store.id;
+    let taken_back = take_back::of_new_links(settings, parts)?;
     for library in settings.selection.ids() {
         parts.writer.send(Change::Linked { library, store }, |_| {});
     }
@@ -139,7 +141,7 @@ fn queue(settings: &Settings, parts: &Parts) -> Result<(), Error> {
         let more = || settings.selection.holds(library) && !parts.shutdown.is_stopping();
         while more() && parts.writer.commit(Change::Queued { library, store })?.row != 0 {}
     }
-    Ok(())
+    Ok(taken_back)
 }
 
 /// Starts workers, pollers and the watch, runs the passes, joins all.

@@ -26,6 +26,12 @@ const CREATES_MAX: u32 = 4;
 /// Pause before a service that failed is asked again, when nothing says how long.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// The store, and how many documents the service counts in it.
+pub struct Resolved {
+    pub row: StoreRow,
+    pub documents: u64,
+}
+
 /// One look for a store.
 pub struct Resolve<'r> {
     /// Display name or resource name, without white space around it.
@@ -44,24 +50,28 @@ pub struct Resolve<'r> {
 impl Resolve<'_> {
     /// The store; it is created if there is none. `recreate`: also if it was deleted at the service, after
     /// which everything is sent again.
-    pub fn or_create(&self, recreate: bool) -> Result<StoreRow, Error> {
-        match self.known()? {
-            None => match self.find()? {
+    pub fn or_create(&self, recreate: bool) -> Result<Resolved, Error> {
+        let Some(row) = self.known()? else {
+            return match self.find()? {
                 Some(store) => self.pin(store),
                 None => self.pin(self.create()?),
-            },
-            Some(row) if self.is_there(&row.name)? => self.seen(row),
-            Some(row) if recreate => self.recreate(row),
-            Some(row) => Err(gone(&row)),
+            };
+        };
+        match self.look(&row.name)? {
+            Some(store) => self.seen(row, &store),
+            None if recreate => self.recreate(row),
+            None => Err(gone(&row)),
         }
     }
 
     /// The store, if there is one.
-    pub fn existing(&self) -> Result<Option<StoreRow>, Error> {
-        match self.known()? {
-            None => self.find()?.map(|store| self.pin(store)).transpose(),
-            Some(row) if self.is_there(&row.name)? => self.seen(row).map(Some),
-            Some(row) => Err(gone(&row)),
+    pub fn existing(&self) -> Result<Option<Resolved>, Error> {
+        let Some(row) = self.known()? else {
+            return self.find()?.map(|store| self.pin(store)).transpose();
+        };
+        match self.look(&row.name)? {
+            Some(store) => self.seen(row, &store).map(Some),
+            None => Err(gone(&row)),
         }
     }
 
@@ -99,36 +109,42 @@ impl Resolve<'_> {
     }
 
     /// By the same name at another spelling of the service: that is remembered.
-    fn seen(&self, row: StoreRow) -> Result<StoreRow, Error> {
+    fn seen(&self, row: StoreRow, store: &Store) -> Result<Resolved, Error> {
         if row.endpoint != self.endpoint {
             self.commit(&row.display_name, &row.name)?;
         }
-        Ok(StoreRow {
-            endpoint: self.endpoint.to_owned(),
-            ..row
+        let endpoint = self.endpoint.to_owned();
+        Ok(Resolved {
+            row: StoreRow { endpoint, ..row },
+            documents: store.documents,
         })
     }
 
-    fn is_there(&self, name: &StoreName) -> Result<bool, Error> {
+    /// `None`: it is gone.
+    fn look(&self, name: &StoreName) -> Result<Option<Store>, Error> {
         match self.patient(|| self.client.get_store(name))? {
-            Ok(_) => Ok(true),
-            Err(failure) if failure.kind == FailureKind::StoreRefused => Ok(false),
+            Ok(store) => Ok(Some(store)),
+            Err(failure) if failure.kind == FailureKind::StoreRefused => Ok(None),
             Err(failure) => Err(failure.to_error(self.wanted)),
         }
     }
 
-    fn pin(&self, store: Store) -> Result<StoreRow, Error> {
+    fn pin(&self, store: Store) -> Result<Resolved, Error> {
         let display_name = match store.display_name.is_empty() {
             true => store.name.to_string(),
             false => store.display_name,
         };
         let id = self.commit(&display_name, &store.name)?;
-        Ok(StoreRow {
+        let row = StoreRow {
             id,
             endpoint: self.endpoint.to_owned(),
             by_display_name: self.wanted == display_name,
             display_name,
             name: store.name,
+        };
+        Ok(Resolved {
+            row,
+            documents: store.documents,
         })
     }
 
@@ -142,7 +158,7 @@ impl Resolve<'_> {
         Ok(self.writer.commit(pinned)?.row)
     }
 
-    fn recreate(&self, row: StoreRow) -> Result<StoreRow, Error> {
+    fn recreate(&self, row: StoreRow) -> Result<Resolved, Error> {
         let display_name = row.display_name.as_str();
         // The one that is gone may be listed for a while.
         let found = self.find_named(display_name)?;
@@ -150,20 +166,25 @@ impl Resolve<'_> {
             Some(store) => store,
             None => self.create_named(display_name)?,
         };
-        let name = store.name;
+        let Store {
+            name, documents, ..
+        } = store;
         self.events.send(Event::Notice(format!(
             "the store `{display_name}` ({}) is gone: everything is sent again, to {name}",
             row.name
         )));
-        if let Some(other) = self.reader.store_named(&name)? {
+        if let Some(row) = self.reader.store_named(&name)? {
             self.commit(display_name, &name)?;
-            return Ok(other);
+            return Ok(Resolved { row, documents });
         }
         self.writer.commit(Change::StoreReplaced {
             store: row.id,
             name: name.clone(),
         })?;
-        Ok(StoreRow { name, ..row })
+        Ok(Resolved {
+            row: StoreRow { name, ..row },
+            documents,
+        })
     }
 
     fn create(&self) -> Result<Store, Error> {

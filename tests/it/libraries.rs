@@ -359,6 +359,53 @@ fn a_forgotten_library_keeps_its_documents_and_is_taken_back() {
 }
 
 #[test]
+fn whoever_lost_the_database_and_just_uploads_sends_nothing_again() {
+    let place = Place::new();
+    place.files(45);
+    folder(
+        &place,
+        "more",
+        &[("note.md", "words"), ("part 1/note-1.md", "other words")],
+    );
+    let service = Service::start(&place, &[]);
+    upload(&place, &service, &["docs", "more"]).exit(0);
+    for end in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{end}", place.db().display()));
+    }
+    place.file("part 2/note-2.md", "changed since");
+    let seen = upload(&place, &service, &["docs", "more"]).exit(0);
+    let summary = seen.summary();
+    assert_eq!(
+        (&summary["adopted"], &summary["indexed"]),
+        (&json!(46), &json!(1))
+    );
+    assert_eq!(service.ledger().requests("upload.start"), 48);
+    // What has changed meanwhile left an old document behind, which only `verify` may judge.
+    let seen = objlib(&place, &service, &["verify", "--repair"]).exit(0);
+    assert!(
+        seen.stdout.contains("1 in the store, unknown"),
+        "{}",
+        seen.stdout
+    );
+    upload(&place, &service, &["docs"]).exit(0);
+    assert_eq!(once_each(&service).len(), 47);
+}
+
+#[test]
+fn a_look_that_cannot_see_everything_takes_back_what_it_sees() {
+    let place = Place::new();
+    place.files(45);
+    let service = Service::start(&place, &[]);
+    upload(&place, &service, &["docs"]).exit(0);
+    fs::remove_file(place.db()).unwrap();
+    service.set_faults(json!({"list_lose_one": 1.0}));
+    let seen = upload(&place, &service, &["docs"]).exit(0);
+    assert!(service.fired("list_lose_one") > 0);
+    let adopted = seen.summary()["adopted"].as_u64().unwrap();
+    assert!((40..45).contains(&adopted), "{adopted}");
+}
+
+#[test]
 fn filters_hold_back_what_was_recorded_before() {
     let place = Place::new();
     place

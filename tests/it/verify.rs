@@ -89,16 +89,20 @@ fn a_second_document_of_the_same_identity_is_deleted() {
     let place = Place::new();
     place.files(20);
     let service = Service::start(&place, &[]);
-    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
-    // The same files once more into the same store, by somebody with another database.
-    let store = service.ledger().0["documents"][0]["store"].clone();
-    let store = store.as_str().unwrap();
+    // The same files into the same store, by somebody with another database, who has begun earlier: so
+    // neither sees all that the other sends.
     let other = place.path().join("other.db");
-    place
-        .upload(&service, &["--rpm", "0", "--limit", "7", "--store", store])
-        .env("OBJLIB_DB", &other)
-        .seen()
-        .exit(0);
+    let others = |limit: &str| {
+        place
+            .upload(&service, &["--rpm", "0", "--limit", limit])
+            .env("OBJLIB_DB", &other)
+            .seen()
+            .exit(0);
+    };
+    others("1");
+    let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    assert_eq!(seen.summary()["adopted"], 1);
+    others("7");
     assert_eq!(service.ledger().0["duplicates"], 7);
     assert_eq!(
         found(&verify(&place, &service, &[]).exit(3))["duplicates"],

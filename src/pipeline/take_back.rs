@@ -1,0 +1,112 @@
+//! Before a library goes into a store for the first time: what the store holds of it already is taken back.
+//!
+//! A database may be lost, put back from an old copy, or have forgotten a library; without this look
+//! everything would be sent a second time. Promises: only documents of exactly this library, path, content
+//! and metadata become a file's own; nothing is deleted, and a listing that is not whole takes back less,
+//! never more.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::listing::{self, Listing};
+use super::{Parts, Settings};
+use crate::error::Error;
+use crate::report::Event;
+use crate::state::listed::{ListedDocument, Shown};
+use crate::state::reader::Libraries;
+use crate::state::{Change, UploadState};
+
+/// Documents on one page of a listing (fact sheet 11).
+const PAGE_DOCUMENTS: u64 = 20;
+/// A listing that costs no more requests than this is always worth it.
+const PAGES_CHEAP: u64 = 100;
+
+/// Looks at the store if a selected library is not linked with it yet. How many documents became a file's.
+pub fn of_new_links(settings: &Settings, parts: &Parts) -> Result<u64, Error> {
+    let linked = parts.reader.linked(settings.store.id)?;
+    let linked: BTreeSet<i64> = linked.into_iter().map(|library| library.id).collect();
+    let new: Vec<i64> = settings
+        .selection
+        .ids()
+        .filter(|id| !linked.contains(id))
+        .collect();
+    if new.is_empty() || settings.documents == 0 {
+        return Ok(0);
+    }
+    let files = parts
+        .reader
+        .file_counts(&new.iter().copied().collect::<Libraries>())?;
+    let pages = settings.documents.div_ceil(PAGE_DOCUMENTS);
+    // To send a file takes two requests at the least: beyond that the look costs more than it can save.
+    if pages > PAGES_CHEAP.max(files.present.saturating_mul(2)) {
+        parts.events.send(Event::Notice(format!(
+            "store `{}` holds {} documents, too many to look for this library's among them: if it was sent \
+             there before, run verify with --repair first",
+            settings.store.display_name, settings.documents
+        )));
+        return Ok(0);
+    }
+    let names = parts.reader.libraries()?;
+    let names = names
+        .into_iter()
+        .filter(|library| new.contains(&library.id));
+    let names = names.map(|library| library.name).collect();
+    let found = take_back(settings, parts, &names)?;
+    if found > 0 {
+        parts.events.send(Event::Notice(format!(
+            "store `{}` holds {found} of the files already: they are taken back, not sent again",
+            settings.store.display_name
+        )));
+    }
+    Ok(found)
+}
+
+fn take_back(settings: &Settings, parts: &Parts, names: &BTreeSet<String>) -> Result<u64, Error> {
+    let listing = listing::list(&settings.store.name, &parts.client, &parts.shutdown)?;
+    let (Listing::Whole(documents) | Listing::Partial(documents, _)) = listing;
+    let mut taken = HashSet::new();
+    documents.each(&mut |document| {
+        let change = match own(settings, parts, names, document)? {
+            Some(change) => change,
+            None => return Ok(()),
+        };
+        // A second document of one file is for `verify` to judge.
+        if let Change::Adopted { file, .. } = change
+            && taken.insert(file)
+        {
+            parts.writer.send(change, |_| {});
+        }
+        Ok(())
+    })?;
+    parts.writer.commit(Change::Flush)?;
+    Ok(taken.len() as u64)
+}
+
+/// What makes the document its file's own, if it is one of these libraries and holds what is on disk now.
+fn own(
+    settings: &Settings,
+    parts: &Parts,
+    names: &BTreeSet<String>,
+    document: ListedDocument,
+) -> Result<Option<Change>, Error> {
+    let Some(identity) = document.identity.filter(|i| names.contains(&i.library)) else {
+        return Ok(None);
+    };
+    if document.state != Shown::Active || parts.reader.is_claimed(&document.name)? {
+        return Ok(None);
+    }
+    let files = parts.reader.files_like(settings.store.id, &identity)?;
+    let waits = |state| matches!(state, None | Some(UploadState::Pending));
+    let file = files.into_iter().find(|file| {
+        let whole = document
+            .size_bytes
+            .is_none_or(|held| held == file.size_bytes);
+        file.current && whole && waits(file.state)
+    });
+    Ok(file.map(|file| Change::Adopted {
+        file: file.file,
+        store: settings.store.id,
+        size_bytes: file.size_bytes,
+        content: identity.content,
+        document: document.name,
+    }))
+}
