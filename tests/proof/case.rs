@@ -280,7 +280,10 @@ pub fn verdict(place: &Place, service: &Service, steps: &[Step]) -> Verdict {
             if text("storeDisplayName") != step.store {
                 continue;
             }
-            let file = (text("objlibLibrary").to_owned(), text("objlibPath").to_owned());
+            let file = (
+                text("objlibLibrary").to_owned(),
+                text("objlibPath").to_owned(),
+            );
             match wanted.get_mut(&file) {
                 Some((sha256, found))
                     if text("state") == "STATE_ACTIVE"
