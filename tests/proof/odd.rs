@@ -6,11 +6,12 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use objlib::identity::Sha256;
 use serde_json::{Value, json};
 
 use crate::case::Case;
 use crate::power::{Named, each};
-use crate::run::{KEY, Place, RunToEnd};
+use crate::run::{KEY, Place, RunToEnd, Seen};
 use crate::scripted::{Scripted, header, send};
 use crate::{Options, table};
 
@@ -503,8 +504,148 @@ fn a_last_answer_that_never_ends() {
     println!("a last answer that never ends: given up, asked for, not sent again");
 }
 
+const STORE: &str = "fileSearchStores/s-1";
+/// What the key could reach, and objlib has no business with.
+const FOREIGN: &str = "fileSearchStores/other-9/documents/d";
+
+/// A service with one store that lists one document, and ends every body with these words. `{metadata}` in
+/// the listing stands for what the last start gave; before a start such a document is not there.
+fn with_listing(listing: &'static str, ended: &'static str) -> Scripted {
+    let (url, metadata): (Arc<Mutex<String>>, Arc<Mutex<String>>) = Default::default();
+    let own = Arc::clone(&url);
+    let service = Scripted::start(move |request, stream| {
+        let command = header(&request.head, "x-goog-upload-command");
+        let path = request.line.split(' ').nth(1).unwrap_or_default();
+        let active = "x-goog-upload-status: active\r\n";
+        match (path, command) {
+            (_, Some("start")) => {
+                let json: Value = serde_json::from_slice(&request.body).unwrap();
+                *metadata.lock().unwrap() = json["customMetadata"].to_string();
+                let url = own.lock().unwrap();
+                let session = format!("{active}x-goog-upload-url: {url}/upload?upload_id=1\r\n");
+                send(stream, 200, &session, "");
+            }
+            (_, Some(_)) => send(stream, 200, "x-goog-upload-status: final\r\n", ended),
+            (path, None) if path.contains("/documents?") => {
+                let known = metadata.lock().unwrap();
+                send(stream, 200, "", &listing.replace("{metadata}", &known));
+            }
+            (path, None) if path.contains("/documents/") => {
+                let document = json!({"name": "any", "state": "STATE_ACTIVE"});
+                send(stream, 200, "", &document.to_string());
+            }
+            (path, None) => {
+                let is_there =
+                    !listing.contains("{metadata}") || !metadata.lock().unwrap().is_empty();
+                let count = u8::from(is_there).to_string();
+                let store =
+                    json!({"name": STORE, "displayName": "objlib", "activeDocumentsCount": count});
+                let stores = json!({"fileSearchStores": [store]});
+                let answer = if path.contains(STORE) { store } else { stores };
+                send(stream, 200, "", &answer.to_string());
+            }
+        }
+    });
+    *url.lock().unwrap() = service.url.clone();
+    service
+}
+
+fn objlib(place: &Place, service: &Scripted, args: &[&str]) -> Seen {
+    let mut command = place.objlib(args);
+    command.args(["--endpoint", &service.url]);
+    command.env("OBJLIB_HASTE", "50").env("GEMINI_API_KEY", KEY);
+    command.seen()
+}
+
+/// Requests that name the foreign store, or could change anything.
+fn meddling(service: &Scripted) -> Vec<String> {
+    let lines = service.requests("").into_iter().map(|request| request.line);
+    lines
+        .filter(|line| line.contains("other-9") || line.starts_with("DELETE"))
+        .collect()
+}
+
+/// Such a listing proves nothing: nothing is concluded, sent or deleted, there or here.
+fn a_listing_that_names_another_store() {
+    let place = Place::new();
+    place.file("note.md", "words");
+    let sha256 = Sha256::of(b"words");
+    let listing: &'static str = json!({"documents": [{"name": FOREIGN, "state": "STATE_ACTIVE",
+        "sizeBytes": "5", "customMetadata": [
+            {"key": "objlib_library", "stringValue": "docs"},
+            {"key": "objlib_path", "stringValue": "note.md"},
+            {"key": "objlib_sha256", "stringValue": sha256.to_string()}]}]})
+    .to_string()
+    .leak();
+    let service = with_listing(listing, "{}");
+    objlib(&place, &service, &["upload", "docs", "-q"]).exit(4);
+    let seen = objlib(
+        &place,
+        &service,
+        &["verify", "--repair", "--max-share", "100"],
+    )
+    .exit(1);
+    assert!(seen.stderr.contains("cannot tell"), "{}", seen.stderr);
+    assert!(service.requests("POST").is_empty(), "something was sent");
+    assert_eq!(meddling(&service), [""; 0]);
+    println!(
+        "a listing that names another store's document: exit 4, nothing sent, nothing deleted"
+    );
+}
+
+/// That document is not what was sent: the listing of the own store has it, and only there it is looked at.
+fn a_body_that_ends_in_another_store() {
+    let place = Place::new();
+    place.file("note.md", "words");
+    let service = with_listing(
+        r#"{"documents": [{"name": "fileSearchStores/s-1/documents/d", "state": "STATE_ACTIVE", "sizeBytes": "5", "customMetadata": {metadata}}]}"#,
+        r#"{"name": "fileSearchStores/other-9/upload/operations/o", "response": {"documentName": "fileSearchStores/other-9/documents/d"}}"#,
+    );
+    let seen = objlib(&place, &service, &["upload", "docs", "--json"]).exit(0);
+    assert_eq!(seen.summary()["adopted"], 1);
+    let commands = service.requests("POST");
+    let commands = commands
+        .iter()
+        .filter_map(|r| header(&r.head, "x-goog-upload-command"));
+    assert!(commands.eq(["start", "upload, finalize"]), "sent again");
+    assert_eq!(meddling(&service), [""; 0]);
+    println!("a body that ends in another store's document: found in its own, not sent again");
+}
+
+/// The run ends with one line; with `--recreate-store` everything is sent into a new one.
+fn a_store_that_was_deleted() {
+    const FILES: usize = 5;
+    let case = Case::new(FILES, &[]);
+    case.finish(&[]);
+    let starts = || case.service.ledger().requests("upload.start");
+    let store = case.service.ledger().0["documents"][0]["store"].clone();
+    let url = format!(
+        "{}/v1beta/{}?force=true",
+        case.service.url,
+        store.as_str().unwrap()
+    );
+    let deleted = ureq::delete(url).header("x-goog-api-key", KEY).call();
+    deleted.unwrap();
+    let seen = case.upload(0, &[]).seen().exit(1);
+    let lines: Vec<&str> = seen.stderr.lines().collect();
+    let [line] = lines.as_slice() else {
+        panic!("not one line:\n{}", seen.stderr);
+    };
+    assert!(line.contains("--recreate-store"), "{line}");
+    assert_eq!(starts(), FILES as u64 + 1, "something was sent");
+    case.upload(0, &["--recreate-store"]).seen().exit(0);
+    assert_eq!(starts(), 2 * (FILES as u64 + 1));
+    case.exact();
+    println!(
+        "a store that was deleted: exit 1 and one line; --recreate-store sends everything again"
+    );
+}
+
 pub fn run(options: &Options) {
     a_last_answer_that_never_ends();
+    a_listing_that_names_another_store();
+    a_body_that_ends_in_another_store();
+    a_store_that_was_deleted();
     let seed = options.seed.to_string();
     let only = std::env::var("ODD").unwrap_or_default();
     let odds: Vec<Odd> = odds()

@@ -1,5 +1,5 @@
 //! What other tools of the field were seen to do wrong, done to objlib while two libraries go into one
-//! store. Nothing is hastened here: these are the waits that a user has, with the flags that he types first.
+//! store. Nothing is hastened here: these are the waits that a user has.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -19,6 +19,7 @@ struct Peers {
     what: &'static str,
     /// In each library.
     files: usize,
+    args: &'static [&'static str],
     faults: Value,
     /// Killed half way, and the sessions expired: a listing has to tell.
     killed: bool,
@@ -31,6 +32,7 @@ fn peers(files: usize, long: bool) -> Vec<Peers> {
     let of = |what, fault, faults| Peers {
         what,
         files,
+        args: &["--rpm", "0"],
         faults,
         killed: false,
         fault,
@@ -66,6 +68,7 @@ fn peers(files: usize, long: bool) -> Vec<Peers> {
     if long {
         all.push(Peers {
             files: 37,
+            args: &[],
             ..of(
                 "a hidden quota of 60 a minute",
                 "quota_per_min",
@@ -78,12 +81,16 @@ fn peers(files: usize, long: bool) -> Vec<Peers> {
 
 impl Peers {
     fn upload(&self, case: &Case) -> Seen {
-        TOGETHER.upload(&case.place, &case.service).seen()
+        let mut command = TOGETHER.upload(&case.place, &case.service);
+        command.args(self.args).seen()
     }
 
     fn kill_half_way(&self, case: &Case) {
         let mut command = TOGETHER.upload(&case.place, &case.service);
-        let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+        let quiet = command
+            .args(self.args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let mut run = quiet.spawn().unwrap();
         while case.service.ledger().requests("upload.body") < self.files as u64 {
             assert!(run.try_wait().unwrap().is_none(), "ended too early");

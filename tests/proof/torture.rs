@@ -29,14 +29,12 @@ pub fn run(options: &Options) {
         "missing_403": 0.5, "file_no_body": 0.02, "file_processing_ms": 20,
     });
     case.service.set_faults(faults);
-    let args = [
-        "--max-attempts",
-        "100",
-        "--passes",
-        "100",
-        "--concurrency",
-        "6",
-    ];
+    let mut args = vec!["--max-attempts", "100", "--passes", "100"];
+    args.extend(["--concurrency", "6"]);
+    // The short form has the limits that a person has who types none; the long one would wait for hours.
+    if options.long {
+        args.extend(["--rpm", "0"]);
+    }
     let (mut kills, mut runs, mut rewritten) = (0, 0, 0);
     // Which commands have come to an end once: their links are made.
     let mut linked = [false; SHARED.len()];
@@ -56,7 +54,7 @@ pub fn run(options: &Options) {
         };
         let mut run = command
             .env("OBJLIB_HASTE", HASTE)
-            .args(args)
+            .args(&args)
             .args(["--method", method])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
