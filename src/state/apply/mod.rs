@@ -27,8 +27,19 @@ mod runs;
 type Outcome = Result<Applied, Refusal>;
 
 impl Change {
-    /// Applies the change inside the writer's transaction.
-    pub(super) fn apply(&self, conn: &Connection, me: &Holder) -> Outcome {
+    /// Applies the change inside the writer's transaction: whole, or not at all if it is refused.
+    pub(super) fn apply_whole(&self, conn: &Connection, me: &Holder) -> Outcome {
+        let step = |sql: &str| conn.prepare_cached(sql)?.execute([]);
+        step("SAVEPOINT change")?;
+        let done = self.apply(conn, me);
+        if done.is_err() {
+            step("ROLLBACK TO change")?;
+        }
+        step("RELEASE change")?;
+        done
+    }
+
+    fn apply(&self, conn: &Connection, me: &Holder) -> Outcome {
         let at = At {
             conn,
             now: clock::now_ms(),
