@@ -141,7 +141,7 @@ impl At<'_> {
     /// A row for what the file holds now, at the end of the queue of each store that its library goes into,
     /// unless there is one. In single steps: SQLite prepares a statement anew, each time, whose parameters
     /// meet the conditions of partial indexes inside of a query.
-    fn queue_content(&self, file: i64) -> Result<(), Refusal> {
+    pub(super) fn queue_content(&self, file: i64) -> Result<(), Refusal> {
         let mut links = self.conn.prepare_cached(
             "SELECT store_id FROM library_stores WHERE library_id =
                  (SELECT library_id FROM files WHERE id = ?1 AND state = 'present')",

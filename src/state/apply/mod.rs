@@ -201,6 +201,12 @@ impl Change {
             Change::Retired { upload } => {
                 let row = at.row(*upload)?;
                 at.change_status(&row, Event::Purged)?;
+                // A file that is still there with this content is sent again.
+                let file = at
+                    .conn
+                    .prepare_cached("SELECT file_id FROM uploads WHERE id = ?1")?
+                    .query_row([row.id], |r| r.get(0))?;
+                at.queue_content(file)?;
                 at.touched(row.id)
             }
             Change::Adopted {
