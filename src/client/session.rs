@@ -275,10 +275,11 @@ impl Client {
     }
 
     fn query_once(&self, session: &SessionUrl) -> Result<SessionState, Failure> {
-        let answer = match self.command(session, "query", Class::Read)? {
-            (_, Ok(answer)) => answer,
-            (true, Err(failure)) => return Ok(SessionState::Dead(dead(failure))),
-            (false, Err(failure)) => {
+        let answer = match self.command(session, "query", Class::Read) {
+            Ok((_, Ok(answer))) => answer,
+            Ok((true, Err(failure))) => return Ok(SessionState::Dead(dead(failure))),
+            // A session that is not on this service can never be asked: to it, it is gone as well.
+            Ok((false, Err(failure))) | Err(failure) => {
                 return match failure.kind {
                     FailureKind::Missing | FailureKind::SessionDead => Ok(SessionState::Gone),
                     _ => Err(failure),

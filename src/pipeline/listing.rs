@@ -5,6 +5,7 @@
 //! and what it did not show may be there all the same.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::outcome;
 use crate::client::{Client, Document, DocumentState, DocumentsPage, Failure, FailureKind};
@@ -26,10 +27,24 @@ pub enum Listing {
 }
 
 pub fn list(store: &StoreName, client: &Client, shutdown: &Shutdown) -> Result<Listing, Error> {
+    list_after(Duration::ZERO, store, client, shutdown)
+}
+
+/// `lag`: waited between the count and the first page. What others add to the store all the time is counted
+/// at once and shown late, so that without a wait no listing would be whole.
+pub fn list_after(
+    lag: Duration,
+    store: &StoreName,
+    client: &Client,
+    shutdown: &Shutdown,
+) -> Result<Listing, Error> {
     let documents = ListedDocuments::new()?;
     let read = || -> Result<Option<String>, Failure> {
         // Counted before, so that what is added meanwhile cannot make up for what is lost.
         let counted = patient(shutdown, || client.get_store(store))?.documents;
+        if !shutdown.sleep(lag) {
+            return Ok(Some("interrupted".to_owned()));
+        }
         let mut token: Option<String> = None;
         let mut tokens = BTreeSet::new();
         for _ in 0..PAGES_MAX {

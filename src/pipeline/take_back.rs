@@ -2,16 +2,19 @@
 //!
 //! A database may be lost, put back from an old copy, or have forgotten a library; without this look
 //! everything would be sent a second time. Promises: only documents of exactly this library, path, content
-//! and metadata become a file's own; nothing is deleted, and a listing that is not whole takes back less,
-//! never more.
+//! and metadata become a file's own; nothing is deleted; nothing of the library is queued before a whole
+//! listing was taken back to its end, so that this can be cut off anywhere.
 
 use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
 
 use super::listing::{self, Listing};
+use super::recovery::LIST_LAG;
 use super::{Parts, Settings};
-use crate::error::Error;
+use crate::error::{Error, Kind};
+use crate::proof;
 use crate::report::Event;
-use crate::state::listed::{ListedDocument, Shown};
+use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
 use crate::state::reader::Libraries;
 use crate::state::{Change, UploadState};
 
@@ -20,21 +23,26 @@ const PAGE_DOCUMENTS: u64 = 20;
 /// A listing that costs no more requests than this is always worth it.
 const PAGES_CHEAP: u64 = 100;
 
-/// Looks at the store if a selected library is not linked with it yet. How many documents became a file's.
+/// Looks at the store if a selected library has files that were never queued for it. How many documents
+/// became a file's.
 pub fn of_new_links(settings: &Settings, parts: &Parts) -> Result<u64, Error> {
-    let linked = parts.reader.linked(settings.store.id)?;
+    let store = settings.store.id;
+    let linked = parts.reader.linked(store)?;
     let linked: BTreeSet<i64> = linked.into_iter().map(|library| library.id).collect();
-    let new: Vec<i64> = settings
-        .selection
-        .ids()
-        .filter(|id| !linked.contains(id))
-        .collect();
+    // A look that was cut off has made the link, and not taken back all.
+    let unqueued: BTreeSet<i64> = parts.reader.to_queue(store)?.into_iter().collect();
+    let is_new = |id: &i64| !linked.contains(id) || unqueued.contains(id);
+    let new: Vec<i64> = settings.selection.ids().filter(is_new).collect();
     if new.is_empty() || settings.documents == 0 {
         return Ok(0);
     }
-    let files = parts
-        .reader
-        .file_counts(&new.iter().copied().collect::<Libraries>())?;
+    let ids: Libraries = new.iter().copied().collect();
+    let files = parts.reader.file_counts(&ids)?;
+    let counts = parts.reader.upload_counts(store, &ids)?;
+    let settled = counts.uploading + counts.processing + counts.indexed + counts.failed;
+    if files.present <= settled {
+        return Ok(0);
+    }
     let pages = settings.documents.div_ceil(PAGE_DOCUMENTS);
     // To send a file takes two requests at the least: beyond that the look costs more than it can save.
     if pages > PAGES_CHEAP.max(files.present.saturating_mul(2)) {
@@ -61,8 +69,7 @@ pub fn of_new_links(settings: &Settings, parts: &Parts) -> Result<u64, Error> {
 }
 
 fn take_back(settings: &Settings, parts: &Parts, names: &BTreeSet<String>) -> Result<u64, Error> {
-    let listing = listing::list(&settings.store.name, &parts.client, &parts.shutdown)?;
-    let (Listing::Whole(documents) | Listing::Partial(documents, _)) = listing;
+    let documents = whole_listing(settings, parts)?;
     let mut taken = HashSet::new();
     documents.each(&mut |document| {
         let change = match own(settings, parts, names, document)? {
@@ -79,6 +86,26 @@ fn take_back(settings: &Settings, parts: &Parts, names: &BTreeSet<String>) -> Re
     })?;
     parts.writer.commit(Change::Flush)?;
     Ok(taken.len() as u64)
+}
+
+/// # Errors
+/// What the listing does not show may be there all the same, and would be sent a second time
+/// (`Kind::Unavailable`).
+fn whole_listing(settings: &Settings, parts: &Parts) -> Result<ListedDocuments, Error> {
+    let mut why = String::new();
+    for lag in [Duration::ZERO, proof::hasten(LIST_LAG)] {
+        let store = &settings.store.name;
+        match listing::list_after(lag, store, &parts.client, &parts.shutdown)? {
+            Listing::Whole(documents) => return Ok(documents),
+            Listing::Partial(_, words) => why = words,
+        }
+    }
+    Err(Error::new(
+        Kind::Unavailable,
+        format!("store `{}`", settings.store.display_name),
+        format!("cannot tell which files it holds already: {why}"),
+        "nothing was sent; run the same command again",
+    ))
 }
 
 /// What makes the document its file's own, if it is one of these libraries and holds what is on disk now.

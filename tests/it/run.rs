@@ -38,7 +38,12 @@ impl Place {
     }
 
     pub fn file(&self, path: &str, content: impl AsRef<[u8]>) -> &Place {
-        let path = self.docs().join(path);
+        self.file_in("docs", path, content)
+    }
+
+    /// The same in another folder.
+    pub fn file_in(&self, folder: &str, path: &str, content: impl AsRef<[u8]>) -> &Place {
+        let path = self.path().join(folder).join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
         self

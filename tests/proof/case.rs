@@ -1,6 +1,6 @@
-//! One case of a proof: a folder, a service of its own, runs until nothing is left, and the verdict.
+//! One case of a proof: folders, a service of their own, runs until nothing is left, and the verdict.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Command, Stdio};
 
 use objlib::identity::Sha256;
@@ -15,30 +15,116 @@ pub const AT_ONCE: usize = 6;
 /// Runs that a cron job may need.
 const RUNS_MAX: usize = 6;
 
+/// One command of a person's cron: these folders, each a library of its name, go into this store.
+#[derive(Debug, Clone, Copy)]
+pub struct Step {
+    pub folders: &'static [&'static str],
+    pub store: &'static str,
+}
+
+/// One folder into one store.
+pub const ALONE: &[Step] = &[Step {
+    folders: &["docs"],
+    store: "objlib",
+}];
+
+/// Two libraries that share names and contents: a store for each, and one that both go into.
+pub const SHARED: &[Step] = &[
+    Step {
+        folders: &["docs"],
+        store: "first",
+    },
+    Step {
+        folders: &["more"],
+        store: "second",
+    },
+    TOGETHER,
+];
+
+/// The step that both libraries are in.
+pub const TOGETHER: Step = Step {
+    folders: &["docs", "more"],
+    store: "both",
+};
+
+impl Step {
+    /// `upload` of the step, with nothing but the defaults.
+    pub fn upload(&self, place: &Place, service: &Service) -> Command {
+        let mut command = place.objlib(&["upload", "--json", "--store", self.store]);
+        command.args(self.folders);
+        command.args(["--endpoint", &service.url]);
+        command.env("GEMINI_API_KEY", KEY);
+        command
+    }
+}
+
 pub struct Case {
     pub place: Place,
     pub service: Service,
+    pub steps: &'static [Step],
 }
 
 impl Case {
-    /// `files` small ones and a larger one, which takes several writes.
+    /// One folder: `files` small ones and a larger one, which takes several writes.
     pub fn new(files: usize, flags: &[&str]) -> Case {
+        Case::of(ALONE, files, flags)
+    }
+
+    /// `files` small ones in each folder, and the larger one in `docs`. In `more` every second file holds
+    /// what the file of that name in `docs` holds.
+    pub fn of(steps: &'static [Step], files: usize, flags: &[&str]) -> Case {
         let place = Place::new();
         place.files(files);
         place.file("larger.txt", "a larger file\n".repeat(9_000));
         let service = Service::start(&place, flags);
-        Case { place, service }
+        let case = Case {
+            place,
+            service,
+            steps,
+        };
+        if case.folders().contains("more") {
+            for i in 0..files {
+                let words = std::fs::read_to_string(case.place.docs().join(note(i))).unwrap();
+                case.write("more", i, &words);
+            }
+        }
+        case
     }
 
-    pub fn upload(&self, args: &[&str]) -> Command {
-        let mut command = self.place.upload(&self.service, &["--rpm", "0"]);
+    pub fn folders(&self) -> BTreeSet<&'static str> {
+        let folders = self.steps.iter().flat_map(|step| step.folders);
+        folders.copied().collect()
+    }
+
+    /// Other words in a note: in `more` every second time not those that `docs` would get.
+    pub fn write(&self, folder: &str, i: usize, words: &str) {
+        let own = match (folder, i % 2) {
+            ("more", 1) => "of this library: ",
+            _ => "",
+        };
+        self.place
+            .file_in(folder, &note(i), format!("{own}{words}"));
+    }
+
+    /// Other words in the first `files` notes of every folder.
+    pub fn rewrite(&self, files: usize, words: &str) {
+        for folder in self.folders() {
+            for i in 0..files {
+                self.write(folder, i, &format!("{words} of note {i}"));
+            }
+        }
+    }
+
+    /// A step's command, hastened. No limit of requests is given: what a person types first is proven.
+    pub fn upload(&self, step: usize, args: &[&str]) -> Command {
+        let mut command = self.steps[step].upload(&self.place, &self.service);
         command.args(args).env("OBJLIB_HASTE", HASTE);
         command
     }
 
-    /// Runs to the point, and says whether it was met.
-    pub fn crash(&self, args: &[&str], point: &str) -> bool {
-        let mut command = self.upload(args);
+    /// Runs a step to the point, and says whether it was met.
+    pub fn crash(&self, step: usize, args: &[&str], point: &str) -> bool {
+        let mut command = self.upload(step, args);
         command.env("OBJLIB_CRASH_AT", point);
         let ended = command
             .stdout(Stdio::null())
@@ -48,10 +134,19 @@ impl Case {
         ended.code().is_none()
     }
 
-    /// Runs until nothing is left; how many runs it took.
+    /// Runs step after step until nothing is left; how many runs it took.
     pub fn finish(&self, args: &[&str]) -> usize {
+        self.finish_before(self.steps.len(), args)
+    }
+
+    /// The steps before this one.
+    pub fn finish_before(&self, step: usize, args: &[&str]) -> usize {
+        (0..step).map(|step| self.finish_step(step, args)).sum()
+    }
+
+    fn finish_step(&self, step: usize, args: &[&str]) -> usize {
         for run in 1..=RUNS_MAX {
-            let seen: Seen = self.upload(args).seen();
+            let seen: Seen = self.upload(step, args).seen();
             match seen.exit {
                 Some(0) => return run,
                 Some(4) => {}
@@ -62,11 +157,20 @@ impl Case {
         panic!("not done after {RUNS_MAX} runs");
     }
 
-    /// `verify --repair`, after which database and store agree.
+    /// `verify --repair` of every store, after which database and stores agree.
     pub fn repair(&self) {
-        let mut verify = self.place.objlib(&["verify", "--repair", "--endpoint"]);
-        verify.arg(&self.service.url).env("GEMINI_API_KEY", KEY);
-        verify.seen().exit(0);
+        for step in self.steps {
+            self.verify(step, &["--repair"]).exit(0);
+        }
+    }
+
+    pub fn verify(&self, step: &Step, args: &[&str]) -> Seen {
+        let mut verify = self
+            .place
+            .objlib(&["verify", "--json", "--store", step.store]);
+        verify.args(args).args(["--endpoint", &self.service.url]);
+        verify.env("OBJLIB_HASTE", HASTE);
+        verify.env("GEMINI_API_KEY", KEY).seen()
     }
 
     /// Requests since the last plan with `calls`, or since the start.
@@ -102,47 +206,11 @@ impl Case {
         self.service.set_faults(Value::Object(calm));
     }
 
-    /// The ledger against the folder, and `status` against the ledger.
     pub fn verdict(&self) -> Verdict {
-        let mut wanted = BTreeMap::new();
-        let docs = self.place.docs();
-        for_each_file(&docs, &mut |path| {
-            let name = path.strip_prefix(&docs).unwrap().to_str().unwrap();
-            let sha256 = Sha256::of(&std::fs::read(path).unwrap()).to_string();
-            wanted.insert(name.to_owned(), (sha256, 0));
-        });
-        let files = wanted.len();
-        let ledger = self.service.ledger().0;
-        let documents = ledger["documents"].as_array().unwrap();
-        let mut orphans = ledger["temporaryFiles"].as_array().unwrap().len();
-        for document in documents {
-            let path = document["objlibPath"].as_str().unwrap_or_default();
-            match wanted.get_mut(path) {
-                Some((sha256, found))
-                    if document["state"] == "STATE_ACTIVE" && document["sha256"] == **sha256 =>
-                {
-                    *found += 1;
-                }
-                _ => orphans += 1,
-            }
-        }
-        let status = self.place.objlib(&["status", "--json"]).seen().exit(0);
-        let status: Value = serde_json::from_str(&status.stdout).unwrap();
-        let indexed = status["indexed"].as_u64().unwrap() as usize;
-        let really = wanted.values().filter(|(_, found)| *found > 0).count();
-        Verdict {
-            files,
-            documents: documents.len(),
-            lost: files - really,
-            doubled: wanted.values().filter(|(_, found)| *found > 1).count(),
-            orphans,
-            indexed,
-            misreported: indexed.abs_diff(really),
-            violations: ledger["violations"].as_array().unwrap().len(),
-        }
+        verdict(&self.place, &self.service, self.steps)
     }
 
-    /// Exactly one active document a file, nothing else left, and `status` says the same.
+    /// Exactly one active document a file and store, nothing else left, and `status` says the same.
     #[track_caller]
     pub fn exact(&self) -> Verdict {
         let verdict = self.verdict();
@@ -152,9 +220,15 @@ impl Case {
     }
 }
 
+/// As `Place::files` names them.
+fn note(i: usize) -> String {
+    format!("part {}/note-{i}.md", i % 7)
+}
+
 /// What is wrong, counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Verdict {
+    /// Each as often as there are stores that it goes into.
     pub files: usize,
     pub documents: usize,
     /// Files without an active document of their content.
@@ -163,6 +237,8 @@ pub struct Verdict {
     pub doubled: usize,
     /// Documents that are no file's content (torn, old, failed), and temporary files.
     pub orphans: usize,
+    /// Documents in a store that their library never went into, and second stores of one name.
+    pub wrong_store: usize,
     /// As `status` says.
     pub indexed: usize,
     /// By how many files it is wrong.
@@ -173,7 +249,81 @@ pub struct Verdict {
 
 impl Verdict {
     pub fn is_exact(&self) -> bool {
-        self.lost + self.doubled + self.orphans + self.misreported + self.violations == 0
-            && self.files == self.documents
+        let wrong = self.lost + self.doubled + self.orphans + self.wrong_store;
+        wrong + self.misreported + self.violations == 0 && self.files == self.documents
     }
+}
+
+/// The ledger against the folders, and `status` against the ledger, store by store.
+pub fn verdict(place: &Place, service: &Service, steps: &[Step]) -> Verdict {
+    let ledger = service.ledger().0;
+    let documents = ledger["documents"].as_array().unwrap();
+    let mut verdict = Verdict {
+        documents: documents.len(),
+        orphans: ledger["temporaryFiles"].as_array().unwrap().len(),
+        violations: ledger["violations"].as_array().unwrap().len(),
+        ..Verdict::default()
+    };
+    let mut stores: BTreeMap<&str, &str> = BTreeMap::new();
+    for document in documents {
+        let text = |field: &str| document[field].as_str().unwrap_or_default();
+        let (store, library) = (text("storeDisplayName"), text("objlibLibrary"));
+        let step = steps.iter().find(|step| step.store == store);
+        let same_name = *stores.entry(store).or_insert(text("store"));
+        let is_linked = step.is_some_and(|step| step.folders.contains(&library));
+        verdict.wrong_store += usize::from(!is_linked || same_name != text("store"));
+    }
+    for step in steps {
+        let mut wanted = wanted(place, step);
+        for document in documents {
+            let text = |field: &str| document[field].as_str().unwrap_or_default();
+            if text("storeDisplayName") != step.store {
+                continue;
+            }
+            let file = (
+                text("objlibLibrary").to_owned(),
+                text("objlibPath").to_owned(),
+            );
+            match wanted.get_mut(&file) {
+                Some((sha256, found))
+                    if text("state") == "STATE_ACTIVE"
+                        && text("sha256") == sha256
+                        && text("metadataSha256") == sha256 =>
+                {
+                    *found += 1;
+                }
+                // One of a foreign library is counted already.
+                _ => verdict.orphans += usize::from(step.folders.contains(&file.0.as_str())),
+            }
+        }
+        let status = place.objlib(&["status", "--json", "--store", step.store]);
+        let indexed = indexed(status);
+        let really = wanted.values().filter(|(_, found)| *found > 0).count();
+        verdict.files += wanted.len();
+        verdict.lost += wanted.len() - really;
+        verdict.doubled += wanted.values().filter(|(_, found)| *found > 1).count();
+        verdict.indexed += indexed;
+        verdict.misreported += indexed.abs_diff(really);
+    }
+    verdict
+}
+
+/// By library and path: the hash of what is on disk, and a counter.
+fn wanted(place: &Place, step: &Step) -> BTreeMap<(String, String), (String, usize)> {
+    let mut wanted = BTreeMap::new();
+    for folder in step.folders {
+        let root = place.path().join(folder);
+        for_each_file(&root, &mut |path| {
+            let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+            let sha256 = Sha256::of(&std::fs::read(path).unwrap()).to_string();
+            wanted.insert(((*folder).to_owned(), name.to_owned()), (sha256, 0));
+        });
+    }
+    wanted
+}
+
+fn indexed(mut status: Command) -> usize {
+    let status = status.seen().exit(0);
+    let status: Value = serde_json::from_str(&status.stdout).unwrap();
+    status["indexed"].as_u64().unwrap() as usize
 }

@@ -1,5 +1,6 @@
 //! The crash matrix: the process dies before and after every durable step and every request, and runs
-//! again.
+//! again. Most scenarios are of two libraries and three stores: the crash falls into one of three commands,
+//! and all three are run to their end. `SCENARIO=Lost` keeps to those that have the word in their name.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use serde_json::json;
 
-use crate::case::{AT_ONCE, Case};
+use crate::case::{ALONE, AT_ONCE, Case, SHARED, Step};
 use crate::run::RunToEnd;
 use crate::{Options, table};
 
@@ -40,9 +41,11 @@ enum Scenario {
     OddStart,
     /// Every second temporary file cannot be taken in.
     BadFile,
+    /// All indexed, and then the database was lost: what the stores hold is taken back.
+    LostDatabase,
 }
 
-const SCENARIOS: [Scenario; 13] = [
+const SCENARIOS: [Scenario; 14] = [
     Scenario::Direct,
     Scenario::Staged,
     Scenario::Changed,
@@ -56,6 +59,7 @@ const SCENARIOS: [Scenario; 13] = [
     Scenario::Unanswered,
     Scenario::OddStart,
     Scenario::BadFile,
+    Scenario::LostDatabase,
 ];
 
 /// One crash to be had.
@@ -63,6 +67,7 @@ const SCENARIOS: [Scenario; 13] = [
 struct Crash {
     scenario: Scenario,
     workers: &'static str,
+    step: usize,
     point: String,
     visit: u64,
 }
@@ -82,7 +87,8 @@ impl Scenario {
             | Scenario::Retried
             | Scenario::Torn
             | Scenario::Fallback
-            | Scenario::OddStart => "auto",
+            | Scenario::OddStart
+            | Scenario::LostDatabase => "auto",
         };
         let mut args = vec!["--method", method, "--concurrency", workers];
         args.extend(["--max-attempts", "30"]);
@@ -92,31 +98,76 @@ impl Scenario {
         args
     }
 
+    /// The commands of a round. Where the fault is what counts, one folder in one store is enough of them.
+    fn steps(self) -> &'static [Step] {
+        match self {
+            Scenario::Direct
+            | Scenario::Staged
+            | Scenario::Changed
+            | Scenario::Expired
+            | Scenario::Imported
+            | Scenario::Outdated
+            | Scenario::Unanswered
+            | Scenario::LostDatabase => SHARED,
+            Scenario::ChangedStaged
+            | Scenario::Retried
+            | Scenario::Torn
+            | Scenario::Fallback
+            | Scenario::OddStart
+            | Scenario::BadFile => ALONE,
+        }
+    }
+
+    /// Small files in each folder.
+    fn files(self, long: bool) -> usize {
+        match (self.steps().len(), long) {
+            (1, false) => 3,
+            (_, false) => 2,
+            (1, true) => 7,
+            (_, true) => 4,
+        }
+    }
+
     /// Everything up to the run that is to be met by a crash.
-    fn prepare(self, workers: &'static str, files: usize) -> Case {
-        let case = Case::new(files, &[]);
+    fn prepare(self, workers: &'static str, step: usize, files: usize) -> Case {
+        let case = Case::of(self.steps(), files, &[]);
         let args = self.args(workers);
         match self {
-            Scenario::Direct | Scenario::Staged => {}
             Scenario::Changed | Scenario::ChangedStaged => {
                 case.finish(&args);
-                rewrite(&case, files);
+                case.rewrite(files, "new words");
             }
+            Scenario::LostDatabase => {
+                case.finish(&args);
+                for end in ["", "-wal", "-shm"] {
+                    let _ = std::fs::remove_file(format!("{}{end}", case.place.db().display()));
+                }
+            }
+            _ => {}
+        }
+        case.finish_before(step, &args);
+        match self {
+            Scenario::Direct
+            | Scenario::Staged
+            | Scenario::Changed
+            | Scenario::ChangedStaged
+            | Scenario::LostDatabase => {}
             Scenario::Expired => {
-                assert!(case.crash(&args, "after body#2"), "no second body");
+                assert!(case.crash(step, &args, "after body#2"), "no second body");
                 case.service.set_faults(json!({"session_expiry_ms": 1}));
             }
             Scenario::Imported => {
-                assert!(case.crash(&args, "after import#2"), "no second import");
+                let import = "after import#2";
+                assert!(case.crash(step, &args, import), "no second import");
             }
             Scenario::Outdated => {
                 let session = "after commit session#2";
-                assert!(case.crash(&args, session), "no second session");
-                rewrite(&case, files);
+                assert!(case.crash(step, &args, session), "no second session");
+                case.rewrite(files, "new words");
             }
             Scenario::Retried => {
                 case.service.set_faults(json!({"document_fail": 1.0}));
-                case.upload(&args).seen().exit(3);
+                case.upload(step, &args).seen().exit(3);
             }
             Scenario::Torn => case.service.set_faults(json!({"final_size_wrong": 0.5})),
             Scenario::Fallback => case.service.set_faults(json!({"count_tokens_503": 1.0})),
@@ -151,18 +202,16 @@ impl Scenario {
     }
 }
 
-fn rewrite(case: &Case, files: usize) {
-    for i in 0..files {
-        let path = format!("part {}/note-{i}.md", i % 7);
-        case.place.file(&path, format!("new words of note {i}"));
-    }
-}
-
-/// Every point that a run meets, and how often.
-fn points(scenario: Scenario, workers: &'static str, files: usize) -> BTreeMap<String, u64> {
-    let case = scenario.prepare(workers, files);
+/// Every point that a run of this step meets, and how often.
+fn points(
+    scenario: Scenario,
+    workers: &'static str,
+    step: usize,
+    long: bool,
+) -> BTreeMap<String, u64> {
+    let case = scenario.prepare(workers, step, scenario.files(long));
     let log = case.place.path().join("points");
-    let mut command = case.upload(&scenario.args(workers));
+    let mut command = case.upload(step, &scenario.args(workers));
     let ended = command.env("OBJLIB_POINTS", &log).output().unwrap();
     assert!(matches!(ended.status.code(), Some(0 | 3 | 4)));
     let mut visits = BTreeMap::new();
@@ -172,48 +221,73 @@ fn points(scenario: Scenario, workers: &'static str, files: usize) -> BTreeMap<S
     visits
 }
 
-/// First, middle and last visit of each point.
-fn plan(scenario: Scenario, workers: &'static str, files: usize, long: bool) -> Vec<Crash> {
+/// First, middle and last visit of each point in every command; of the short form the middle one, in one of
+/// the commands that meet the point: which, the seed says.
+fn plan(scenario: Scenario, workers: &'static str, options: &Options) -> Vec<Crash> {
+    let mut met: BTreeMap<String, Vec<(usize, u64)>> = BTreeMap::new();
+    for step in 0..scenario.steps().len() {
+        for (point, visits) in points(scenario, workers, step, options.long) {
+            met.entry(point).or_default().push((step, visits));
+        }
+    }
     let mut crashes = Vec::new();
-    for (point, visits) in points(scenario, workers, files) {
-        let mut chosen = match long {
-            true => vec![1, visits.div_ceil(2), visits],
-            false => vec![visits.div_ceil(2)],
-        };
-        chosen.dedup();
-        crashes.extend(chosen.into_iter().map(|visit| Crash {
-            scenario,
-            workers,
-            point: point.clone(),
-            visit,
-        }));
+    for (i, (point, met)) in met.into_iter().enumerate() {
+        let one = (options.seed as usize).wrapping_add(i) % met.len();
+        for (_, (step, visits)) in met
+            .into_iter()
+            .enumerate()
+            .filter(|(n, _)| options.long || *n == one)
+        {
+            let mut chosen = match options.long {
+                true => vec![1, visits.div_ceil(2), visits],
+                false => vec![visits.div_ceil(2)],
+            };
+            chosen.dedup();
+            crashes.extend(chosen.into_iter().map(|visit| Crash {
+                scenario,
+                workers,
+                step,
+                point: point.clone(),
+                visit,
+            }));
+        }
     }
     crashes
 }
 
 /// Whether the point was met; panics if what is left is not exact.
-fn try_one(crash: &Crash, files: usize) -> bool {
-    let case = crash.scenario.prepare(crash.workers, files);
-    let args = crash.scenario.args(crash.workers);
+fn try_one(crash: &Crash, long: bool) -> bool {
+    let scenario = crash.scenario;
+    let case = scenario.prepare(crash.workers, crash.step, scenario.files(long));
+    let args = scenario.args(crash.workers);
     let at = format!("{}#{}", crash.point, crash.visit);
-    let met = case.crash(&args, &at);
-    crash.scenario.resume(&case);
+    let sent = case.service.ledger().requests("upload.start");
+    let met = case.crash(crash.step, &args, &at);
+    scenario.resume(&case);
     case.finish(&args);
-    if crash.scenario == Scenario::OddStart {
-        case.service.set_faults(json!({"start_final": 0.0}));
-        case.repair();
+    match scenario {
+        Scenario::OddStart => {
+            case.service.set_faults(json!({"start_final": 0.0}));
+            case.repair();
+        }
+        Scenario::LostDatabase => {
+            let again = case.service.ledger().requests("upload.start") - sent;
+            assert_eq!(again, 0, "sent again");
+        }
+        _ => {}
     }
     case.exact();
     met
 }
 
 pub fn run(options: &Options) {
-    let files = if options.long { 7 } else { 3 };
+    let only = std::env::var("SCENARIO").unwrap_or_default();
     let workers: &[&'static str] = if options.long { &["1", "8"] } else { &["1"] };
     let mut rows = Vec::new();
-    for scenario in SCENARIOS {
+    let wanted = |scenario: &Scenario| format!("{scenario:?}").contains(&only);
+    for scenario in SCENARIOS.into_iter().filter(wanted) {
         for workers in workers {
-            let crashes = plan(scenario, workers, files, options.long);
+            let crashes = plan(scenario, workers, options);
             let next = AtomicUsize::new(0);
             let met = AtomicUsize::new(0);
             let failures = Mutex::new(Vec::new());
@@ -221,7 +295,7 @@ pub fn run(options: &Options) {
                 for _ in 0..AT_ONCE {
                     scope.spawn(|| {
                         while let Some(crash) = crashes.get(next.fetch_add(1, Relaxed)) {
-                            match catch_unwind(AssertUnwindSafe(|| try_one(crash, files))) {
+                            match catch_unwind(AssertUnwindSafe(|| try_one(crash, options.long))) {
                                 Ok(was_met) => drop(met.fetch_add(usize::from(was_met), Relaxed)),
                                 Err(_) => failures.lock().unwrap().push(crash.clone()),
                             }
@@ -230,14 +304,20 @@ pub fn run(options: &Options) {
                 }
             });
             for crash in failures.lock().unwrap().iter() {
-                let Crash { point, visit, .. } = crash;
-                println!("NOT EXACT: {scenario:?}, {workers} workers, {point}#{visit}");
+                let Crash {
+                    step, point, visit, ..
+                } = crash;
+                println!(
+                    "NOT EXACT: {scenario:?}, {workers} workers, command {}, {point}#{visit}",
+                    step + 1
+                );
             }
             let failed = failures.lock().unwrap().len();
             let mut points: Vec<&str> = crashes.iter().map(|c| c.point.as_str()).collect();
             points.dedup();
             rows.push(vec![
                 format!("{scenario:?}"),
+                scenario.steps().len().to_string(),
                 (*workers).to_owned(),
                 points.len().to_string(),
                 crashes.len().to_string(),
@@ -247,17 +327,19 @@ pub fn run(options: &Options) {
         }
     }
     table(
-        &["scenario", "workers", "points", "crashes", "met", "exact"],
+        &[
+            "scenario", "stores", "workers", "points", "crashes", "met", "exact",
+        ],
         &rows,
     );
     for row in &rows {
-        assert_eq!(row[3], row[5], "not exact");
+        assert_eq!(row[4], row[6], "not exact");
         // With one worker almost everything happens in the same order every time, unless dice are rolled.
-        let (met, crashes): (f64, f64) = (row[4].parse().unwrap(), row[3].parse().unwrap());
+        let (met, crashes): (f64, f64) = (row[5].parse().unwrap(), row[4].parse().unwrap());
         let is_rolled = SCENARIOS
             .iter()
             .any(|s| s.is_rolled() && row[0] == format!("{s:?}"));
-        let share = if row[1] == "1" && !is_rolled {
+        let share = if row[2] == "1" && !is_rolled {
             0.85
         } else {
             0.5
@@ -270,9 +352,17 @@ pub fn run(options: &Options) {
 pub fn list(_: &Options) {
     let mut rows = Vec::new();
     for scenario in SCENARIOS {
-        for (point, visits) in points(scenario, "1", 3) {
-            rows.push(vec![format!("{scenario:?}"), point, visits.to_string()]);
+        for step in 0..scenario.steps().len() {
+            for (point, visits) in points(scenario, "1", step, false) {
+                let command = (step + 1).to_string();
+                rows.push(vec![
+                    format!("{scenario:?}"),
+                    command,
+                    point,
+                    visits.to_string(),
+                ]);
+            }
         }
     }
-    table(&["scenario", "point", "visits"], &rows);
+    table(&["scenario", "command", "point", "visits"], &rows);
 }

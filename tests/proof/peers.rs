@@ -30,7 +30,7 @@ fn peers(files: usize, long: bool) -> Vec<Peers> {
     let of = |what, fault, faults| Peers {
         what,
         files,
-        args: &["--rpm", "0"],
+        args: &[],
         faults,
         killed: false,
         fault,

@@ -76,7 +76,7 @@ fn half_sent(mebibytes: u64) {
     let size = mebibytes << 20;
     let text: String = (0..size / 16).map(|i| format!("{i:>15}\n")).collect();
     case.place.file("large.txt", text);
-    let mut slow = case.upload(&["--bwlimit", "8M"]);
+    let mut slow = case.upload(0, &["--bwlimit", "8M"]);
     let mut run = slow.stdout(Stdio::null()).spawn().unwrap();
     while case.service.ledger().body_bytes() < size * 6 / 10 {
         assert!(run.try_wait().unwrap().is_none(), "ended too early");
@@ -85,7 +85,7 @@ fn half_sent(mebibytes: u64) {
     run.kill().unwrap();
     run.wait().unwrap();
     let before = case.service.ledger().body_bytes();
-    let summary = case.upload(&[]).seen().exit(0).summary();
+    let summary = case.upload(0, &[]).seen().exit(0).summary();
     assert_eq!(summary["resumed"], 1);
     case.exact();
     let sent = case.service.ledger().body_bytes() - before;
@@ -109,10 +109,7 @@ fn in_doubt(files: usize) {
     let case = Case::new(files, &[]);
     case.finish(&[]);
     let db = Connection::open(case.place.db()).unwrap();
-    let session = format!(
-        "{}/upload/v1beta/fileSearchStores/s:uploadToFileSearchStore?upload_id=gone-",
-        case.service.url
-    );
+    let session = "/upload/v1beta/fileSearchStores/s:uploadToFileSearchStore?upload_id=gone-";
     db.execute(
         "UPDATE uploads SET status = 'uploading', operation = NULL, document = NULL,
              session_url = ?1 || id WHERE id % 5 < 3",
@@ -129,7 +126,7 @@ fn in_doubt(files: usize) {
     let before = requests(&case);
     let began = Instant::now();
     // Nothing is hastened.
-    let mut command = case.place.upload(&case.service, &["--rpm", "0"]);
+    let mut command = case.place.upload(&case.service, &[]);
     let summary = command.seen().exit(0).summary();
     let seconds = began.elapsed().as_secs_f64();
     let after = requests(&case);

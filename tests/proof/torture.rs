@@ -1,10 +1,11 @@
-//! The torture run: kill -9 at random events over one library under all faults at once, until done.
+//! The torture run: kill -9 at random events under all faults at once, over two libraries
+//! that go into three stores, until done.
 
 use std::process::Stdio;
 
 use serde_json::json;
 
-use crate::case::Case;
+use crate::case::{Case, HASTE, SHARED, Step};
 use crate::{Options, table};
 
 /// Requests that a run lives for, at the most.
@@ -12,9 +13,9 @@ const LIFE_MAX: u64 = 60;
 
 pub fn run(options: &Options) {
     let mut rng = fastrand::Rng::with_seed(options.seed);
-    let (files, kills_wanted) = if options.long { (400, 200) } else { (40, 15) };
+    let (files, kills_wanted) = if options.long { (130, 200) } else { (12, 20) };
     let seed = options.seed.to_string();
-    let case = Case::new(files, &["--seed", &seed, "--stall-ms", "2000"]);
+    let case = Case::of(SHARED, files, &["--seed", &seed, "--stall-ms", "2000"]);
     let faults = json!({
         "error_503": 0.04, "error_500": 0.02, "error_408": 0.01, "reset_before": 0.02,
         "reset_within": 0.03, "reset_after": 0.02, "lose_answer": 0.03, "lose_final_answer": 0.05,
@@ -37,12 +38,25 @@ pub fn run(options: &Options) {
         "6",
     ];
     let (mut kills, mut runs, mut rewritten) = (0, 0, 0);
+    // Which commands have come to an end once: their links are made.
+    let mut linked = [false; SHARED.len()];
     while kills < kills_wanted {
         runs += 1;
         // The direct way, and by way of temporary files.
         let method = ["auto", "staged"][rng.usize(..2)];
-        let mut run = case
-            .upload(&args)
+        let step = rng.usize(..SHARED.len());
+        let mut command = match linked[step] && rng.bool() {
+            // Without its folders: what is linked with the store.
+            true => Step {
+                folders: &[],
+                ..SHARED[step]
+            }
+            .upload(&case.place, &case.service),
+            false => SHARED[step].upload(&case.place, &case.service),
+        };
+        let mut run = command
+            .env("OBJLIB_HASTE", HASTE)
+            .args(args)
             .args(["--method", method])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -66,13 +80,15 @@ pub fn run(options: &Options) {
             }
             Some(ended) => {
                 assert!(matches!(ended.code(), Some(0 | 4)), "{ended}");
+                linked[step] = true;
                 // It got to its end first: some files get other words.
                 for _ in 0..files / 8 + 1 {
                     let i = rng.usize(..files);
                     rewritten += 1;
                     let words = format!("words number {rewritten} of note {i}");
-                    case.place
-                        .file(&format!("part {}/note-{i}.md", i % 7), words);
+                    for folder in case.folders() {
+                        case.write(folder, i, &words);
+                    }
                 }
             }
         }
@@ -91,6 +107,7 @@ pub fn run(options: &Options) {
         ("lost", verdict.lost),
         ("duplicates", verdict.doubled),
         ("orphans", verdict.orphans),
+        ("wrong store", verdict.wrong_store),
         ("misreported", verdict.misreported),
     ];
     table(
