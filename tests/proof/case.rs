@@ -56,6 +56,14 @@ impl Step {
         command.env("GEMINI_API_KEY", KEY);
         command
     }
+
+    /// `verify --repair` of the step's store.
+    pub fn repair(&self, place: &Place, service: &Service) -> Seen {
+        let mut verify = place.objlib(&["verify", "--repair", "--json", "--store", self.store]);
+        verify.args(["--endpoint", &service.url]);
+        verify.env("OBJLIB_HASTE", HASTE);
+        verify.env("GEMINI_API_KEY", KEY).seen()
+    }
 }
 
 pub struct Case {
@@ -160,17 +168,8 @@ impl Case {
     /// `verify --repair` of every store, after which database and stores agree.
     pub fn repair(&self) {
         for step in self.steps {
-            self.verify(step, &["--repair"]).exit(0);
+            step.repair(&self.place, &self.service).exit(0);
         }
-    }
-
-    pub fn verify(&self, step: &Step, args: &[&str]) -> Seen {
-        let mut verify = self
-            .place
-            .objlib(&["verify", "--json", "--store", step.store]);
-        verify.args(args).args(["--endpoint", &self.service.url]);
-        verify.env("OBJLIB_HASTE", HASTE);
-        verify.env("GEMINI_API_KEY", KEY).seen()
     }
 
     /// Requests since the last plan with `calls`, or since the start.
@@ -256,6 +255,11 @@ impl Verdict {
 
 /// The ledger against the folders, and `status` against the ledger, store by store.
 pub fn verdict(place: &Place, service: &Service, steps: &[Step]) -> Verdict {
+    verdict_of(&[(place, steps)], service)
+}
+
+/// The same of several hosts, each with its folders and its database.
+pub fn verdict_of(hosts: &[(&Place, &[Step])], service: &Service) -> Verdict {
     let ledger = service.ledger().0;
     let documents = ledger["documents"].as_array().unwrap();
     let mut verdict = Verdict {
@@ -266,34 +270,33 @@ pub fn verdict(place: &Place, service: &Service, steps: &[Step]) -> Verdict {
     };
     let mut stores: BTreeMap<&str, &str> = BTreeMap::new();
     for document in documents {
-        let text = |field: &str| document[field].as_str().unwrap_or_default();
-        let (store, library) = (text("storeDisplayName"), text("objlibLibrary"));
-        let step = steps.iter().find(|step| step.store == store);
-        let same_name = *stores.entry(store).or_insert(text("store"));
-        let is_linked = step.is_some_and(|step| step.folders.contains(&library));
-        verdict.wrong_store += usize::from(!is_linked || same_name != text("store"));
+        let (store, library) = (text(document, "storeDisplayName"), library(document));
+        let links = |step: &Step| step.store == store && step.folders.contains(&library);
+        let is_linked = hosts.iter().any(|(_, steps)| steps.iter().any(links));
+        let name = text(document, "store");
+        let is_first = *stores.entry(store).or_insert(name) == name;
+        verdict.wrong_store += usize::from(!is_linked || !is_first);
     }
-    for step in steps {
+    for (place, step) in hosts
+        .iter()
+        .flat_map(|(place, steps)| steps.iter().map(move |step| (place, step)))
+    {
         let mut wanted = wanted(place, step);
-        for document in documents {
-            let text = |field: &str| document[field].as_str().unwrap_or_default();
-            if text("storeDisplayName") != step.store {
-                continue;
-            }
-            let file = (
-                text("objlibLibrary").to_owned(),
-                text("objlibPath").to_owned(),
-            );
-            match wanted.get_mut(&file) {
+        let is_of_step = |document: &&Value| {
+            text(document, "storeDisplayName") == step.store
+                && step.folders.contains(&library(document))
+        };
+        for document in documents.iter().filter(is_of_step) {
+            let file = (library(document), text(document, "objlibPath"));
+            match wanted.get_mut(&(file.0.to_owned(), file.1.to_owned())) {
                 Some((sha256, found))
-                    if text("state") == "STATE_ACTIVE"
-                        && text("sha256") == sha256
-                        && text("metadataSha256") == sha256 =>
+                    if text(document, "state") == "STATE_ACTIVE"
+                        && text(document, "sha256") == sha256
+                        && text(document, "metadataSha256") == sha256 =>
                 {
                     *found += 1;
                 }
-                // One of a foreign library is counted already.
-                _ => verdict.orphans += usize::from(step.folders.contains(&file.0.as_str())),
+                _ => verdict.orphans += 1,
             }
         }
         let status = place.objlib(&["status", "--json", "--store", step.store]);
@@ -306,6 +309,14 @@ pub fn verdict(place: &Place, service: &Service, steps: &[Step]) -> Verdict {
         verdict.misreported += indexed.abs_diff(really);
     }
     verdict
+}
+
+fn text<'v>(document: &'v Value, field: &str) -> &'v str {
+    document[field].as_str().unwrap_or_default()
+}
+
+fn library(document: &Value) -> &str {
+    text(document, "objlibLibrary")
 }
 
 /// By library and path: the hash of what is on disk, and a counter.

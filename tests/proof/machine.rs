@@ -9,6 +9,7 @@ use fastrand::Rng;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
+use crate::case::TOGETHER;
 use crate::disk::{self, Disk, Shim, What};
 use crate::power::{Named, WAYS, Way, each, is_whole, library, order, spread, until_done, upload};
 use crate::run::{Place, RunToEnd, Seen, Service, seen};
@@ -138,7 +139,7 @@ fn disk_calls(shim: &Shim) -> u64 {
     library(&place);
     let service = Service::start(&place, &[]);
     let log = place.path().join("disk.log");
-    shim.watch(&mut upload(&place, &service, WAYS[0]), &log)
+    shim.watch(&mut upload(&place, &service, TOGETHER, WAYS[0]), &log)
         .seen()
         .exit(0);
     let calls = disk::read_log(&log).into_iter().filter(|event| {
@@ -159,14 +160,14 @@ impl Fail {
         library(&place);
         let service = Service::start(&place, &[]);
         let log = place.path().join("disk.log");
-        let mut first = upload(&place, &service, self.way);
+        let mut first = upload(&place, &service, TOGETHER, self.way);
         shim.watch(&mut first, &log).env("OBJLIB_DISK_FAIL", fail);
         let first = first.seen();
         let events = disk::read_log(&log);
         let failed = events.iter().position(|e| e.what == What::Failed);
         let met = failed.is_some();
         // What was sent, before and after, rests on what was written.
-        order(&events, Disk::default());
+        order(&events, Disk::default(), TOGETHER);
         let after = events.iter().skip(failed.unwrap_or(events.len()));
         let begins = |text: &str| {
             let head = text.to_lowercase();
@@ -187,11 +188,11 @@ impl Fail {
                 names_the_database(&place, &first);
             }
             // A checkpoint can wait, since the WAL has everything; and a folder was synced again.
-            Some(0) => is_whole(&place, &service),
+            Some(0) => is_whole(&place, &service, &[TOGETHER]),
             _ => panic!("exit {:?}, met: {met}\n{}", first.exit, first.stderr),
         }
-        until_done(&place, &service, self.way);
-        is_whole(&place, &service);
+        until_done(&place, &service, &[TOGETHER], self.way);
+        is_whole(&place, &service, &[TOGETHER]);
         Failed {
             way: (self.errno, self.once),
             met,
@@ -223,7 +224,12 @@ fn ended(run: Child) -> Seen {
 
 fn slow(files: usize) -> (Place, Service) {
     let place = Place::new();
-    place.files(files);
+    place.files(files - 1);
+    place.file_in(
+        "more",
+        "part 0/note-0.md",
+        "the same name in the other library",
+    );
     let service = Service::start(&place, &["--latency-ms", SLOW_MS]);
     (place, service)
 }
@@ -247,25 +253,25 @@ fn says_locked(place: &Place, seen: Seen) -> Option<i32> {
 fn locked_before() -> Option<i32> {
     let _named = Named("locked before the run".to_owned());
     let (place, service) = slow(6);
-    place.objlib(&["scan", "docs"]).seen().exit(0);
+    place.objlib(&["scan", "docs", "more"]).seen().exit(0);
     let held = hold(&place.db());
-    let exit = says_locked(&place, upload(&place, &service, WAYS[1]).seen());
+    let exit = says_locked(&place, upload(&place, &service, TOGETHER, WAYS[1]).seen());
     assert_eq!(service.ledger().requests("upload.start"), 0);
     drop(held);
-    until_done(&place, &service, WAYS[1]);
-    is_whole(&place, &service);
+    until_done(&place, &service, &[TOGETHER], WAYS[1]);
+    is_whole(&place, &service, &[TOGETHER]);
     exit
 }
 
 fn locked_during() -> Option<i32> {
     let _named = Named("locked during the run".to_owned());
     let (place, service) = slow(60);
-    let run = begun(&service, &mut upload(&place, &service, WAYS[1]));
+    let run = begun(&service, &mut upload(&place, &service, TOGETHER, WAYS[1]));
     let held = hold(&place.db());
     let exit = says_locked(&place, ended(run));
     drop(held);
-    until_done(&place, &service, WAYS[1]);
-    is_whole(&place, &service);
+    until_done(&place, &service, &[TOGETHER], WAYS[1]);
+    is_whole(&place, &service, &[TOGETHER]);
     exit
 }
 
@@ -280,7 +286,7 @@ fn taken_away(shim: &Shim, replaced: bool) -> Option<i32> {
     let log = place.path().join("disk.log");
     let run = begun(
         &service,
-        shim.watch(&mut upload(&place, &service, WAYS[1]), &log),
+        shim.watch(&mut upload(&place, &service, TOGETHER, WAYS[1]), &log),
     );
     for name in disk::NAMES.into_iter().chain(["library.db-shm"]) {
         let _ = std::fs::remove_file(place.path().join(name));
@@ -299,7 +305,7 @@ fn taken_away(shim: &Shim, replaced: bool) -> Option<i32> {
     let starts = ledger.requests("upload.start");
     assert!(starts < 200, "it went on to the end: {starts} starts");
     assert_eq!(ledger.0["violations"], json!([]));
-    order(&disk::read_log(&log), Disk::default());
+    order(&disk::read_log(&log), Disk::default(), TOGETHER);
     if replaced {
         // The stranger was left as it was.
         let db = Connection::open(place.db()).unwrap();
@@ -317,23 +323,26 @@ fn taken_away(shim: &Shim, replaced: bool) -> Option<i32> {
 fn clock_between(shim: &Shim, jump: i64) -> Vec<Option<i32>> {
     let _named = Named(format!("clock {jump} s between runs"));
     let (place, service) = slow(40);
-    let mut run = begun(&service, &mut upload(&place, &service, WAYS[1]));
+    let mut run = begun(&service, &mut upload(&place, &service, TOGETHER, WAYS[1]));
     run.kill().unwrap();
     run.wait().unwrap();
     let clock = place.path().join("clock");
     std::fs::write(&clock, jump.to_string()).unwrap();
     place.file("part 0/note-0.md", "new content on another day\n");
-    let mut second = upload(&place, &service, WAYS[1]);
+    let mut second = upload(&place, &service, TOGETHER, WAYS[1]);
     let log = place.path().join("disk.log");
     let second = shim
         .watch(&mut second, &log)
         .env("OBJLIB_CLOCK", &clock)
         .seen();
     let second = second.exit(0).exit;
-    is_whole(&place, &service);
+    is_whole(&place, &service, &[TOGETHER]);
     // And back to today.
-    let third = upload(&place, &service, WAYS[1]).seen().exit(0).exit;
-    is_whole(&place, &service);
+    let third = upload(&place, &service, TOGETHER, WAYS[1])
+        .seen()
+        .exit(0)
+        .exit;
+    is_whole(&place, &service, &[TOGETHER]);
     vec![second, third]
 }
 
@@ -342,14 +351,14 @@ fn clock_during(shim: &Shim, jump: i64) -> Option<i32> {
     let (place, service) = slow(40);
     let clock = place.path().join("clock");
     let log = place.path().join("disk.log");
-    let mut command = upload(&place, &service, WAYS[1]);
+    let mut command = upload(&place, &service, TOGETHER, WAYS[1]);
     let run = begun(
         &service,
         shim.watch(&mut command, &log).env("OBJLIB_CLOCK", &clock),
     );
     std::fs::write(&clock, jump.to_string()).unwrap();
     let exit = ended(run).exit(0).exit;
-    is_whole(&place, &service);
+    is_whole(&place, &service, &[TOGETHER]);
     // The jump was seen: rows from before and after it are a day apart.
     let db = Connection::open(place.db()).unwrap();
     let apart: i64 = db
@@ -387,12 +396,12 @@ fn suspended(shim: &Shim) -> Option<i32> {
     let _named = Named("suspended past its lock's life".to_owned());
     let (place, service) = slow(60);
     let log = place.path().join("disk.log");
-    let mut command = upload(&place, &service, WAYS[1]);
+    let mut command = upload(&place, &service, TOGETHER, WAYS[1]);
     let run = begun(&service, shim.watch(&mut command, &log));
     signal(&run, "STOP");
     // 5: the lock is still alive.
     let second = loop {
-        let second = upload(&place, &service, WAYS[1])
+        let second = upload(&place, &service, TOGETHER, WAYS[1])
             .args(["--limit", "5"])
             .seen();
         if second.exit != Some(5) {
@@ -421,7 +430,7 @@ fn suspended(shim: &Shim) -> Option<i32> {
     };
     let effects: Vec<&Value> = later.iter().filter(with_effect).collect();
     assert!(effects.is_empty(), "after it was resumed: {effects:#?}");
-    until_done(&place, &service, WAYS[1]);
-    is_whole(&place, &service);
+    until_done(&place, &service, &[TOGETHER], WAYS[1]);
+    is_whole(&place, &service, &[TOGETHER]);
     first.exit
 }

@@ -37,6 +37,9 @@ mod torture;
 /// The faults of other tools.
 mod peers;
 
+/// Several hosts fill one store.
+mod hosts;
+
 /// A lost database, a half-sent file, thousands of rows in doubt.
 mod recovery;
 
@@ -66,6 +69,7 @@ const PROGRAMS: &[Program] = &[
     ("calls", "the N-th call fails", calls::run),
     ("odd", "odd answers, each with its rule", odd::run),
     ("torture", "kill -9 under all faults", torture::run),
+    ("hosts", "several hosts fill one store", hosts::run),
     ("power", "a power cut at any event", power::power),
     (
         "machine",

@@ -1,13 +1,15 @@
-//! The model: one file, its rows and a simple service in memory; random answers, losses, delays, crashes,
-//! expiries and late visibility; millions of steps.
+//! The model: one file in each of two libraries, their rows and a simple service in memory; random answers,
+//! losses, delays, crashes, expiries and late visibility; millions of steps. The libraries share names and
+//! often contents; a store each, and one that both go into.
 //!
 //! What a run does with a row is decided by `objlib::pipeline::rules`, the functions that the program
 //! itself asks; the order of commits and requests is the worker's. At every step at most one document of
-//! a content may exist, and `indexed` must be true; once the service is well again, a few runs must leave
-//! exactly one. A failing case is made as small as it can be: every choice is a byte, zero is "all is
+//! a store, library and content may exist, and none in a store that its library is not linked with, and
+//! `indexed` must be true; once the service is well again, a few rounds must leave exactly one for each link.
+//! A failing case is made as small as it can be: every choice is a byte, zero is "all is
 //! well", and what can be zero without curing the case becomes zero.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use objlib::client::{Ended, Failure, FailureKind, File, FileState, SessionState, Submitted};
@@ -22,9 +24,19 @@ const SIZE: u64 = 10;
 /// Lists show a document after so many ticks at the latest; a request is under way for fewer.
 const LIST_LAG: u64 = 20;
 const FLIGHT: u64 = 10;
-/// Runs under faults, and runs in peace that must be enough.
-const RUNS: usize = 6;
-const CALM_RUNS: usize = 4;
+/// Commands under faults, and rounds of them in peace that must be enough.
+const RUNS: usize = 9;
+const CALM_ROUNDS: usize = 4;
+
+/// A store's own commands: the libraries that go into it.
+const COMMANDS: [&[usize]; 3] = [&[0], &[1], &[0, 1]];
+
+/// A library's file in a store.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Link {
+    library: usize,
+    store: usize,
+}
 
 /// The process died here.
 struct Crash;
@@ -61,6 +73,7 @@ impl Choices {
 
 /// A document at the service.
 struct Document {
+    link: Link,
     version: u32,
     whole: bool,
     failed: bool,
@@ -79,6 +92,7 @@ enum Status {
 }
 
 struct Session {
+    link: Link,
     version: u32,
     /// The temporary file that its end makes; none: a document.
     file: Option<u64>,
@@ -94,7 +108,7 @@ struct UnderWay {
 #[derive(Clone, Copy)]
 enum Effect {
     Finalize(u64),
-    Import { version: u32, file: u64 },
+    Import { link: Link, version: u32, file: u64 },
 }
 
 #[derive(Default)]
@@ -106,13 +120,14 @@ struct Service {
     /// Temporary files: the version they hold.
     files: BTreeMap<u64, u32>,
     under_way: Vec<UnderWay>,
-    /// Deleted documents that lists still show, until then.
-    ghosts: BTreeMap<u64, (u32, u64)>,
+    /// Deleted documents that lists still show.
+    ghosts: BTreeMap<u64, (Link, u32)>,
 }
 
 /// A row, as it is on disk.
 #[derive(Clone, Debug)]
 struct Row {
+    link: Link,
     version: u32,
     state: UploadState,
     method: Method,
@@ -125,13 +140,14 @@ struct Row {
     direct_faults: u32,
 }
 
-/// The file, its rows, the service, and the process between them.
+/// The files, their rows, the service, and the process between them.
 struct World {
     choices: Choices,
     service: Service,
     rows: Vec<Row>,
-    /// The content on disk now, and the newest there ever was.
-    version: u32,
+    links: BTreeSet<Link>,
+    /// Of each library the content on disk now; and the newest there ever was.
+    versions: [u32; 2],
     newest: u32,
     choice: MethodChoice,
     calm: bool,
@@ -168,27 +184,32 @@ impl Service {
                 if session.status != Status::Active {
                     return None;
                 }
-                let (version, file) = (session.version, session.file);
+                let (link, version, file) = (session.link, session.version, session.file);
                 let made = match file {
                     Some(file) => {
                         self.files.insert(file, version);
                         file
                     }
-                    None => self.document(version, luck),
+                    None => self.document(link, version, luck),
                 };
                 self.sessions.get_mut(&id)?.status = Status::Final(Some(made));
                 Some(made)
             }
-            Effect::Import { version, file } => {
+            Effect::Import {
+                link,
+                version,
+                file,
+            } => {
                 self.files.get(&file)?;
-                Some(self.document(version, luck))
+                Some(self.document(link, version, luck))
             }
         }
     }
 
-    fn document(&mut self, version: u32, luck: usize) -> u64 {
+    fn document(&mut self, link: Link, version: u32, luck: usize) -> u64 {
         let id = self.id();
         let document = Document {
+            link,
             version,
             whole: luck != 2,
             failed: luck == 1,
@@ -249,17 +270,23 @@ impl World {
 
     /// What must hold at every instant.
     fn check(&mut self) {
-        let mut of = BTreeMap::new();
+        let mut seen = Vec::with_capacity(self.service.documents.len());
         for document in self.service.documents.values() {
-            *of.entry(document.version).or_insert(0) += 1;
-        }
-        if let Some((version, n)) = of.into_iter().find(|(_, n)| *n > 1) {
-            self.broken
-                .get_or_insert(format!("{n} documents of version {version}"));
+            let (link, version) = (document.link, document.version);
+            if !self.links.contains(&link) {
+                self.broken
+                    .get_or_insert_with(|| format!("a document without a link: {link:?}"));
+            }
+            if seen.contains(&(link, version)) {
+                self.broken
+                    .get_or_insert_with(|| format!("two documents of version {version}, {link:?}"));
+            }
+            seen.push((link, version));
         }
         for row in &self.rows {
             let held = row.document.and_then(|d| self.service.documents.get(&d));
-            let is_true = held.is_some_and(|d| d.whole && !d.failed && d.version == row.version);
+            let is_its = |d: &Document| (d.link, d.version) == (row.link, row.version);
+            let is_true = held.is_some_and(|d| d.whole && !d.failed && is_its(d));
             if row.state == UploadState::Indexed && !is_true {
                 self.broken
                     .get_or_insert(format!("not really indexed: {row:?}"));
@@ -361,26 +388,78 @@ impl World {
         }
     }
 
-    /// It gets new content, or that which it had before.
-    fn file_changes(&mut self) {
-        let back = self.version > 1 && self.pick(&[90]) == 1;
-        self.version = match back {
-            true => self.version - 1,
-            false => self.newest + 1,
+    /// It gets new content, that which it had before, or that which the other library has.
+    fn file_changes(&mut self, library: usize) {
+        let version = self.versions[library];
+        self.versions[library] = match self.pick(&[90, 50]) {
+            1 if version > 1 => version - 1,
+            2 => self.versions[1 - library],
+            _ => self.newest + 1,
         };
-        self.newest = self.newest.max(self.version);
-        self.say(format!("the file holds version {}", self.version));
+        let version = self.versions[library];
+        self.newest = self.newest.max(version);
+        self.say(format!("the file of {library} holds version {version}"));
     }
 
-    /// One run of the program.
-    fn run(&mut self) -> Step<()> {
+    fn is_current(&self, row: &Row) -> bool {
+        row.version == self.versions[row.link.library]
+    }
+
+    /// One run of the program: `upload` of the store's libraries.
+    fn run(&mut self, store: usize) -> Step<()> {
+        self.say(format!("upload {:?} to store {store}", COMMANDS[store]));
         self.listed = false;
-        if self.pick(&[30]) == 1 {
-            self.file_changes();
+        let libraries = COMMANDS[store];
+        for library in libraries {
+            if self.pick(&[20]) == 1 {
+                self.file_changes(*library);
+            }
+            self.scan(*library);
         }
-        // The scan: a row for what is there now.
+        for library in libraries {
+            self.link(Link {
+                library: *library,
+                store,
+            })?;
+        }
+        for i in 0..self.rows.len() {
+            if self.rows[i].link.store == store {
+                self.recover(i)?;
+            }
+        }
+        for i in 0..self.rows.len() {
+            let row = &self.rows[i];
+            let is_asked_for = row.link.store == store && libraries.contains(&row.link.library);
+            if row.state == UploadState::Pending && is_asked_for && self.is_current(row) {
+                self.upload(i)?;
+            }
+        }
+        self.leftovers(store)
+    }
+
+    /// From here on the library goes into the store.
+    fn link(&mut self, link: Link) -> Step<()> {
+        if !self.links.contains(&link) {
+            let dies = self.pick(&[6, 6]);
+            if dies == 1 {
+                return Err(self.crash("before the link"));
+            }
+            self.links.insert(link);
+            self.say(format!("commit: {link:?}"));
+            if dies == 2 {
+                return Err(self.crash("after it"));
+            }
+        }
+        self.queue(link);
+        Ok(())
+    }
+
+    /// What the scan finds gets a row in each store that the library is linked with.
+    fn scan(&mut self, library: usize) {
+        let version = self.versions[library];
         for row in &mut self.rows {
-            if row.version != self.version
+            if row.link.library == library
+                && row.version != version
                 && row.state == UploadState::Pending
                 && row.document.is_none()
                 && row.temporary.is_none()
@@ -388,14 +467,20 @@ impl World {
                 row.state = UploadState::Retired;
             }
         }
+        let links: Vec<Link> = self.links.iter().copied().collect();
+        for link in links.into_iter().filter(|link| link.library == library) {
+            self.queue(link);
+        }
+    }
+
+    fn queue(&mut self, link: Link) {
+        let version = self.versions[link.library];
         let known = |r: &Row| !matches!(r.state, UploadState::Retired | UploadState::Superseded);
-        if !self
-            .rows
-            .iter()
-            .any(|r| r.version == self.version && known(r))
-        {
+        let mut rows = self.rows.iter();
+        if !rows.any(|r| (r.link, r.version) == (link, version) && known(r)) {
             self.rows.push(Row {
-                version: self.version,
+                link,
+                version,
                 state: UploadState::Pending,
                 method: Method::Direct,
                 session: None,
@@ -406,16 +491,6 @@ impl World {
                 direct_faults: 0,
             });
         }
-        for i in 0..self.rows.len() {
-            self.recover(i)?;
-        }
-        for i in 0..self.rows.len() {
-            let row = &self.rows[i];
-            if row.state == UploadState::Pending && row.version == self.version {
-                self.upload(i)?;
-            }
-        }
-        self.leftovers()
     }
 
     fn recover(&mut self, i: usize) -> Step<()> {
@@ -484,7 +559,7 @@ impl World {
             Reply::Answer(state) => state,
             Reply::Lost => return Ok(()),
         };
-        let current = self.rows[i].version == self.version;
+        let current = self.is_current(&self.rows[i]);
         match rules::asked(state, self.rows[i].method, current) {
             Asked::Resume(_) => self.send(i, session, true),
             Asked::Cancel => self.cancel(i, session),
@@ -546,10 +621,11 @@ impl World {
             row.session = None;
             row.importing = false;
         })?;
-        let version = self.rows[i].version;
+        let (link, version) = (self.rows[i].link, self.rows[i].version);
         let started = self.ask("start", |service| {
             let id = service.id();
             let session = Session {
+                link,
                 version,
                 file: temporary,
                 status: Status::Active,
@@ -573,7 +649,7 @@ impl World {
             match self.pick(&[10, 8, 6]) {
                 // The file changed under it.
                 1 => {
-                    self.file_changes();
+                    self.file_changes(self.rows[i].link.library);
                     return match whole {
                         true => self.cancel(i, session),
                         false => self.hand_back(i, "changed, never whole"),
@@ -653,8 +729,12 @@ impl World {
             row.importing = true;
             row.session = None;
         })?;
-        let version = self.rows[i].version;
-        match self.make("import", Effect::Import { version, file: id })? {
+        let effect = Effect::Import {
+            link: self.rows[i].link,
+            version: self.rows[i].version,
+            file: id,
+        };
+        match self.make("import", effect)? {
             Reply::Answer(Some(document)) => {
                 self.event(i, Event::Submitted, "submitted", |row| {
                     row.operation = Some(document);
@@ -745,16 +825,18 @@ impl World {
         self.listed = true;
         self.tick(LIST_LAG);
         let fault = self.pick(&[20, 20, 20]);
-        let (version, row) = (self.rows[i].version, self.rows[i].clone());
+        let row = self.rows[i].clone();
+        let (store, own) = (row.link.store, (row.link, row.version));
         let claimed: Vec<u64> = self.rows.iter().filter_map(|r| r.document).collect();
         let listing = self.ask("list", |service| {
             let now = service.now;
-            let counted = service.documents.len();
-            let mut shown: Vec<(u64, u32)> = service
+            let here = |d: &&Document| d.link.store == store;
+            let counted = service.documents.values().filter(here).count();
+            let mut shown: Vec<(u64, (Link, u32))> = service
                 .documents
                 .iter()
-                .filter(|(_, d)| d.listed_at <= now)
-                .map(|(id, d)| (*id, d.version))
+                .filter(|(_, d)| here(d) && d.listed_at <= now)
+                .map(|(id, d)| (*id, (d.link, d.version)))
                 .collect();
             match fault {
                 // Breaks off, loses one, shows deleted ones.
@@ -764,7 +846,8 @@ impl World {
                     service
                         .ghosts
                         .iter()
-                        .map(|(id, (version, _))| (*id, *version)),
+                        .filter(|(_, (link, _))| link.store == store)
+                        .map(|(id, identity)| (*id, *identity)),
                 ),
                 _ => {}
             }
@@ -776,7 +859,7 @@ impl World {
         };
         let found = shown
             .iter()
-            .find(|(id, v)| *v == version && !claimed.contains(id))
+            .find(|(id, identity)| *identity == own && !claimed.contains(id))
             .or_else(|| shown.iter().find(|(id, _)| row.document == Some(*id)))
             .copied();
         match (found, row.state) {
@@ -804,12 +887,16 @@ impl World {
         }
     }
 
-    fn leftovers(&mut self) -> Step<()> {
-        let indexed = |r: &Row, v| r.version == v && r.state == UploadState::Indexed;
-        let current = self.version;
-        let new_is_there = self.rows.iter().any(|r| indexed(r, current));
+    fn leftovers(&mut self, store: usize) -> Step<()> {
         for i in 0..self.rows.len() {
             let row = self.rows[i].clone();
+            if row.link.store != store {
+                continue;
+            }
+            let current = self.versions[row.link.library];
+            let new_is_there = self.rows.iter().any(|r| {
+                r.link == row.link && r.version == current && r.state == UploadState::Indexed
+            });
             if row.version != current && row.state == UploadState::Indexed && new_is_there {
                 let id = row.document.unwrap();
                 // Rows are right until the commit: what is deleted is not claimed to be indexed.
@@ -860,7 +947,7 @@ impl Service {
 
     fn delete(&mut self, id: u64) {
         if let Some(document) = self.documents.remove(&id) {
-            self.ghosts.insert(id, (document.version, self.now));
+            self.ghosts.insert(id, (document.link, document.version));
         }
     }
 }
@@ -874,6 +961,36 @@ fn file(id: u64) -> File {
     }
 }
 
+impl World {
+    /// At the end each library's file is once in each store that it goes into, and nothing else is anywhere.
+    fn not_exact(&self) -> Option<String> {
+        let stores = COMMANDS.iter().enumerate();
+        let wanted = stores.flat_map(|(store, libraries)| {
+            let link = move |library: &usize| Link {
+                library: *library,
+                store,
+            };
+            libraries.iter().map(link)
+        });
+        let wanted: BTreeSet<(Link, u32)> = wanted
+            .map(|link| (link, self.versions[link.library]))
+            .collect();
+        let active =
+            |(id, d): (&u64, &Document)| self.service.is_active(*id).then_some((d.link, d.version));
+        let found: Vec<_> = self.service.documents.iter().map(active).collect();
+        let whole = found.len() == wanted.len()
+            && found.iter().all(|d| d.is_some_and(|d| wanted.contains(&d)))
+            && self.service.files.is_empty();
+        (!whole).then(|| {
+            format!(
+                "at the end: documents {found:?}, {} temporary files, rows {:?}",
+                self.service.files.len(),
+                self.rows
+            )
+        })
+    }
+}
+
 /// What was broken, and the story.
 type Broken = (String, Vec<String>);
 
@@ -883,7 +1000,8 @@ fn live(choices: Choices) -> (Choices, u64, Result<(), Broken>) {
         choices,
         service: Service::default(),
         rows: Vec::new(),
-        version: 1,
+        links: BTreeSet::new(),
+        versions: [1, 1],
         newest: 1,
         choice: MethodChoice::Auto,
         calm: false,
@@ -897,13 +1015,18 @@ fn live(choices: Choices) -> (Choices, u64, Result<(), Broken>) {
         1 => MethodChoice::Staged,
         _ => MethodChoice::Auto,
     };
-    for run in 0..RUNS + CALM_RUNS {
+    for run in 0..RUNS + CALM_ROUNDS * COMMANDS.len() {
         world.calm = run >= RUNS;
+        let store = match world.calm {
+            true => (run - RUNS) % COMMANDS.len(),
+            // Zero is the store that both go into.
+            false => (world.pick(&[85, 85]) + 2) % COMMANDS.len(),
+        };
         world.say(format!(
             "run {run}{}",
             if world.calm { ", in peace" } else { "" }
         ));
-        let _ = world.run();
+        let _ = world.run(store);
         // Whatever was still under way when the process died arrives before the next one lists.
         let pause = world.pick(&[60]) as u64 * FLIGHT;
         world.tick(pause);
@@ -913,17 +1036,7 @@ fn live(choices: Choices) -> (Choices, u64, Result<(), Broken>) {
     }
     if world.broken.is_none() {
         world.tick(FLIGHT);
-        let right: Vec<u64> = world.service.documents.keys().copied().collect();
-        let whole = matches!(right.as_slice(), [id] if world.service.is_active(*id)
-            && world.service.documents[id].version == world.version);
-        if !whole || !world.service.files.is_empty() {
-            world.broken = Some(format!(
-                "at the end: {} documents, {} temporary files, rows {:?}",
-                right.len(),
-                world.service.files.len(),
-                world.rows
-            ));
-        }
+        world.broken = world.not_exact();
     }
     let result = match world.broken {
         Some(why) => Err((why, world.story)),
@@ -966,7 +1079,7 @@ fn shrink(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 pub fn run(options: &Options) {
-    let steps_wanted: u64 = if options.long { 100_000_000 } else { 5_000_000 };
+    let steps_wanted: u64 = if options.long { 100_000_000 } else { 4_000_000 };
     let began = Instant::now();
     let mut rng = fastrand::Rng::with_seed(options.seed);
     let (mut lives, mut steps) = (0u64, 0u64);

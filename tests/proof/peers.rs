@@ -1,23 +1,24 @@
-//! What other tools of the field were seen to do wrong, done to objlib. Nothing is hastened here: these
-//! are the waits that a user has.
+//! What other tools of the field were seen to do wrong, done to objlib while two libraries go into one
+//! store. Nothing is hastened here: these are the waits that a user has, with the flags that he types first.
 
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::case::Case;
+use crate::case::{Case, Step, TOGETHER};
 use crate::run::{RunToEnd, Seen};
 use crate::{Options, table};
 
 /// What an expired session is by now.
 const EXPIRY: Duration = Duration::from_millis(1500);
 const RUNS_MAX: usize = 6;
+const STEPS: &[Step] = &[TOGETHER];
 
 struct Peers {
     what: &'static str,
+    /// In each library.
     files: usize,
-    args: &'static [&'static str],
     faults: Value,
     /// Killed half way, and the sessions expired: a listing has to tell.
     killed: bool,
@@ -30,7 +31,6 @@ fn peers(files: usize, long: bool) -> Vec<Peers> {
     let of = |what, fault, faults| Peers {
         what,
         files,
-        args: &[],
         faults,
         killed: false,
         fault,
@@ -65,8 +65,7 @@ fn peers(files: usize, long: bool) -> Vec<Peers> {
     ];
     if long {
         all.push(Peers {
-            files: 74,
-            args: &[],
+            files: 37,
             ..of(
                 "a hidden quota of 60 a minute",
                 "quota_per_min",
@@ -79,15 +78,14 @@ fn peers(files: usize, long: bool) -> Vec<Peers> {
 
 impl Peers {
     fn upload(&self, case: &Case) -> Seen {
-        let mut command = case.place.upload(&case.service, self.args);
-        command.seen()
+        TOGETHER.upload(&case.place, &case.service).seen()
     }
 
     fn kill_half_way(&self, case: &Case) {
-        let mut command = case.place.upload(&case.service, self.args);
+        let mut command = TOGETHER.upload(&case.place, &case.service);
         let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut run = quiet.spawn().unwrap();
-        while case.service.ledger().requests("upload.body") < self.files as u64 / 2 {
+        while case.service.ledger().requests("upload.body") < self.files as u64 {
             assert!(run.try_wait().unwrap().is_none(), "ended too early");
             std::thread::yield_now();
         }
@@ -97,7 +95,7 @@ impl Peers {
     }
 
     fn run(&self, seed: &str) -> Vec<String> {
-        let case = Case::new(self.files, &["--seed", seed]);
+        let case = Case::of(STEPS, self.files, &["--seed", seed]);
         if self.killed {
             // What is at the service and not in the database yet: as much as can be.
             case.service.set_faults(json!({"latency_ms": 30}));
@@ -132,13 +130,14 @@ impl Peers {
             exits.join(", "),
             verdict.lost.to_string(),
             verdict.doubled.to_string(),
+            verdict.wrong_store.to_string(),
             verdict.misreported.to_string(),
         ]
     }
 }
 
 pub fn run(options: &Options) {
-    let files = if options.long { 299 } else { 59 };
+    let files = if options.long { 149 } else { 29 };
     let seed = options.seed.to_string();
     let rows: Vec<_> = std::thread::scope(|scope| {
         let seed = &seed;
@@ -155,6 +154,7 @@ pub fn run(options: &Options) {
         "exits",
         "lost",
         "doubled",
+        "wrong store",
         "misreported",
     ];
     table(&head, &rows);

@@ -1,5 +1,6 @@
 //! Power cuts: at every event of a run the disk is left as it would be without power, and the next
-//! run has to end with exactly one document a file.
+//! runs have to end with exactly one document a file. Two libraries go into three stores; the cut falls into
+//! one of the three commands.
 //!
 //! Beside it the order itself: before a request is sent, what it rests on is on the synced disk.
 
@@ -14,13 +15,13 @@ use fastrand::Rng;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::case::AT_ONCE;
+use crate::case::{AT_ONCE, SHARED, Step, TOGETHER, verdict};
 use crate::disk::{self, Disk, Event, Image, Shim, TREATMENTS, Unsynced, What};
 use crate::run::{Place, RunToEnd, Service};
 use crate::{Options, table};
 
 /// Cuts of the short form, all ways together.
-const CUTS: usize = 42;
+const CUTS: usize = 27;
 /// How a run uploads: its `--method` and `--concurrency`.
 #[derive(Debug, Clone, Copy)]
 pub struct Way(pub &'static str, pub usize);
@@ -35,20 +36,21 @@ pub fn power(options: &Options) {
     let mut cases = Vec::new();
     let mut rng = Rng::with_seed(options.seed);
     for (i, way) in WAYS.into_iter().enumerate() {
-        let events = in_order(&shim, way);
-        let cuts = match options.long {
-            true => (1..=events).collect(),
-            false => spread(events, CUTS / WAYS.len(), &mut rng),
-        };
-        for at in cuts {
-            for treatment in TREATMENTS {
-                cases.push(Case {
+        for step in 0..SHARED.len() {
+            let events = in_order(&shim, step, way);
+            let cuts = match options.long {
+                true => (1..=events).collect(),
+                false => spread(events, CUTS / WAYS.len() / SHARED.len(), &mut rng),
+            };
+            for at in cuts {
+                cases.extend(TREATMENTS.map(|treatment| Case {
+                    step,
                     way,
                     at,
                     treatment,
                     // One number says it all: what is asked for with `--seed` comes again.
                     seed: options.seed ^ (at << 8 | (i as u64) << 4 | treatment as u64),
-                });
+                }));
             }
         }
     }
@@ -135,58 +137,65 @@ impl Drop for Named {
     }
 }
 
-/// Seven small files and one that is sent in many pieces.
+/// Three small files in each library, with equal names and one content of two, and one that is sent in many
+/// pieces.
 pub fn library(place: &Place) {
-    place.files(7);
+    for folder in TOGETHER.folders {
+        place.file_in(folder, "notes/shared.md", "the same words in both");
+        place.file_in(folder, "notes/own.md", format!("words of {folder}"));
+        place.file_in(folder, "readme.txt", format!("about {folder}"));
+    }
     let text: String = (0..20_000).map(|i| format!("{i:>14}\n")).collect();
     place.file("large.txt", text);
 }
 
-pub fn upload(place: &Place, service: &Service, way: Way) -> Command {
+/// Without a limit of requests: what a person types first is proven.
+pub fn upload(place: &Place, service: &Service, step: Step, way: Way) -> Command {
     let concurrency = way.1.to_string();
-    let args = [
-        "--rpm",
-        "0",
-        "--method",
-        way.0,
-        "--concurrency",
-        &concurrency,
-    ];
-    let mut command = place.upload(service, &args);
+    let mut command = step.upload(place, service);
+    command.args(["--method", way.0, "--concurrency", &concurrency]);
     command.env("OBJLIB_HASTE", "20");
     command
 }
 
-/// Runs until one ends with 0; how many it took.
+/// Runs each command until it ends with 0; how many runs it took.
 #[track_caller]
-pub fn until_done(place: &Place, service: &Service, way: Way) -> u32 {
-    let mut last = None;
-    for run in 1..=RUNS_MAX {
-        let seen = upload(place, service, way).seen();
-        if seen.exit == Some(0) {
-            return run;
+pub fn until_done(place: &Place, service: &Service, steps: &[Step], way: Way) -> u32 {
+    let mut runs = 0;
+    for step in steps {
+        let mut exit = None;
+        for _ in 0..RUNS_MAX {
+            runs += 1;
+            let seen = upload(place, service, *step, way).seen();
+            exit = seen.exit;
+            if exit == Some(0) {
+                break;
+            }
+            eprintln!("exit {exit:?}: {}", seen.stderr);
         }
-        last = Some(seen);
+        assert_eq!(exit, Some(0), "not done after {RUNS_MAX} runs");
     }
-    last.unwrap().exit(0);
-    RUNS_MAX
+    runs
 }
 
-/// The service holds the library and nothing else, and the database knows it.
+/// The service holds the libraries in their stores and nothing else, and the database knows it.
 #[track_caller]
-pub fn is_whole(place: &Place, service: &Service) {
-    let ledger = service.ledger();
-    ledger.is_exactly(&place.docs());
-    assert_eq!(ledger.0["files"], 0, "temporary files are left");
-    let status = place.objlib(&["status", "--json"]).seen().exit(0).stdout;
-    let status: Value = serde_json::from_str(&status).unwrap();
-    for state in ["pending", "uploading", "processing", "failed", "missing"] {
-        assert_eq!(status[state], 0, "{status}");
+pub fn is_whole(place: &Place, service: &Service, steps: &[Step]) {
+    let found = verdict(place, service, steps);
+    assert!(found.is_exact(), "{found:?}");
+    assert_eq!(service.ledger().0["files"], 0, "temporary files are left");
+    for step in steps {
+        let mut status = place.objlib(&["status", "--json", "--store", step.store]);
+        let status: Value = serde_json::from_str(&status.seen().exit(0).stdout).unwrap();
+        for state in ["pending", "uploading", "processing", "failed", "missing"] {
+            assert_eq!(status[state], 0, "{status}");
+        }
+        assert_eq!(status["indexed"], status["files"], "{status}");
     }
-    assert_eq!(status["indexed"], status["files"], "{status}");
 }
 
 struct Case {
+    step: usize,
     way: Way,
     at: u64,
     treatment: Unsynced,
@@ -208,8 +217,9 @@ struct Found {
 impl Case {
     fn run(&self, shim: &Shim) -> Found {
         let _named = Named(format!(
-            "event {} of {:?}, then event {} of the next run, unsynced {:?} (seed of the case {})",
+            "event {} of command {}, {:?}, then event {} of the next run, unsynced {:?} (seed of the case {})",
             self.at,
+            self.step + 1,
             self.way,
             self.again_at(),
             self.treatment,
@@ -218,14 +228,16 @@ impl Case {
         let place = Place::new();
         library(&place);
         let service = Service::start(&place, &[]);
+        until_done(&place, &service, &SHARED[..self.step], self.way);
+        let before = disk::image_of(place.path());
         let log = place.path().join("disk.log");
-        let mut first = upload(&place, &service, self.way);
+        let mut first = upload(&place, &service, SHARED[self.step], self.way);
         shim.watch(&mut first, &log)
             .env("OBJLIB_DISK_KILL", self.at.to_string());
         let seen = first.seen();
         let cut = seen.exit.is_none();
         assert!(cut || seen.exit == Some(0), "{}", seen.stderr);
-        let mut drive = Disk::default();
+        let mut drive = Disk::with(before);
         for event in disk::read_log(&log) {
             drive.happens(&event);
         }
@@ -237,12 +249,13 @@ impl Case {
             );
         }
         disk::put(&image, place.path());
-        let in_doubt = Rows::of(place.path()).is_some_and(|rows| rows.in_doubt());
+        let in_doubt =
+            Rows::of(place.path(), SHARED[self.step]).is_some_and(|rows| rows.in_doubt());
         // Looking at it must not have settled it.
         disk::put(&image, place.path());
         let cut_again = cut && self.again(shim, &place, &service, image);
-        let runs = until_done(&place, &service, self.way);
-        is_whole(&place, &service);
+        let runs = until_done(&place, &service, SHARED, self.way);
+        is_whole(&place, &service, SHARED);
         Found {
             treatment: self.treatment,
             cut,
@@ -260,7 +273,7 @@ impl Case {
 
     fn again(&self, shim: &Shim, place: &Place, service: &Service, before: Image) -> bool {
         let log = place.path().join("again.log");
-        let mut second = upload(place, service, self.way);
+        let mut second = upload(place, service, SHARED[self.step], self.way);
         shim.watch(&mut second, &log)
             .env("OBJLIB_DISK_KILL", self.again_at().to_string());
         let seen = second.seen();
@@ -276,11 +289,14 @@ impl Case {
     }
 }
 
-/// What the database in a folder says of its uploads, by the path that identifies the document.
+/// What the database in a folder says of its uploads into one store.
 #[derive(Default)]
-struct Rows(BTreeMap<String, Row>);
+struct Rows(Vec<Row>);
 
 struct Row {
+    library: String,
+    path: String,
+    store: String,
     state: String,
     session: Option<String>,
     temporary: Option<String>,
@@ -288,7 +304,7 @@ struct Row {
 
 impl Rows {
     /// `None`: there is no database yet.
-    fn of(folder: &Path) -> Option<Rows> {
+    fn of(folder: &Path, step: Step) -> Option<Rows> {
         let path = folder.join(disk::NAMES[0]);
         if !path.exists() {
             return None;
@@ -298,41 +314,50 @@ impl Rows {
             .query_row("PRAGMA integrity_check", [], |r| r.get(0))
             .unwrap();
         assert_eq!(check, "ok");
-        let query = "SELECT path_value, status, session_url, temp_file FROM uploads JOIN files
-            ON files.id = file_id";
+        let query = "SELECT l.name, f.path_value, s.name, u.status, u.session_url, u.temp_file
+            FROM uploads u JOIN files f ON f.id = u.file_id JOIN libraries l ON l.id = f.library_id
+            JOIN stores s ON s.id = u.store_id WHERE s.display_name = ?1";
         // No table: cut before the schema was there.
         let mut query = db.prepare(query).ok()?;
         let row = |r: &rusqlite::Row<'_>| {
-            let row = Row {
-                state: r.get(1)?,
-                session: r.get(2)?,
-                temporary: r.get(3)?,
-            };
-            Ok((r.get(0)?, row))
+            Ok(Row {
+                library: r.get(0)?,
+                path: r.get(1)?,
+                store: r.get(2)?,
+                state: r.get(3)?,
+                session: r.get(4)?,
+                temporary: r.get(5)?,
+            })
         };
-        let rows = query.query_map([], row).unwrap();
+        let rows = query.query_map([step.store], row).unwrap();
         Some(Rows(rows.map(Result::unwrap).collect()))
     }
 
     fn in_doubt(&self) -> bool {
-        let mut rows = self.0.values();
+        let mut rows = self.0.iter();
         rows.any(|row| matches!(row.state.as_str(), "uploading" | "processing"))
     }
 
     fn begun(&self) -> u64 {
         let begun = |row: &&Row| row.state != "pending";
-        self.0.values().filter(begun).count() as u64
+        self.0.iter().filter(begun).count() as u64
     }
 
-    /// Whether the row of this start or import has begun, and holds the temporary file's name.
-    fn guards(&self, json: &Value) -> bool {
-        let entries = json["customMetadata"].as_array();
-        let entry = entries.and_then(|all| all.iter().find(|e| e["key"] == "objlib_path"));
-        let path = entry.and_then(|e| e["stringValue"].as_str());
+    /// Whether the row of this start or import has begun, holds the temporary file's name, and is for the
+    /// store that the request names, if it names one.
+    fn guards(&self, head: &str, json: &Value) -> bool {
+        let entry = |key: &str| {
+            let entries = json["customMetadata"].as_array()?;
+            entries.iter().find(|e| e["key"] == key)?["stringValue"].as_str()
+        };
+        let (library, path) = (entry("objlib_library"), entry("objlib_path"));
         let temporary = json["fileName"].as_str().or(json["file"]["name"].as_str());
-        let is_it = |(own_path, row): (&String, &Row)| {
+        let is_it = |row: &Row| {
             row.state == "uploading"
-                && path.is_none_or(|path| path == own_path)
+                && (!head.contains("fileSearchStores/")
+                    || head.contains(&format!("{}:", row.store)))
+                && library.is_none_or(|library| library == row.library)
+                && path.is_none_or(|path| path == row.path)
                 && temporary.is_none_or(|name| row.temporary.as_deref() == Some(name))
         };
         (path.is_some() || temporary.is_some()) && self.0.iter().any(is_it)
@@ -340,25 +365,30 @@ impl Rows {
 }
 
 /// One run to its end, and its order; how many events it has.
-fn in_order(shim: &Shim, way: Way) -> u64 {
-    let _named = Named(format!("the order of {way:?}"));
+fn in_order(shim: &Shim, step: usize, way: Way) -> u64 {
+    let _named = Named(format!("the order of command {}, {way:?}", step + 1));
     let place = Place::new();
     library(&place);
     let service = Service::start(&place, &[]);
     let log = place.path().join("disk.log");
-    let mut whole = upload(&place, &service, way);
-    shim.watch(&mut whole, &log).seen().exit(0);
-    is_whole(&place, &service);
-    let events = disk::read_log(&log);
-    let seen = order(&events, Disk::default());
+    until_done(&place, &service, &SHARED[..step], way);
+    let before = disk::image_of(place.path());
     let ledger = service.ledger();
-    let started = ledger.requests("upload.start") + ledger.requests("file.start");
+    let mut whole = upload(&place, &service, SHARED[step], way);
+    shim.watch(&mut whole, &log).seen().exit(0);
+    is_whole(&place, &service, &SHARED[..=step]);
+    let events = disk::read_log(&log);
+    let seen = order(&events, Disk::with(before), SHARED[step]);
+    let now = service.ledger();
+    let since = |kind: &str| now.requests(kind) - ledger.requests(kind);
+    let started = since("upload.start") + since("file.start");
     assert_eq!(seen.starts, started, "unseen");
-    assert_eq!(seen.imports, ledger.requests("import"), "unseen");
-    assert_eq!(seen.bodies, ledger.requests("upload.body"), "unseen");
+    assert_eq!(seen.imports, since("import"), "unseen");
+    assert_eq!(seen.bodies, since("upload.body"), "unseen");
     println!(
-        "order of {} at concurrency {}: {} events, {} syncs; {} starts and {} imports with \
+        "order of command {}, {} at concurrency {}: {} events, {} syncs; {} starts and {} imports with \
          their intent on the synced disk, {} bodies with their session",
+        step + 1,
         way.0,
         way.1,
         events.last().unwrap().number,
@@ -381,16 +411,16 @@ pub struct Order {
 /// Before a start or an import is sent, the file's row on the synced disk has begun, with the name
 /// that the temporary file will have; before a body is sent, its session's URL is there.
 #[track_caller]
-pub fn order(events: &[Event], mut drive: Disk) -> Order {
+pub fn order(events: &[Event], mut drive: Disk, step: Step) -> Order {
     let folder = tempfile::tempdir().unwrap();
     let rows_of = |drive: &Disk| {
         let image = drive.image(Unsynced::Lost, &mut Rng::with_seed(0));
         disk::put(&image, folder.path());
-        Rows::of(folder.path()).unwrap_or_default()
+        Rows::of(folder.path(), step).unwrap_or_default()
     };
     let (mut starts, mut bodies, mut imports) = (0, 0, 0);
-    // By socket: the disk as it was when the head was sent, for the JSON that names the file.
-    let mut begun: BTreeMap<u32, Rows> = BTreeMap::new();
+    // By socket: the disk as it was when the head was sent, and the head, for the JSON that names the file.
+    let mut begun: BTreeMap<u32, (Rows, &str)> = BTreeMap::new();
     for event in events {
         drive.happens(event);
         let What::Sent(text) = &event.what else {
@@ -402,7 +432,7 @@ pub fn order(events: &[Event], mut drive: Disk) -> Order {
             let id = text.split("upload_id=").nth(1).unwrap();
             let id = id.split([' ', '&']).next().unwrap();
             let rows = rows_of(&drive);
-            let mut urls = rows.0.values().filter_map(|row| row.session.as_ref());
+            let mut urls = rows.0.iter().filter_map(|row| row.session.as_ref());
             assert!(
                 urls.any(|url| url.contains(id)),
                 "event {number}: the body of session {id} was sent before its URL was synced"
@@ -416,16 +446,17 @@ pub fn order(events: &[Event], mut drive: Disk) -> Order {
                 "event {number}: start {starts} was sent with {} intents synced",
                 rows.begun()
             );
-            begun.insert(event.file, rows);
+            begun.insert(event.file, (rows, text));
         } else if lower.contains(":importfile") {
             imports += 1;
-            begun.insert(event.file, rows_of(&drive));
+            begun.insert(event.file, (rows_of(&drive), text));
         }
         if let Some(json) = json_in(text)
-            && let Some(rows) = begun.remove(&event.file)
+            && let Some((rows, head)) = begun.remove(&event.file)
         {
+            let head = head.lines().next().unwrap_or_default();
             assert!(
-                rows.guards(&json),
+                rows.guards(head, &json),
                 "event {number}: sent before what it rests on was synced: {json}"
             );
         }
