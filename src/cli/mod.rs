@@ -1,5 +1,6 @@
 //! The command line: what was typed becomes parts, parts become a run, a run an exit code.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -37,10 +38,10 @@ pub mod signals;
 pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
-        eprintln!(
-            "objlib: internal error at {}: nothing that was confirmed is lost: please report this",
+        warn(&format!(
+            "internal error at {}: nothing that was confirmed is lost: please report this",
             place.as_deref().unwrap_or("an unknown place")
-        );
+        ));
     }));
     let exit = match Cli::try_parse() {
         Ok(cli) => run(&cli),
@@ -63,8 +64,13 @@ fn run(cli: &Cli) -> u8 {
     done.unwrap_or_else(|e| complain(&e))
 }
 
+/// One line on stderr. Somebody may have closed it, or its disk may be full: that costs the text only.
+fn warn(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "objlib: {text}");
+}
+
 fn complain(e: &Error) -> u8 {
-    eprintln!("objlib: {e}");
+    warn(&e.to_string());
     e.kind.exit_code()
 }
 
@@ -84,7 +90,7 @@ fn usage(e: &clap::Error) -> u8 {
             let cause: Vec<&str> = cause.lines().map(str::trim).collect();
             let cause = cause.join(" ");
             let cause = cause.strip_prefix("error: ").unwrap_or(&cause);
-            eprintln!("objlib: {}: see `objlib --help`", one_line(cause));
+            warn(&format!("{}: see `objlib --help`", one_line(cause)));
             2
         }
     }

@@ -196,12 +196,9 @@ fn key_file(path: &Path) -> Result<String, Error> {
     })?;
     if others_can_read(path) {
         let quoted = named.replace('\'', "'\\''");
-        eprintln!(
-            "objlib: {}",
-            one_line(&format!(
-                "{named}: group or others can read the key in it: chmod 600 '{quoted}'"
-            ))
-        );
+        super::warn(&one_line(&format!(
+            "{named}: group or others can read the key in it: chmod 600 '{quoted}'"
+        )));
     }
     Ok(text)
 }

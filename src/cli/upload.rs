@@ -42,8 +42,7 @@ pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
     )
     .unwrap_or_else(|error| stopped(&error, &shutdown));
     let exit = summary.exit;
-    reporter.send(Event::Summary(summary));
-    reporter.finish();
+    reporter.finish_with(Event::Summary(summary));
     exit
 }
 

@@ -4,8 +4,9 @@
 //! Results go to stdout, progress and diagnostics to stderr.
 
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -38,8 +39,11 @@ pub use status::{FailedFile, LastRun, LibraryLine, Status, StoreLine, WaitingRea
 
 use crate::text::one_line;
 
-/// Events that may wait to be printed; beyond it their senders do.
-const EVENTS_MAX: usize = 1024;
+/// Events that may wait to be printed, some 250 bytes each; beyond it they are dropped and counted, since
+/// no work may wait for somebody who does not read.
+const EVENTS_MAX: usize = 8192;
+/// How long the end waits for whoever reads what is left.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Failed files named one by one; the rest by `status --failed`.
 const FAILED_NAMED_MAX: u64 = 20;
 /// Frames a second on a terminal.
@@ -58,32 +62,53 @@ pub struct Style {
     pub color: bool,
 }
 
-/// Cheap to clone.
+/// Cheap to clone; never blocks.
 #[derive(Clone)]
-pub struct EventSender(Sender<Event>);
+pub struct EventSender {
+    queue: Sender<Event>,
+    dropped: Arc<AtomicU64>,
+}
 
 impl EventSender {
     pub fn send(&self, event: Event) {
-        // The printer ends only after all senders have, or by a closed stdout.
-        let _ = self.0.send(event);
+        if self.queue.try_send(event).is_err() {
+            self.dropped.fetch_add(1, Relaxed);
+        }
     }
 }
 
 pub struct Reporter {
     events: EventSender,
-    printer: Option<JoinHandle<()>>,
+    /// Its last event, for which there is always room.
+    last: Arc<Mutex<Option<Event>>>,
+    /// Disconnected when everything is printed.
+    printed: Receiver<()>,
 }
 
 impl Reporter {
     pub fn start(style: Style, progress: Arc<Progress>) -> Reporter {
         let (events, queue) = bounded(EVENTS_MAX);
-        let printer = thread::Builder::new()
+        let (printing, printed) = bounded::<()>(0);
+        let dropped: Arc<AtomicU64> = Arc::default();
+        let last: Arc<Mutex<Option<Event>>> = Arc::default();
+        let mut printer = Printer::new(style, progress);
+        let (of_printer, count) = (Arc::clone(&last), Arc::clone(&dropped));
+        // Without a thread for it nothing can be said; the exit code still tells.
+        let _ = thread::Builder::new()
             .name("report".to_owned())
-            .spawn(move || Printer::new(style, progress).run(&queue));
+            .spawn(move || {
+                let _printing = printing;
+                printer.run(&queue);
+                let last = of_printer.lock().unwrap_or_else(|e| e.into_inner()).take();
+                printer.end(count.load(Relaxed), last.as_ref());
+            });
         Reporter {
-            events: EventSender(events),
-            // Without a thread for it nothing can be said; the exit code still tells.
-            printer: printer.ok(),
+            events: EventSender {
+                queue: events,
+                dropped,
+            },
+            last,
+            printed,
         }
     }
 
@@ -95,12 +120,17 @@ impl Reporter {
         self.events.clone()
     }
 
-    /// Prints what is left. Every `EventSender` must be gone.
+    /// Prints what is left. Every `EventSender` must be gone. A reader that does not read is not waited for:
+    /// the exit code tells as well.
     pub fn finish(self) {
         drop(self.events);
-        if let Some(printer) = self.printer {
-            let _ = printer.join();
-        }
+        let _ = self.printed.recv_timeout(LAST_WORDS);
+    }
+
+    /// The same, with the event that comes last, whatever became of the others.
+    pub fn finish_with(self, last: Event) {
+        *self.last.lock().unwrap_or_else(|e| e.into_inner()) = Some(last);
+        self.finish();
     }
 }
 
@@ -126,7 +156,7 @@ impl Printer {
         }
     }
 
-    fn run(mut self, queue: &Receiver<Event>) {
+    fn run(&mut self, queue: &Receiver<Event>) {
         let every = if self.style.progress { FRAME } else { LINE };
         loop {
             match queue.recv_deadline(self.drawn + every) {
@@ -145,6 +175,16 @@ impl Printer {
         }
     }
 
+    fn end(&mut self, dropped: u64, last: Option<&Event>) {
+        if dropped > 0 {
+            let text = format!("{dropped} events were not said, since nobody read them");
+            self.print(&Event::Notice(text));
+        }
+        if let Some(last) = last {
+            self.print(last);
+        }
+    }
+
     fn draw(&mut self) {
         let snapshot = self.progress.snapshot(Instant::now());
         if !snapshot.running || self.style.quiet {
@@ -155,7 +195,7 @@ impl Printer {
                 .get_or_insert_with(bars::Bars::new)
                 .draw(&snapshot, self.style.color);
         } else if !self.style.json {
-            eprintln!("{}", lines::line(&snapshot));
+            self.stderr(&lines::line(&snapshot));
         }
     }
 

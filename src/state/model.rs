@@ -64,16 +64,11 @@ impl Rows {
         rows
     }
 
-    /// As the writer does: a refused change leaves nothing behind.
+    /// As the writer does.
     fn apply(&self, change: &Change) -> Result<i64, Refusal> {
-        self.conn.execute_batch("SAVEPOINT one").unwrap();
-        let done = change.apply(&self.conn, &self.me);
-        let end = match done {
-            Ok(_) => "RELEASE one",
-            Err(_) => "ROLLBACK TO one; RELEASE one",
-        };
-        self.conn.execute_batch(end).unwrap();
-        done.map(|applied| applied.row)
+        change
+            .apply_whole(&self.conn, &self.me)
+            .map(|applied| applied.row)
     }
 
     fn states(&self) -> BTreeMap<i64, UploadState> {

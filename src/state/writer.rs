@@ -297,7 +297,7 @@ impl State {
         }
         let mut results = Vec::with_capacity(group.len());
         for request in group {
-            results.push(match request.change.apply(&tx, &self.me) {
+            results.push(match request.change.apply_whole(&tx, &self.me) {
                 Ok(applied) => Ok(applied),
                 Err(Refusal::Sql(e)) => return Err(fail(e)),
                 Err(Refusal::Illegal(why)) => Err(bug(why)),

@@ -167,7 +167,8 @@ impl Gate {
             let wait = start - now;
             inner.waited += wait;
             drop(inner);
-            if !self.shutdown.sleep_in_grace(wait) {
+            // Nothing waits for a token once the run stops: what is in flight needs none.
+            if !self.shutdown.sleep(wait) {
                 return Err(Refused::Stopping);
             }
             inner = self.lock();

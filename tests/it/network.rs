@@ -44,9 +44,13 @@ fn is_now_at(place: &Place, url: &str) {
 }
 
 /// The store is known, then somebody else answers in the service's place.
-fn behind_a_portal(answer: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> (Place, Seen) {
+fn behind_a_portal(
+    files: usize,
+    attempts: &str,
+    answer: impl Fn(&mut TcpStream) + Send + Sync + 'static,
+) -> (Place, Seen) {
     let place = Place::new();
-    place.files(12);
+    place.files(files);
     let found = AtomicUsize::new(0);
     let service = Scripted::start(move |request: &Request, stream| {
         match request.line.starts_with("GET /v1beta/fileSearchStores?") {
@@ -54,21 +58,25 @@ fn behind_a_portal(answer: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> (
             _ => answer(stream),
         }
     });
-    // An attempt that were charged would be the last.
-    let args = ["--max-attempts", "1", "--passes", "1", "--concurrency", "2"];
+    let args = [
+        "--max-attempts",
+        attempts,
+        "--passes",
+        "1",
+        "--concurrency",
+        "2",
+    ];
     let seen = upload(&place, &service.url, &args);
     (place, seen)
 }
 
 #[track_caller]
 fn no_file_is_blamed(answer: impl Fn(&mut TcpStream) + Send + Sync + 'static, words: &str) {
-    let (place, seen) = behind_a_portal(answer);
+    // An attempt that were charged would be the last.
+    let (place, seen) = behind_a_portal(3, "1", answer);
     let seen = seen.exit(4);
     assert_eq!(seen.summary()["failed"], 0, "{}", seen.stdout);
-    assert_eq!(counts(&place), (12, 0));
-    // After five in a row the breaker is open: nobody hammers on a login page.
-    let requests = seen.summary()["requests"].as_u64().unwrap();
-    assert!((5..=8).contains(&requests), "{}", seen.stdout);
+    assert_eq!(counts(&place), (3, 0));
     let status = place.objlib(&["status"]).seen().exit(0);
     assert!(status.stdout.contains(words), "{}", status.stdout);
 }
@@ -85,6 +93,15 @@ fn a_login_page_in_the_place_of_the_service_blames_no_file() {
     no_file_is_blamed(|s| send(s, 511, "", PAGE), "Welcome to the hotel");
     no_file_is_blamed(|s| send(s, 403, "", PAGE), "Welcome to the hotel");
     no_file_is_blamed(|s| send(s, 405, "", PAGE), "Welcome to the hotel");
+}
+
+/// After five in a row the breaker is open.
+#[test]
+fn nobody_hammers_on_a_login_page() {
+    let (place, seen) = behind_a_portal(12, "5", |s| send(s, 200, "", "<html>Log in</html>"));
+    let requests = seen.exit(4).summary()["requests"].as_u64().unwrap();
+    assert!((5..=8).contains(&requests), "{requests} requests");
+    assert_eq!(counts(&place), (12, 0));
 }
 
 #[test]

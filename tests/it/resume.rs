@@ -145,3 +145,40 @@ fn two_libraries_with_the_same_file_keep_their_own_documents() {
     assert_eq!(ledger.requests("upload.start"), 2, "sent again");
     assert_eq!(ledger.0["documents"].as_array().unwrap().len(), 2);
 }
+
+/// Somebody has written another host into the database: nothing of the file goes there, and the store says
+/// that nothing of it was taken.
+#[test]
+fn a_session_on_another_host_is_never_followed() {
+    let place = Place::new();
+    place.file("secret.txt", "words for one service only\n".repeat(400));
+    let service = Service::start(&place, &[]);
+    let limit = ["--rpm", "0", "--bwlimit", "4K"];
+    let mut run = place.upload(&service, &limit);
+    let mut run = run.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let session = || {
+        let db = rusqlite::Connection::open(place.db()).ok()?;
+        let sql = "SELECT session_url FROM uploads";
+        db.query_row(sql, [], |r| r.get::<_, Option<String>>(0))
+            .ok()?
+    };
+    while session().is_none() {
+        assert!(run.try_wait().unwrap().is_none(), "it ended early");
+        std::thread::yield_now();
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!(
+        "http://{}/upload?upload_id=1",
+        stranger.local_addr().unwrap()
+    );
+    let db = rusqlite::Connection::open(place.db()).unwrap();
+    db.execute("UPDATE uploads SET session_url = ?1", [&url])
+        .unwrap();
+    drop(db);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    service.ledger().is_exactly(&place.docs());
+    stranger.set_nonblocking(true).unwrap();
+    assert!(stranger.accept().is_err(), "somebody called the stranger");
+}

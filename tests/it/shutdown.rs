@@ -119,3 +119,72 @@ fn a_lock_that_a_dead_process_left_is_taken_over_with_a_notice() {
     );
     service.ledger().is_exactly(&place.docs());
 }
+
+/// A token, a pause or a retry is not waited for: with nothing in flight the prompt is back at once.
+#[test]
+fn nothing_waits_for_a_token_after_ctrl_c() {
+    let place = Place::new();
+    place.files(40);
+    let service = Service::start(&place, &[]);
+    let mut run = place
+        .upload(&service, &["--rpm", "6", "--grace", "60"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while service.ledger().requests("upload.start") == 0 {
+        assert!(run.try_wait().unwrap().is_none(), "it ended early");
+        std::thread::yield_now();
+    }
+    let began = std::time::Instant::now();
+    signal(&run, "INT");
+    let seen = seen(run.wait_with_output().unwrap()).exit(130);
+    // The next token would come after ten seconds, and all of them after minutes.
+    println!("prompt after {:?}", began.elapsed());
+    assert!(service.requests().len() < 12, "{}", seen.stdout);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    service.ledger().is_exactly(&place.docs());
+}
+
+/// Somebody who stopped reading: the run goes on, and ends with its exit code.
+#[test]
+fn a_reader_that_does_not_read_holds_nothing_up() {
+    let place = Place::new();
+    place.files(600);
+    let service = Service::start(&place, &[]);
+    // Far less than what is to be said fits into the pipe.
+    let (reader, writer) = std::io::pipe().unwrap();
+    rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
+    let mut command = place.upload(&service, &["--rpm", "0"]);
+    let mut run = command
+        .stdout(writer)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop(command);
+    assert_eq!(run.wait().unwrap().code(), Some(0));
+    service.ledger().is_exactly(&place.docs());
+    drop(reader);
+}
+
+/// Standard error on a full disk, or closed: that costs the words, not the run.
+#[test]
+fn a_standard_error_that_takes_nothing_costs_only_the_words() {
+    let place = Place::new();
+    place.files(30);
+    let service = Service::start(&place, &[]);
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let mut command = place.upload(&service, &["--rpm", "0"]);
+    let ended = command.stdout(Stdio::null()).stderr(full).status().unwrap();
+    assert_eq!(ended.code(), Some(0));
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let mut command = place.objlib(&["status", "--no-such-flag"]);
+    assert_eq!(command.stderr(full).status().unwrap().code(), Some(2));
+    service.ledger().is_exactly(&place.docs());
+}

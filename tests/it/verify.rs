@@ -155,3 +155,37 @@ fn a_repair_that_would_delete_most_of_the_store_is_refused() {
     assert!(seen.stderr.contains("refused"), "{}", seen.stderr);
     assert_eq!(service.ledger().requests("document.delete"), 0);
 }
+
+/// Documents were lost and uploaded again, then an older copy of the database came back: it names documents
+/// that are gone, and knows nothing of their good successors.
+#[test]
+fn the_successor_of_a_lost_document_is_taken_back_and_not_deleted() {
+    let place = Place::new();
+    place.files(8);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    let backup = place.path().join("backup.db");
+    std::fs::copy(place.db(), &backup).unwrap();
+    for i in 0..8 {
+        delete_by_hand(&service, &format!("part {}/note-{i}.md", i % 7));
+    }
+    verify(&place, &service, &["--repair"]).exit(0);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    service.ledger().is_exactly(&place.docs());
+    let deleted = service.ledger().requests("document.delete");
+    for end in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", place.db().display()));
+    }
+    std::fs::copy(&backup, place.db()).unwrap();
+    let line = found(&verify(&place, &service, &["--repair"]).exit(0));
+    assert_eq!(
+        (&line["taken_back"], &line["duplicates"]),
+        (&json!(8), &json!(0))
+    );
+    let ledger = service.ledger();
+    ledger.is_exactly(&place.docs());
+    assert_eq!(ledger.requests("document.delete"), deleted);
+    assert_eq!(found(&verify(&place, &service, &[]).exit(0))["matching"], 8);
+    let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    assert_eq!(seen.summary()["indexed"], 0);
+}

@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD
 seed=${SEED:-7}
-programs=(feet model odd calls matrix torture power machine)
+programs=(feet secrets network model odd calls matrix torture power machine)
 # A program that a mutation makes hang is as good as red.
 seconds_max=600
 
@@ -31,7 +31,9 @@ unset OBJLIB_CRASH_AT OBJLIB_HASTE OBJLIB_POINTS
 build() { cargo test --quiet --features proof --no-run --test proof --test it; }
 run() { # program
   case $1 in
-    feet) timeout $seconds_max cargo test --quiet --features proof --test it feet ;;
+    # Topics of the tests against the real binary.
+    feet | secrets | network | resume | verify | libraries)
+      timeout $seconds_max cargo test --quiet --features proof --test it "$1::" ;;
     *) timeout $seconds_max cargo test --quiet --features proof --test proof -- "$1" --seed "$seed" ;;
   esac
 }

@@ -27,8 +27,19 @@ mod runs;
 type Outcome = Result<Applied, Refusal>;
 
 impl Change {
-    /// Applies the change inside the writer's transaction.
-    pub(super) fn apply(&self, conn: &Connection, me: &Holder) -> Outcome {
+    /// Applies the change inside the writer's transaction: whole, or not at all if it is refused.
+    pub(super) fn apply_whole(&self, conn: &Connection, me: &Holder) -> Outcome {
+        let step = |sql: &str| conn.prepare_cached(sql)?.execute([]);
+        step("SAVEPOINT change")?;
+        let done = self.apply(conn, me);
+        if done.is_err() {
+            step("ROLLBACK TO change")?;
+        }
+        step("RELEASE change")?;
+        done
+    }
+
+    fn apply(&self, conn: &Connection, me: &Holder) -> Outcome {
         let at = At {
             conn,
             now: clock::now_ms(),
@@ -190,6 +201,12 @@ impl Change {
             Change::Retired { upload } => {
                 let row = at.row(*upload)?;
                 at.change_status(&row, Event::Purged)?;
+                // A file that is still there with this content is sent again.
+                let file = at
+                    .conn
+                    .prepare_cached("SELECT file_id FROM uploads WHERE id = ?1")?
+                    .query_row([row.id], |r| r.get(0))?;
+                at.queue_content(file)?;
                 at.touched(row.id)
             }
             Change::Adopted {
