@@ -32,8 +32,10 @@ build() { cargo test --quiet --features proof --no-run --test proof --test it; }
 run() { # program
   case $1 in
     # Topics of the tests against the real binary.
-    feet | secrets | network | resume | verify | libraries)
+    feet | secrets | network)
       timeout $seconds_max cargo test --quiet --features proof --test it "$1::" ;;
+    # One of them.
+    *::*) timeout $seconds_max cargo test --quiet --features proof --test it "$1" ;;
     *) timeout $seconds_max cargo test --quiet --features proof --test proof -- "$1" --seed "$seed" ;;
   esac
 }
