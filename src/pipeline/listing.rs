@@ -20,8 +20,13 @@ const PAGES_MAX: u32 = 100_000;
 const WAITS_MAX: u32 = 3;
 
 pub enum Listing {
-    /// What it did not show was not there when it began.
-    Whole(ListedDocuments),
+    /// What it did not show was not there when it began. `surplus`: it shows more than the service counted
+    /// before, so documents were added meanwhile, or deleted ones are still shown; which of the two, only
+    /// each document itself can tell.
+    Whole {
+        documents: ListedDocuments,
+        surplus: bool,
+    },
     /// Proves what it shows and nothing else; why.
     Partial(ListedDocuments, String),
 }
@@ -39,7 +44,8 @@ pub fn list_after(
     shutdown: &Shutdown,
 ) -> Result<Listing, Error> {
     let documents = ListedDocuments::new()?;
-    let read = || -> Result<Option<String>, Failure> {
+    let mut surplus = false;
+    let mut read = || -> Result<Option<String>, Failure> {
         // Counted before, so that what is added meanwhile cannot make up for what is lost.
         let counted = patient(shutdown, || client.get_store(store))?.documents;
         if !shutdown.sleep(lag) {
@@ -55,6 +61,7 @@ pub fn list_after(
             }
             let Some(next) = page.next else {
                 let shown = documents.count().map_err(local)?;
+                surplus = shown > counted;
                 return Ok((shown < counted).then(|| {
                     format!(
                         "the listing shows {shown} documents where the service counts {counted}"
@@ -69,7 +76,7 @@ pub fn list_after(
         Ok(Some("the listing does not end".to_owned()))
     };
     match read() {
-        Ok(None) => Ok(Listing::Whole(documents)),
+        Ok(None) => Ok(Listing::Whole { documents, surplus }),
         Ok(Some(why)) => Ok(Listing::Partial(documents, why)),
         Err(failure) => match outcome::fatal(&failure, store.as_str()) {
             Some(error) => Err(error),

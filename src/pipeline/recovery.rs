@@ -73,7 +73,7 @@ impl LookUp<'_> {
         }
         let listing = listing::list(self.store, self.client, self.shutdown)?;
         let (documents, partial) = match listing {
-            Listing::Whole(documents) => (documents, None),
+            Listing::Whole { documents, .. } => (documents, None),
             Listing::Partial(documents, why) => (documents, Some(why)),
         };
         let mut shown = BTreeSet::new();

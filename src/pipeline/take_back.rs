@@ -11,7 +11,9 @@ use std::time::Duration;
 use super::listing::{self, Listing};
 use super::recovery::LIST_LAG;
 use super::{Parts, Settings};
+use crate::client::FailureKind;
 use crate::error::{Error, Kind};
+use crate::names::DocumentName;
 use crate::proof;
 use crate::report::Event;
 use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
@@ -69,13 +71,19 @@ pub fn of_new_links(settings: &Settings, parts: &Parts) -> Result<u64, Error> {
 }
 
 fn take_back(settings: &Settings, parts: &Parts, names: &BTreeSet<String>) -> Result<u64, Error> {
-    let documents = whole_listing(settings, parts)?;
+    let (documents, surplus) = whole_listing(settings, parts)?;
     let mut taken = HashSet::new();
     documents.each(&mut |document| {
         let change = match own(settings, parts, names, document)? {
             Some(change) => change,
             None => return Ok(()),
         };
+        if let Change::Adopted { document, .. } = &change
+            && surplus
+            && is_deleted(settings, parts, document)?
+        {
+            return Ok(());
+        }
         // A second document of one file is for `verify` to judge.
         if let Change::Adopted { file, .. } = change
             && taken.insert(file)
@@ -91,21 +99,35 @@ fn take_back(settings: &Settings, parts: &Parts, names: &BTreeSet<String>) -> Re
 /// # Errors
 /// What the listing does not show may be there all the same, and would be sent a second time
 /// (`Kind::Unavailable`).
-fn whole_listing(settings: &Settings, parts: &Parts) -> Result<ListedDocuments, Error> {
+fn whole_listing(settings: &Settings, parts: &Parts) -> Result<(ListedDocuments, bool), Error> {
     let mut why = String::new();
     for lag in [Duration::ZERO, proof::hasten(LIST_LAG)] {
         let store = &settings.store.name;
         match listing::list_after(lag, store, &parts.client, &parts.shutdown)? {
-            Listing::Whole(documents) => return Ok(documents),
+            Listing::Whole { documents, surplus } => return Ok((documents, surplus)),
             Listing::Partial(_, words) => why = words,
         }
     }
-    Err(Error::new(
+    Err(cannot_tell(settings, &why))
+}
+
+/// A listing may still show what was deleted a moment ago; the document itself does not.
+fn is_deleted(settings: &Settings, parts: &Parts, document: &DocumentName) -> Result<bool, Error> {
+    let looked = listing::patient(&parts.shutdown, || parts.client.document(document));
+    match looked {
+        Ok(_) => Ok(false),
+        Err(failure) if failure.kind == FailureKind::Missing => Ok(true),
+        Err(failure) => Err(cannot_tell(settings, &failure.to_string())),
+    }
+}
+
+fn cannot_tell(settings: &Settings, why: &str) -> Error {
+    Error::new(
         Kind::Unavailable,
         format!("store `{}`", settings.store.display_name),
         format!("cannot tell which files it holds already: {why}"),
         "nothing was sent; run the same command again",
-    ))
+    )
 }
 
 /// What makes the document its file's own, if it is one of these libraries and holds what is on disk now.

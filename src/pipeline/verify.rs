@@ -108,10 +108,11 @@ impl Verify<'_> {
     /// # Errors
     /// The listing was not whole, so nothing can be said.
     pub fn compare(&self) -> Result<Plan, Error> {
-        let documents = match listing::list(&self.store.name, self.client, self.shutdown)? {
-            Listing::Whole(documents) => documents,
-            Listing::Partial(_, why) => return Err(self.cannot_tell(&why)),
-        };
+        let (documents, surplus) =
+            match listing::list(&self.store.name, self.client, self.shutdown)? {
+                Listing::Whole { documents, surplus } => (documents, surplus),
+                Listing::Partial(_, why) => return Err(self.cannot_tell(&why)),
+            };
         let mut plan = Plan {
             documents: documents.count()?,
             ..Plan::default()
@@ -126,6 +127,14 @@ impl Verify<'_> {
             }
             Some(identity) if !libraries.contains(&identity.library) => {
                 plan.elsewhere += 1;
+                Ok(())
+            }
+            // Shown, and yet deleted: nothing of it is to be taken back.
+            Some(_)
+                if surplus
+                    && self.reader.claimant(&document.name)?.is_none()
+                    && self.is_gone(&document.name)? =>
+            {
                 Ok(())
             }
             Some(identity) => {

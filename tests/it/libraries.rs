@@ -408,6 +408,37 @@ fn a_look_that_cannot_see_everything_sends_nothing() {
     assert_eq!(service.ledger().requests("upload.start"), 45);
 }
 
+/// A listing lags: it still shows what was deleted a moment ago, and that is no document any more.
+#[test]
+fn a_document_that_is_deleted_and_still_listed_is_not_taken_back() {
+    let place = Place::new();
+    place.files(5);
+    let service = Service::start(&place, &[]);
+    upload(&place, &service, &["docs"]).exit(0);
+    service.set_faults(json!({"list_ghost_ms": 3_600_000}));
+    let name = service.ledger().0["documents"][0]["name"].clone();
+    let url = format!(
+        "{}/v1beta/{}?force=true",
+        service.url,
+        name.as_str().unwrap()
+    );
+    let delete = ureq::delete(&url).header("x-goog-api-key", KEY).call();
+    delete.unwrap();
+    fs::remove_file(place.db()).unwrap();
+    // By a repair, and by an upload.
+    place.objlib(&["scan", "docs"]).seen().exit(0);
+    let seen = objlib(&place, &service, &["verify", "--json"]).exit(3);
+    assert_eq!(seen.events().pop().unwrap()["taken_back"], 4);
+    let seen = upload(&place, &service, &["docs"]).exit(0);
+    let summary = seen.summary();
+    assert_eq!(
+        (&summary["adopted"], &summary["indexed"]),
+        (&json!(4), &json!(1))
+    );
+    assert!(service.fired("list_ghost_ms") > 0);
+    service.ledger().is_exactly(&place.docs());
+}
+
 #[test]
 fn filters_hold_back_what_was_recorded_before() {
     let place = Place::new();
