@@ -19,6 +19,10 @@ pub mod run;
 
 pub mod passes;
 
+pub mod backlog;
+
+mod batch;
+
 pub mod recovery;
 
 pub mod listing;

@@ -133,8 +133,11 @@ impl Outcomes {
             document: back.document,
         };
         self.writer.send(change, move |done| {
-            if after.committed(&done) && said.is_some() {
-                after.say(&subject, FileStatus::Pending, None, said);
+            if after.committed(&done) {
+                after.tally.requeued.add(1);
+                if said.is_some() {
+                    after.say(&subject, FileStatus::Pending, None, said);
+                }
             }
         });
     }
@@ -184,7 +187,9 @@ impl Outcomes {
     pub fn rescheduled(&self, change: Change) {
         let after = self.clone();
         self.writer.send(change, move |done| {
-            after.committed(&done);
+            if after.committed(&done) {
+                after.tally.requeued.add(1);
+            }
         });
     }
 

@@ -1,24 +1,28 @@
-//! Pass after pass over what is pending, until nothing is left or nothing moves.
+//! Hands out what there is to do, pass after pass, until nothing is left or nothing moves.
 //!
-//! Owns the batch that is being filled and what is known of rows in doubt. Promises: recovery comes
-//! first; never more tasks about than the channel holds; what an open breaker refuses stays pending
-//! for a later pass.
+//! Owns what is in the workers' hands, the batch that is being filled, and what is known of rows in doubt.
+//! Uploads, resumptions and deletions are tasks of the same workers, and nothing waits until all of them
+//! are idle: a transfer that takes an hour keeps one worker and nobody else. Promises: recovery comes
+//! first; a row is never in two hands; never more tasks about than the channel holds; what an open breaker
+//! refuses stays pending for a later pass.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::outcome::{self, Outcomes};
+use super::backlog::Backlog;
+use super::batch::Batches;
+use super::outcome;
 use super::poll_queue::{Poll, Searched};
 use super::recovery::{self, LookUp, LookedUp};
+use super::run::Run;
 use super::selection::FROM_THE_START;
 use super::worker::{Returned, Task};
-use super::{Parts, Settings};
 use crate::error::Error;
 use crate::proof;
 use crate::report::Event;
-use crate::state::{Change, Job, UploadId, UploadState};
+use crate::state::{Change, Job, UploadId};
 use crate::throttle::gate::Starts;
 
 /// How often a waiting run looks around.
@@ -28,111 +32,102 @@ pub const QUEUED_PER_WORKER: usize = 2;
 /// Pause between two passes when nothing else says how long.
 const PASS_PAUSE: Duration = Duration::from_secs(1);
 
-/// The batch that is being filled.
-struct Batch {
-    id: i64,
-    number: i64,
-    files: u64,
-}
-
 /// How far a run has come with what waited when it began.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Progressed {
-    /// Files that were really begun.
+    /// Files of the backlog that were really begun.
     pub started: u64,
-    /// The end of the queue at that time: what has a place behind it has come back, or was found changed.
-    pub queue_end: i64,
+    pub backlog: Backlog,
 }
 
 /// The thread that hands out tasks.
 pub struct Passes<'r> {
-    settings: &'r Settings,
-    parts: &'r Parts,
-    outcomes: &'r Outcomes,
-    run: i64,
+    run: &'r Run<'r>,
     tasks: Sender<Task>,
-    answers: Receiver<Returned>,
-    stop: &'r (dyn Fn(Error) + Sync),
-    /// Tasks without an answer.
-    outstanding: usize,
-    batch: Option<Batch>,
-    batch_number: i64,
+    answers: Receiver<(UploadId, Returned)>,
+    /// Handed out, and not answered yet.
+    in_hand: BTreeSet<UploadId>,
+    /// While the breaker is half-open, the one whose outcome decides.
+    probe: Option<UploadId>,
+    batches: Batches,
     progressed: Progressed,
+    /// Libraries whose files are not all queued yet.
+    to_queue: Vec<i64>,
+    /// Tasks that were handed out and have to be handed out again.
+    put_off: u64,
+    /// Rows whose session could not be asked: asked again in the next pass.
+    doubts: BTreeSet<UploadId>,
+    /// What had moved when it was last looked what can be deleted, and when that was.
+    cleaned_up: (u64, Instant),
+    /// Rows of which something is left at the service that it refuses to delete: left to the next run.
+    undeletable: BTreeSet<UploadId>,
     /// Rows whose session the service no longer knows, and since when nothing of theirs can happen.
     lost: BTreeSet<UploadId>,
     lost_since: Instant,
-    /// Rows of this pass that are still in doubt.
-    doubts: usize,
     /// The store was listed; once a run is all it takes.
     listed: bool,
 }
 
 impl<'r> Passes<'r> {
+    /// # Errors
+    /// The database cannot be read.
     pub fn new(
-        settings: &'r Settings,
-        parts: &'r Parts,
-        outcomes: &'r Outcomes,
-        run: i64,
+        run: &'r Run<'r>,
         tasks: Sender<Task>,
-        answers: Receiver<Returned>,
-        stop: &'r (dyn Fn(Error) + Sync),
-    ) -> Passes<'r> {
-        Passes {
-            settings,
-            parts,
-            outcomes,
+        answers: Receiver<(UploadId, Returned)>,
+    ) -> Result<Passes<'r>, Error> {
+        Ok(Passes {
             run,
             tasks,
             answers,
-            stop,
-            outstanding: 0,
-            batch: None,
-            batch_number: 0,
+            in_hand: BTreeSet::new(),
+            probe: None,
+            batches: Batches::default(),
             progressed: Progressed {
                 started: 0,
-                queue_end: i64::MAX,
+                backlog: Backlog::up_to(run.last_queued()?),
             },
+            to_queue: run.to_queue()?,
+            put_off: 0,
+            doubts: BTreeSet::new(),
+            cleaned_up: (0, Instant::now()),
+            undeletable: BTreeSet::new(),
             lost: BTreeSet::new(),
             lost_since: Instant::now(),
-            doubts: 0,
             listed: false,
-        }
+        })
     }
 
-    /// All of them; returns when nothing is left to hand out, or the run stops.
+    /// All of it; returns when nothing is left to hand out and nothing is in anybody's hands, or when the
+    /// run stops.
     pub fn run(&mut self) -> Result<(), Error> {
-        self.progressed.queue_end = self.parts.reader.last_queued(self.settings.store.id)?;
+        let done = self.all();
+        while !self.in_hand.is_empty() {
+            self.take_answer();
+        }
+        done
+    }
+
+    fn all(&mut self) -> Result<(), Error> {
         self.recover()?;
         let mut idle = 0;
         loop {
-            let before = self.outcomes.tally.progress();
+            let (moved, returned) = (self.moved(), self.returned());
             self.pass()?;
-            if self.is_stopping() {
+            if !self.wait_for_more(returned)? {
                 return Ok(());
             }
-            if !self.is_work_left()? {
-                self.wait_for_operations();
-                if self.is_stopping() {
-                    return Ok(());
-                }
-                if self.settle_lost() {
-                    continue;
-                }
-                // Outcomes are with the writer before they count as settled; so it is asked once more.
-                if !self.is_work_left()? {
-                    return Ok(());
-                }
-            }
-            idle = match self.outcomes.tally.progress() > before {
+            idle = match self.moved() > moved {
                 true => 0,
                 false => idle + 1,
             };
-            if idle >= self.settings.passes {
-                if self.parts.gate.starts() == Starts::Refused {
+            if idle >= self.run.settings.passes {
+                if self.run.parts.gate.starts() == Starts::Refused {
                     return Ok(());
                 }
-                self.wait_for_operations();
-                if !self.settle_lost() {
+                // What is still under way may be the progress that the passes lacked.
+                self.wait_for_outcomes()?;
+                if self.moved() == moved && !self.settle_lost() {
                     return Ok(());
                 }
                 idle = 0;
@@ -140,32 +135,44 @@ impl<'r> Passes<'r> {
             if !self.pause() {
                 return Ok(());
             }
-            self.ask_doubts()?;
         }
+    }
+
+    /// Grows with every outcome.
+    fn moved(&self) -> u64 {
+        self.run.outcomes.tally.progress()
+    }
+
+    /// Grows with everything that has to be handed out once more.
+    fn returned(&self) -> u64 {
+        self.put_off + self.run.outcomes.tally.requeued.get()
     }
 
     /// The first stage: everything that an earlier run left on the way.
     fn recover(&mut self) -> Result<(), Error> {
         self.each_unfinished(|passes, job| {
-            if let Some(job) = recovery::settle(job, passes.outcomes)
+            // The poll queue is bounded, and workers wait for room in it as well.
+            let polls = &passes.run.outcomes.polls;
+            if !polls.wait_for_room(&passes.run.parts.shutdown) {
+                return;
+            }
+            if let Some(job) = recovery::settle(job, passes.run.outcomes)
                 && passes.is_wanted(&job)
             {
-                passes.hand_out(job, None);
+                passes.hand_out(Task::Resume(job));
             }
         })
     }
 
-    /// Rows of this run whose sessions are to be asked (again). What the poll queue holds is not in
-    /// doubt.
+    /// What is at the service for these rows is not known; they are asked for again.
     fn ask_doubts(&mut self) -> Result<(), Error> {
-        if self.doubts == 0 {
+        if self.doubts.is_empty() {
             return Ok(());
         }
-        self.doubts = 0;
+        let doubts = std::mem::take(&mut self.doubts);
         self.each_unfinished(|passes, job| {
-            let doubtful = job.state == UploadState::Uploading && job.session.is_some();
-            if doubtful && passes.is_wanted(&job) && !passes.lost.contains(&job.upload) {
-                passes.hand_out(job, None);
+            if doubts.contains(&job.upload) {
+                passes.hand_out(Task::Resume(job));
             }
         })
     }
@@ -173,182 +180,300 @@ impl<'r> Passes<'r> {
     /// Bytes of a current file are sent only if this call is about it. Content that is not current has to be
     /// cleared away whatever the call is about.
     fn is_wanted(&self, job: &Job) -> bool {
-        !job.current || self.settings.selection.selects(job.library, &job.path)
+        let selection = &self.run.settings.selection;
+        !job.current || selection.selects(job.library, &job.path)
     }
 
-    /// Pages through the rows that are on the way, and waits for what came of it.
+    /// Pages through the rows that are on the way.
     fn each_unfinished(&mut self, mut each: impl FnMut(&mut Self, Job)) -> Result<(), Error> {
         let mut after = UploadId(0);
         loop {
-            let store = self.settings.store.id;
-            let page = self.parts.reader.unfinished(store, after)?;
-            let Some(last) = page.last() else { break };
+            let reader = &self.run.parts.reader;
+            let page = reader.unfinished(self.run.settings.store.id, after)?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
             after = last.upload;
             for job in page {
                 if self.is_stopping() {
-                    break;
+                    return Ok(());
                 }
                 each(self, job);
             }
         }
-        self.drain();
-        Ok(())
     }
 
     /// Once through everything that is pending now. With `--limit` reached only what has come back to the
     /// queue is tried again: it is what was asked for.
     fn pass(&mut self) -> Result<(), Error> {
-        let store = self.settings.store.id;
-        let selection = &self.settings.selection;
+        // What was sent to the writer is there when the queue is read.
+        self.run.parts.writer.commit(Change::Flush)?;
+        self.ask_doubts()?;
+        let (store, selection) = (self.run.settings.store.id, &self.run.settings.selection);
         let libraries = selection.libraries();
-        let last = self.parts.reader.last_queued(store)?;
-        let mut after = match self.limit_reached() {
-            true => self.progressed.queue_end,
-            false => FROM_THE_START,
-        };
-        'pages: loop {
-            let page = self.parts.reader.pending(store, &libraries, after, last)?;
-            let Some(end) = page.last() else { break };
-            after = end.queued;
-            for job in page {
-                if !selection.selects(job.library, &job.path) {
-                    continue;
+        let mut last = self.run.last_queued()?;
+        let mut after = FROM_THE_START;
+        loop {
+            self.clean_up()?;
+            if self.limit_reached() {
+                after = after.max(self.progressed.backlog.start_of_the_rest());
+            }
+            let reader = &self.run.parts.reader;
+            let mut page = reader.pending(store, &libraries, after, last)?;
+            let Some(end) = page.last().map(|job| job.queued) else {
+                if self.is_stopping() || self.limit_reached() || !self.queue_more()? {
+                    break;
                 }
-                let is_fresh = job.queued <= self.progressed.queue_end;
-                if is_fresh && self.limit_reached() {
-                    break 'pages;
-                }
-                if !self.may_start() {
-                    break 'pages;
-                }
-                let batch = self.batch()?;
-                self.progressed.started += u64::from(is_fresh);
-                self.hand_out(job, Some(batch));
+                last = self.run.last_queued()?;
+                continue;
+            };
+            after = end;
+            // What a worker has in hand may have changed by the time that it is answered.
+            page.retain(|job| !self.in_hand.contains(&job.upload));
+            if !self.hand_out_page(page)? {
+                break;
             }
         }
-        self.close_batch()?;
-        self.drain();
-        Ok(())
+        self.batches.close(self.run)
+    }
+
+    /// `false` if nothing may start now.
+    fn hand_out_page(&mut self, page: Vec<Job>) -> Result<bool, Error> {
+        for job in page {
+            if !self.run.settings.selection.selects(job.library, &job.path) {
+                continue;
+            }
+            let is_of_backlog = self.progressed.backlog.holds(job.queued);
+            if is_of_backlog && self.limit_reached() {
+                continue;
+            }
+            if !self.may_start() {
+                return Ok(false);
+            }
+            let batch = self.batches.place(self.run)?;
+            self.progressed.started += u64::from(is_of_backlog);
+            self.hand_out(Task::Upload { job, batch });
+        }
+        Ok(!self.is_stopping())
+    }
+
+    /// Queues one more page of the files that were known before their library was linked with the store;
+    /// `false` if all are queued.
+    fn queue_more(&mut self) -> Result<bool, Error> {
+        let Some(&library) = self.to_queue.last() else {
+            return Ok(false);
+        };
+        let store = self.run.settings.store.id;
+        let queued = Change::Queued { library, store };
+        let page = self.run.parts.writer.commit(queued)?;
+        match page.row {
+            0 => drop(self.to_queue.pop()),
+            first => self.progressed.backlog.add(first, page.rows),
+        }
+        Ok(true)
+    }
+
+    /// Hands out the deletion of what nothing needs any more at the service: documents that newer content
+    /// has replaced, what failed attempts made, temporary files. How many there were.
+    fn clean_up(&mut self) -> Result<usize, Error> {
+        let (reader, store) = (&self.run.parts.reader, self.run.settings.store.id);
+        let replaced =
+            self.clean_up_with(Task::DeleteReplaced, &|after| reader.replaced(store, after))?;
+        let remains =
+            self.clean_up_with(Task::DeleteRemains, &|after| reader.leftovers(store, after))?;
+        Ok(replaced + remains)
+    }
+
+    fn clean_up_with(
+        &mut self,
+        task: fn(Job) -> Task,
+        page: &dyn Fn(UploadId) -> Result<Vec<Job>, Error>,
+    ) -> Result<usize, Error> {
+        let mut handed_out = 0;
+        let mut after = UploadId(0);
+        loop {
+            let mut page = page(after)?;
+            let Some(last) = page.last() else {
+                return Ok(handed_out);
+            };
+            after = last.upload;
+            page.retain(|job| {
+                !self.in_hand.contains(&job.upload) && !self.undeletable.contains(&job.upload)
+            });
+            for job in page {
+                if !self.may_start() {
+                    self.put_off += 1;
+                    return Ok(handed_out);
+                }
+                self.hand_out(task(job));
+                handed_out += 1;
+            }
+        }
     }
 
     /// Waits while a probe decides; `false` if the breaker is open or the run stops. What is left is
-    /// then skipped: it stays pending for a later pass.
+    /// then skipped: it stays as it is for a later pass.
     fn may_start(&mut self) -> bool {
         loop {
-            match self.parts.gate.starts() {
+            match self.run.parts.gate.starts() {
                 _ if self.is_stopping() => return false,
                 Starts::Free => return true,
                 Starts::Refused => return false,
-                Starts::OneAtATime if self.outstanding == 0 => return true,
+                Starts::OneAtATime if self.probe.is_none() => return true,
                 Starts::OneAtATime => self.take_answer(),
             }
         }
     }
 
-    /// The batch that the next file counts in.
-    fn batch(&mut self) -> Result<i64, Error> {
-        if self
-            .batch
-            .as_ref()
-            .is_some_and(|b| b.files >= self.settings.batch_size)
-        {
-            self.close_batch()?;
+    fn hand_out(&mut self, task: Task) {
+        let capacity = self.run.settings.concurrency * QUEUED_PER_WORKER;
+        while self.in_hand.len() >= capacity {
+            self.take_answer();
         }
-        let mut batch = match self.batch.take() {
-            Some(batch) => batch,
-            None => {
-                self.batch_number += 1;
-                let number = self.batch_number;
-                let run = self.run;
-                let change = Change::BatchOpened { run, number };
-                let id = self.parts.writer.commit(change)?.row;
-                self.parts
-                    .progress
-                    .batch_opened(number, self.settings.batch_size);
-                Batch {
-                    id,
-                    number,
-                    files: 0,
-                }
-            }
-        };
-        batch.files += 1;
-        let id = batch.id;
-        self.batch = Some(batch);
-        Ok(id)
+        let upload = task.job().upload;
+        if self.run.parts.gate.starts() == Starts::OneAtATime {
+            self.probe = Some(upload);
+        }
+        // There is room: there are never more tasks about than the channel holds.
+        if self.tasks.send(task).is_ok() {
+            self.in_hand.insert(upload);
+        }
     }
 
-    fn close_batch(&mut self) -> Result<(), Error> {
-        if let Some(batch) = self.batch.take() {
-            self.parts.progress.batch_opened(batch.number, batch.files);
-            let change = Change::BatchFilled {
-                batch: batch.id,
-                files: batch.files,
-            };
-            let done = self.parts.writer.commit(change);
-            self.outcomes.committed(&done);
-            done?;
+    /// Waits for one, but not for long.
+    fn take_answer(&mut self) {
+        match self.answers.recv_timeout(TICK) {
+            Ok((upload, returned)) => {
+                self.in_hand.remove(&upload);
+                if self.probe == Some(upload) {
+                    self.probe = None;
+                }
+                self.answered(upload, returned);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            // Every worker is gone: nothing more will come.
+            Err(RecvTimeoutError::Disconnected) => self.in_hand.clear(),
+        }
+    }
+
+    fn answered(&mut self, upload: UploadId, returned: Returned) {
+        match returned {
+            Returned::Done => {}
+            // It keeps its place in the queue, and does not count for `--limit`.
+            Returned::NotBegun(place) => {
+                self.put_off += 1;
+                let was_counted = self.progressed.backlog.holds(place);
+                self.progressed.started -= u64::from(was_counted);
+            }
+            Returned::InDoubt => {
+                self.put_off += 1;
+                self.doubts.insert(upload);
+            }
+            Returned::Lost => {
+                self.lost.insert(upload);
+                self.lost_since = Instant::now();
+            }
+            Returned::Undeleted => self.put_off += 1,
+            Returned::Undeletable => {
+                self.undeletable.insert(upload);
+            }
+            Returned::Fatal(error) => (self.run.stop)(error),
+            Returned::Panicked => (self.run.stop)(outcome::panicked("worker")),
+        }
+    }
+
+    /// While something is under way, its outcomes may make other things unneeded.
+    fn clean_up_at_times(&mut self) -> Result<(), Error> {
+        let moved = self.moved();
+        if moved > self.cleaned_up.0 && self.cleaned_up.1.elapsed() >= TICK {
+            self.clean_up()?;
+            self.cleaned_up = (moved, Instant::now());
         }
         Ok(())
     }
 
-    fn hand_out(&mut self, job: Job, batch: Option<i64>) {
-        let capacity = self.settings.concurrency * QUEUED_PER_WORKER;
-        while self.outstanding >= capacity {
-            self.take_answer();
-        }
-        // There is room: there are never more tasks about than the channel holds.
-        if self.tasks.send(Task { job, batch }).is_ok() {
-            self.outstanding += 1;
+    /// Until something has to be handed out once more; `false` if nothing can come any more, or the run
+    /// stops.
+    fn wait_for_more(&mut self, returned: u64) -> Result<bool, Error> {
+        loop {
+            if self.is_stopping() {
+                return Ok(false);
+            }
+            if self.returned() > returned {
+                return Ok(true);
+            }
+            if self.is_under_way()? {
+                self.clean_up_at_times()?;
+                self.wait_for_an_outcome();
+                continue;
+            }
+            if self.returned() > returned {
+                return Ok(true);
+            }
+            // The last outcomes may have made something unneeded.
+            if self.clean_up()? == 0 && self.returned() == returned && !self.settle_lost() {
+                return self.is_work_left();
+            }
         }
     }
 
-    /// Waits until no worker has anything in hand.
-    fn drain(&mut self) {
-        while self.outstanding > 0 {
-            self.take_answer();
+    /// Some outcome is still to come.
+    fn is_under_way(&self) -> Result<bool, Error> {
+        let any = || !self.in_hand.is_empty() || self.run.outcomes.polls.unsettled() > 0;
+        if any() {
+            return Ok(true);
         }
+        // What workers have told the writer reaches the poll queue only with its commit.
+        self.run.parts.writer.commit(Change::Flush)?;
+        Ok(any())
     }
 
-    fn take_answer(&mut self) {
-        match self.answers.recv_timeout(TICK) {
-            Ok(answer) => {
-                self.outstanding -= 1;
-                self.answered(answer);
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            // Every worker is gone: nothing more will come.
-            Err(RecvTimeoutError::Disconnected) => self.outstanding = 0,
+    fn wait_for_an_outcome(&mut self) {
+        if !self.in_hand.is_empty() {
+            return self.take_answer();
         }
+        // Nothing is left to send: the rest is the service's time.
+        let began = Instant::now();
+        let outcomes = self.run.outcomes;
+        let shutdown = &self.run.parts.shutdown;
+        outcomes.polls.wait_settled(shutdown, TICK);
+        outcomes.tally.indexing_ns.add_time(began.elapsed());
     }
 
-    fn answered(&mut self, answer: Returned) {
-        match answer {
-            Returned::Done => {}
-            // It keeps its place in the queue, and does not count for `--limit`.
-            Returned::NotBegun(place) => {
-                let was_counted = place.is_some_and(|place| place <= self.progressed.queue_end);
-                self.progressed.started -= u64::from(was_counted);
+    fn wait_for_outcomes(&mut self) -> Result<(), Error> {
+        while !self.is_stopping() && self.is_under_way()? {
+            self.wait_for_an_outcome();
+        }
+        Ok(())
+    }
+
+    /// Until the breaker lets something through; `false` if the run stops.
+    fn pause(&mut self) -> bool {
+        let until = Instant::now() + proof::hasten(PASS_PAUSE);
+        loop {
+            match self.in_hand.is_empty() {
+                true => drop(self.run.parts.shutdown.sleep(proof::hasten(TICK))),
+                false => self.take_answer(),
             }
-            Returned::InDoubt => self.doubts += 1,
-            Returned::Lost(upload) => {
-                self.lost.insert(upload);
-                self.lost_since = Instant::now();
+            if self.is_stopping() {
+                return false;
             }
-            Returned::Fatal(error) => (self.stop)(error),
-            Returned::Panicked => (self.stop)(outcome::panicked("worker")),
+            let refused = self.run.parts.gate.starts() == Starts::Refused;
+            if Instant::now() >= until && !refused {
+                return true;
+            }
         }
     }
 
     /// For what the service itself could not tell: one listing a run, and so as late as can be. Says
     /// whether anything may come of it.
     fn settle_lost(&mut self) -> bool {
-        let lost = self.outcomes.polls.take_lost();
+        let lost = self.run.outcomes.polls.take_lost();
         if !lost.is_empty() {
             self.lost.extend(lost);
             self.lost_since = Instant::now();
         }
-        let mut silent = self.outcomes.polls.take_silent();
+        let mut silent = self.run.outcomes.polls.take_silent();
         if !silent.is_empty() {
             self.lost_since = Instant::now();
         }
@@ -361,7 +486,7 @@ impl<'r> Passes<'r> {
         let polled_on = !silent.is_empty();
         // Not found: their operations are polled on.
         for poll in silent {
-            self.outcomes.polls.push(Poll { searched, ..poll });
+            self.run.outcomes.polls.push(Poll { searched, ..poll });
         }
         lists || polled_on
     }
@@ -370,12 +495,12 @@ impl<'r> Passes<'r> {
     fn look_up(&mut self, silent: &mut Vec<Poll>) -> Searched {
         self.listed = true;
         let look_up = LookUp {
-            store: &self.settings.store.name,
-            store_id: self.settings.store.id,
-            client: &self.parts.client,
-            reader: &self.parts.reader,
-            shutdown: &self.parts.shutdown,
-            outcomes: self.outcomes,
+            store: &self.run.settings.store.name,
+            store_id: self.run.settings.store.id,
+            client: &self.run.parts.client,
+            reader: &self.run.parts.reader,
+            shutdown: &self.run.parts.shutdown,
+            outcomes: self.run.outcomes,
         };
         let mut silent_rows: BTreeSet<UploadId> = silent.iter().map(|p| p.upload).collect();
         let found = look_up.settle(&mut self.lost, &mut silent_rows, self.lost_since);
@@ -384,64 +509,38 @@ impl<'r> Passes<'r> {
             Ok(LookedUp::Settled) => return Searched::Absent,
             Ok(LookedUp::Stopped) => {}
             Ok(LookedUp::Unknown(why)) => {
-                self.parts.events.send(Event::Notice(format!(
+                self.run.parts.events.send(Event::Notice(format!(
                     "{} files stay in doubt, and nothing of theirs is sent again: {why}",
                     self.lost.len() + silent.len()
                 )));
             }
-            Err(error) => (self.stop)(error),
+            Err(error) => (self.run.stop)(error),
         }
         Searched::InVain
     }
 
-    /// Files that are pending, or whose session can be asked once more.
+    /// Files that are pending, come what may have been missed.
     fn is_work_left(&self) -> Result<bool, Error> {
-        // What was sent to the writer must be there before it is counted.
-        let store = self.settings.store.id;
-        self.parts.writer.commit(Change::Flush)?;
-        let after = match self.limit_reached() {
-            true => self.progressed.queue_end,
-            false => FROM_THE_START,
+        let (reader, store) = (&self.run.parts.reader, self.run.settings.store.id);
+        let selection = &self.run.settings.selection;
+        let waiting = match self.limit_reached() {
+            true => selection.come_back(reader, store, &self.progressed.backlog)?,
+            false => selection.counts(reader, store)?.pending,
         };
-        let pending = self
-            .settings
-            .selection
-            .pending_after(&self.parts.reader, store, after)?;
-        Ok(pending > 0 || self.doubts > 0)
-    }
-
-    /// Nothing is left to send: the rest is the service's time.
-    fn wait_for_operations(&self) {
-        let began = Instant::now();
-        while self.outcomes.polls.unsettled() > 0 && !self.is_stopping() {
-            self.outcomes.polls.wait_settled(&self.parts.shutdown, TICK);
-        }
-        self.outcomes.tally.indexing_ns.add_time(began.elapsed());
-    }
-
-    /// Until the breaker lets something through; `false` if the run stops.
-    fn pause(&self) -> bool {
-        let mut wait = proof::hasten(PASS_PAUSE);
-        while self.parts.shutdown.sleep(wait) {
-            if self.parts.gate.starts() != Starts::Refused {
-                return true;
-            }
-            wait = TICK;
-        }
-        false
+        Ok(waiting > 0)
     }
 
     pub fn progressed(&self) -> Progressed {
-        self.progressed
+        self.progressed.clone()
     }
 
     fn limit_reached(&self) -> bool {
-        self.settings
+        self.run
             .limit
             .is_some_and(|limit| self.progressed.started >= limit)
     }
 
     fn is_stopping(&self) -> bool {
-        self.parts.shutdown.is_stopping()
+        self.run.parts.shutdown.is_stopping()
     }
 }

@@ -1,4 +1,4 @@
-//! One run from its first row to its last: enqueue, threads, passes, join.
+//! One run from its first row to its last: links, threads, passes, join.
 //!
 //! Owns the threads of a run. Promises: every thread is joined; a run always ends; what it says at the
 //! end is what the database says.
@@ -13,14 +13,39 @@ use super::outcome::Outcomes;
 use super::passes::{Passes, Progressed, QUEUED_PER_WORKER};
 use super::poll_queue::PollQueue;
 use super::poller::Poller;
-use super::selection::FROM_THE_START;
 use super::tally::Tally;
 use super::worker::{Returned, Task, Worker};
-use super::{Parts, Settings, leftovers, take_back, watch};
+use super::{Parts, Settings, take_back, watch};
 use crate::error::{Error, Kind};
 use crate::report::Event;
 use crate::shutdown::{Shutdown, Stop};
-use crate::state::Change;
+use crate::state::{Change, UploadId};
+
+/// What the parts of one run share.
+pub struct Run<'r> {
+    pub id: i64,
+    pub settings: &'r Settings,
+    pub parts: &'r Parts,
+    pub outcomes: &'r Outcomes,
+    /// `--limit`, if it holds anything back.
+    pub limit: Option<u64>,
+    /// Where an error that concerns every file goes.
+    pub stop: &'r (dyn Fn(Error) + Sync),
+}
+
+impl Run<'_> {
+    /// The last place in the queue that was ever taken.
+    pub fn last_queued(&self) -> Result<i64, Error> {
+        self.parts.reader.last_queued(self.settings.store.id)
+    }
+
+    /// Selected libraries whose files are not all queued yet.
+    pub fn to_queue(&self) -> Result<Vec<i64>, Error> {
+        let libraries = self.settings.selection.libraries();
+        let reader = &self.parts.reader;
+        reader.to_queue(self.settings.store.id, &libraries)
+    }
+}
 
 /// How it ended.
 pub struct Ended {
@@ -39,15 +64,14 @@ pub fn run(settings: &Settings, parts: Parts) -> Result<(Ended, Parts), Error> {
     let began = Instant::now();
     let store = settings.store.id;
     let run = parts.writer.commit(Change::RunStarted { store })?.row;
-    let taken_back = queue(settings, &parts)?;
+    let taken_back = link(settings, &parts)?;
     let before = settings.selection.counts(&parts.reader, store)?;
     let (on_the_way, on_the_way_bytes) = parts.reader.on_the_way(store)?;
     let tally = Arc::new(Tally::default());
     tally.recovered.add(on_the_way);
     tally.adopted.add(taken_back);
-    let wanted = settings
-        .limit
-        .map_or(before.pending, |n| n.min(before.pending));
+    let limit = settings.limit.filter(|n| *n < before.pending);
+    let wanted = limit.unwrap_or(before.pending);
     parts.progress.run_started(
         wanted + on_the_way,
         // Which files `--limit` will meet is not known; their share of all is.
@@ -69,39 +93,41 @@ pub fn run(settings: &Settings, parts: Parts) -> Result<(Ended, Parts), Error> {
         max_attempts: settings.max_attempts,
     };
     let fatal = Mutex::new(None);
-    // What was asked for waits until it is begun; then only what comes back to the queue does.
-    let mut progress = Progressed {
-        started: 0,
-        queue_end: parts.reader.last_queued(store)?,
-    };
+    let stop = |error: Error| stop_for(&fatal, &parts.shutdown, error);
     // Nothing to do: no thread, no request.
-    if wanted + on_the_way > 0 {
-        progress = with_threads(settings, &parts, &outcomes, run, &fatal);
+    let progressed = match wanted + on_the_way > 0 || is_anything_unneeded(settings, &parts)? {
+        true => with_threads(&Run {
+            id: run,
+            settings,
+            parts: &parts,
+            outcomes: &outcomes,
+            limit,
+            stop: &stop,
+        }),
+        false => None,
+    };
+    // What the last outcomes changed is with the writer; if it has failed, the numbers are those of its
+    // last commit, and that is why the run stopped.
+    if let Err(error) = parts.writer.commit(Change::Flush) {
+        stop(error);
     }
-    let mut all_gone = true;
-    if !parts.shutdown.is_stopping() {
-        match leftovers::delete(&settings.store, &parts) {
-            Ok(gone) => all_gone = gone,
-            Err(error) => stop_for(&fatal, &parts.shutdown, error),
-        }
-    }
+    let all_gone = parts.shutdown.is_stopping() || !is_anything_unneeded(settings, &parts)?;
     if !all_gone {
         parts.events.send(Event::Notice(
             "some replaced documents or temporary files could not be deleted at the service; the next run tries again"
                 .to_owned(),
         ));
     }
-    // What the last outcomes changed is with the writer; if it has failed, the numbers are those of its
-    // last commit.
-    let _ = parts.writer.commit(Change::Flush);
-    let again = |after| {
-        settings
-            .selection
-            .pending_after(&parts.reader, store, after)
-    };
-    let waiting = match settings.limit {
-        None => again(FROM_THE_START)?,
-        Some(_) => again(progress.queue_end)? + wanted.saturating_sub(progress.started),
+    let waiting = match (limit, &progressed) {
+        (None, _) => settings.selection.counts(&parts.reader, store)?.pending,
+        // What was asked for waits until it is begun; then only what comes back to the queue does.
+        (Some(_), Some(Progressed { started, backlog })) => {
+            let come_back = settings
+                .selection
+                .come_back(&parts.reader, store, backlog)?;
+            come_back + wanted.saturating_sub(*started)
+        }
+        (Some(_), None) => wanted,
     };
     let ended = Ended {
         run,
@@ -114,6 +140,12 @@ pub fn run(settings: &Settings, parts: Parts) -> Result<(Ended, Parts), Error> {
     Ok((ended, parts))
 }
 
+/// Whether something is left at the service that nothing needs any more.
+fn is_anything_unneeded(settings: &Settings, parts: &Parts) -> Result<bool, Error> {
+    let (reader, store, start) = (&parts.reader, settings.store.id, UploadId(0));
+    Ok(!reader.replaced(store, start)?.is_empty() || !reader.leftovers(store, start)?.is_empty())
+}
+
 /// `whole` in proportion to `part` of `all`.
 fn share(whole: u64, part: u64, all: u64) -> u64 {
     let product = u128::from(whole) * u128::from(part);
@@ -123,9 +155,9 @@ fn share(whole: u64, part: u64, all: u64) -> u64 {
         .unwrap_or(0)
 }
 
-/// Links the selected libraries with the store, so that scans queue for it from now on, and queues what
-/// was known of them before; pages of it, each a transaction. How many documents were taken back instead.
-fn queue(settings: &Settings, parts: &Parts) -> Result<u64, Error> {
+/// Links the selected libraries with the store, so that scans queue for it from now on; what was known of
+/// them before is queued while the run is under way. How many documents were taken back instead of sent.
+fn link(settings: &Settings, parts: &Parts) -> Result<u64, Error> {
     let store = settings.store.id;
     let taken_back = take_back::of_new_links(settings, parts)?;
     for library in settings.selection.ids() {
@@ -137,29 +169,24 @@ fn queue(settings: &Settings, parts: &Parts) -> Result<u64, Error> {
         }
     }
     parts.writer.commit(Change::Flush)?;
-    for library in parts.reader.to_queue(store)? {
-        let more = || settings.selection.holds(library) && !parts.shutdown.is_stopping();
-        while more() && parts.writer.commit(Change::Queued { library, store })?.row != 0 {}
-    }
     Ok(taken_back)
 }
 
 /// Starts workers, pollers and the watch, runs the passes, joins all.
-fn with_threads(
-    settings: &Settings,
-    parts: &Parts,
-    outcomes: &Outcomes,
-    run: i64,
-    fatal: &Mutex<Option<Error>>,
-) -> Progressed {
+fn with_threads(run: &Run<'_>) -> Option<Progressed> {
+    let Run {
+        settings,
+        parts,
+        outcomes,
+        stop,
+        ..
+    } = *run;
     let workers = settings.concurrency;
     let capacity = workers * (QUEUED_PER_WORKER + 1);
     let (tasks, task_queue) = bounded::<Task>(capacity);
     // One answer a task: it can never be full.
-    let (returned, answers) = bounded::<Returned>(capacity);
-    let shutdown = &parts.shutdown;
-    let stop = |error: Error| stop_for(fatal, shutdown, error);
-    let closed = crossbeam_channel::bounded::<()>(0);
+    let (returned, answers) = bounded::<(UploadId, Returned)>(capacity);
+    let closed = bounded::<()>(0);
     thread::scope(|scope| {
         for number in 0..workers {
             let worker = Worker {
@@ -174,7 +201,7 @@ fn with_threads(
             };
             let (queue, returned) = (task_queue.clone(), returned.clone());
             let body = move || worker.run(&queue, &returned);
-            spawn(scope, format!("worker-{number}"), &stop, body);
+            spawn(scope, format!("worker-{number}"), stop, body);
         }
         // A file costs a worker two round trips and a poller one.
         for number in 0..workers.div_ceil(2) + 1 {
@@ -183,24 +210,30 @@ fn with_threads(
                 client: &parts.client,
                 shutdown: &parts.shutdown,
                 outcomes: outcomes.clone(),
-                fatal: &stop,
+                fatal: stop,
             };
             let body = move || poller.run();
-            spawn(scope, format!("poller-{number}"), &stop, body);
+            spawn(scope, format!("poller-{number}"), stop, body);
         }
         let watching = closed.1;
         let (gate, client) = (&parts.gate, &parts.client);
         let (progress, events) = (&parts.progress, &parts.events);
         let body = move || watch::run(gate, client, progress, events, &watching);
-        spawn(scope, "watch".to_owned(), &stop, body);
+        spawn(scope, "watch".to_owned(), stop, body);
         drop((task_queue, returned));
-        let mut passes = Passes::new(settings, parts, outcomes, run, tasks, answers, &stop);
-        if let Err(error) = passes.run() {
-            stop(error);
-        }
-        let progressed = passes.progressed();
-        // Workers end when no task can come, pollers when the queue is closed.
-        drop(passes);
+        let progressed = match Passes::new(run, tasks, answers) {
+            Ok(mut passes) => {
+                if let Err(error) = passes.run() {
+                    stop(error);
+                }
+                Some(passes.progressed())
+            }
+            Err(error) => {
+                stop(error);
+                None
+            }
+        };
+        // Workers have ended, since no task can come; pollers end when the queue is closed.
         outcomes.polls.close();
         drop(closed.0);
         progressed

@@ -116,7 +116,7 @@ impl Worker<'_> {
             Err(failure) if failure.kind == FailureKind::InDoubt => {
                 let cause = outcome::cause(&failure);
                 self.outcomes.left_in_doubt(subject, Charge::Nothing, cause);
-                Returned::Lost(job.upload)
+                Returned::Lost
             }
             // Refused: nothing came of it.
             Err(failure) => self.failed(job, subject, &failure),

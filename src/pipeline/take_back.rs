@@ -31,8 +31,9 @@ pub fn of_new_links(settings: &Settings, parts: &Parts) -> Result<u64, Error> {
     let store = settings.store.id;
     let linked = parts.reader.linked(store)?;
     let linked: BTreeSet<i64> = linked.into_iter().map(|library| library.id).collect();
-    // A look that was cut off has made the link, and not taken back all.
-    let unqueued: BTreeSet<i64> = parts.reader.to_queue(store)?.into_iter().collect();
+    // A look that was cut off has made the link; nothing is queued before one has come to its end.
+    let selected = settings.selection.libraries();
+    let unqueued = parts.reader.not_begun_to_queue(store, &selected)?;
     let is_new = |id: &i64| !linked.contains(id) || unqueued.contains(id);
     let new: Vec<i64> = settings.selection.ids().filter(is_new).collect();
     if new.is_empty() || settings.documents == 0 {

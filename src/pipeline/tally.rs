@@ -22,6 +22,10 @@ counters! {
     /// Files that vanished or became unfit while their turn came.
     skipped,
     submitted,
+    /// Files that went back to the queue, or stand in it with new content.
+    requeued,
+    /// Things deleted at the service that nothing needed any more.
+    deleted,
     /// Rows that an earlier run had left on the way.
     recovered,
     /// Sessions continued where they had stopped.
@@ -59,6 +63,7 @@ impl Counter {
 impl Tally {
     /// Grows whenever a pass achieved something.
     pub fn progress(&self) -> u64 {
-        self.indexed.get() + self.submitted.get() + self.failed.get() + self.skipped.get()
+        let files = self.indexed.get() + self.submitted.get() + self.failed.get();
+        files + self.skipped.get() + self.deleted.get()
     }
 }

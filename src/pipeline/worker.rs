@@ -35,30 +35,53 @@ const FALLBACK_MIME: &str = "text/plain";
 /// the listing of the store. No request of its own is under way any more after that time.
 const ASK_WITHIN: Duration = Duration::from_secs(3600);
 
-/// A job, and the batch that it counts in (none for what an earlier run left).
-pub struct Task {
-    pub job: Job,
-    pub batch: Option<i64>,
+/// What a worker is given.
+pub enum Task {
+    /// A file whose turn has come, and the batch that it counts in.
+    Upload { job: Job, batch: i64 },
+    /// What an earlier run, or an earlier pass, left on its way.
+    Resume(Job),
+    /// A document that newer, indexed content of the same file has replaced.
+    DeleteReplaced(Job),
+    /// A temporary file, or what a failed attempt made.
+    DeleteRemains(Job),
 }
 
 impl Task {
+    pub fn job(&self) -> &Job {
+        match self {
+            Task::Upload { job, .. }
+            | Task::Resume(job)
+            | Task::DeleteReplaced(job)
+            | Task::DeleteRemains(job) => job,
+        }
+    }
+
     fn not_begun(&self) -> Returned {
-        Returned::NotBegun(self.batch.map(|_| self.job.queued))
+        match self {
+            Task::Upload { job, .. } => Returned::NotBegun(job.queued),
+            Task::Resume(_) => Returned::InDoubt,
+            Task::DeleteReplaced(_) | Task::DeleteRemains(_) => Returned::Undeleted,
+        }
     }
 }
 
 /// What became of a task, for the thread that hands them out.
 #[derive(Debug)]
 pub enum Returned {
-    /// It went on: submitted, handed back, failed, dropped.
+    /// It went on: submitted, handed back, failed, dropped, deleted.
     Done,
-    /// Nothing was begun, because the breaker is open or the run is stopping: it keeps its place in the
-    /// queue, which is given here for a file that was to be begun.
-    NotBegun(Option<i64>),
+    /// Nothing was begun, because the breaker is open or the run is stopping: the file keeps its place in
+    /// the queue, which is given here.
+    NotBegun(i64),
     /// What is at the service is not known; its session is asked in a later pass.
     InDoubt,
     /// The session is gone: only a listing of the store can tell.
-    Lost(UploadId),
+    Lost,
+    /// The service fails: the deletion is tried again in a later pass.
+    Undeleted,
+    /// The service refuses to delete it: the next run tries again.
+    Undeletable,
     /// Concerns every file.
     Fatal(Error),
     Panicked,
@@ -76,34 +99,47 @@ pub struct Worker<'r> {
 }
 
 impl Worker<'_> {
-    pub fn run(self, tasks: &Receiver<Task>, returned: &Sender<Returned>) {
+    pub fn run(self, tasks: &Receiver<Task>, returned: &Sender<(UploadId, Returned)>) {
         for task in tasks {
-            let guard = TellOfPanic(returned);
+            let upload = task.job().upload;
+            let guard = TellOfPanic(upload, returned);
             let result = match self.gate.job_slot() {
                 Some(_slot) => self.turn(task),
                 None => task.not_begun(),
             };
             std::mem::forget(guard);
-            if returned.send(result).is_err() {
+            if returned.send((upload, result)).is_err() {
                 return;
             }
         }
     }
 
     fn turn(&self, task: Task) -> Returned {
-        if !self.outcomes.polls.wait_for_room(self.shutdown) {
-            return task.not_begun();
-        }
         let began = Instant::now();
+        let returned = match &task {
+            Task::DeleteReplaced(job) => self.delete_replaced(job),
+            Task::DeleteRemains(job) => self.delete_remains(job),
+            Task::Upload { .. } | Task::Resume(_) => {
+                if !self.outcomes.polls.wait_for_room(self.shutdown) {
+                    return task.not_begun();
+                }
+                self.send_file(&task)
+            }
+        };
+        self.outcomes.tally.busy_ns.add_time(began.elapsed());
+        returned
+    }
+
+    fn send_file(&self, task: &Task) -> Returned {
         let progress = Arc::clone(&self.outcomes.progress);
-        progress.file_started(self.number, &task.job.path, task.job.size_bytes);
-        let result = match task.batch {
-            Some(batch) => self.upload(&task.job, batch),
-            None => self.resume(&task.job),
+        let job = task.job();
+        progress.file_started(self.number, &job.path, job.size_bytes);
+        let returned = match task {
+            Task::Upload { batch, .. } => self.upload(job, *batch),
+            _ => self.resume(job),
         };
         progress.file_left(self.number);
-        self.outcomes.tally.busy_ns.add_time(began.elapsed());
-        result
+        returned
     }
 
     /// A file of which nothing is at the service but what an earlier attempt left.
@@ -189,7 +225,7 @@ impl Worker<'_> {
         let subject = Subject::of(job);
         let session = match (rules::next(Standing::of(job)), &job.session) {
             (Next::Ask, Some(session)) => session,
-            (Next::LookUp, _) => return Returned::Lost(job.upload),
+            (Next::LookUp, _) => return Returned::Lost,
             _ => return Returned::Done,
         };
         let state = match self.client.query(session) {
@@ -226,7 +262,7 @@ impl Worker<'_> {
             }
             Asked::Fail(failure) => self.failed(job, &subject, &failure),
             Asked::LookAtFile => self.look_at_file(job, &subject),
-            Asked::LookUp => Returned::Lost(job.upload),
+            Asked::LookUp => Returned::Lost,
         }
     }
 
@@ -234,9 +270,7 @@ impl Worker<'_> {
     fn unasked(&self, job: &Job, failure: &Failure) -> Returned {
         let age_ms = clock::now_ms().saturating_sub(job.since_ms);
         match self.still_in_doubt(failure) {
-            Returned::InDoubt if age_ms > ASK_WITHIN.as_millis() as i64 => {
-                Returned::Lost(job.upload)
-            }
+            Returned::InDoubt if age_ms > ASK_WITHIN.as_millis() as i64 => Returned::Lost,
             returned => returned,
         }
     }
@@ -270,14 +304,14 @@ impl Worker<'_> {
         match ended {
             Ended::Document(submitted) => {
                 if submitted.operation.is_none() && submitted.document.is_none() {
-                    return Returned::Lost(subject.upload);
+                    return Returned::Lost;
                 }
                 // A document of another store is not what was sent; only this store can tell.
                 let foreign = |name: &DocumentName| {
                     DocumentName::of_store(self.store, name.as_str()).is_none()
                 };
                 if submitted.document.as_ref().is_some_and(foreign) {
-                    return Returned::Lost(subject.upload);
+                    return Returned::Lost;
                 }
                 self.outcomes.submitted(subject, submitted, None);
                 Returned::Done
@@ -443,7 +477,7 @@ impl Worker<'_> {
             .send(Change::BatchSkipped { batch }, move |done| {
                 after.committed(&done);
             });
-        Returned::NotBegun(Some(job.queued))
+        Returned::NotBegun(job.queued)
     }
 
     pub(super) fn not_begun(&self, job: &Job, batch: i64, failure: &Failure) -> Returned {
@@ -520,10 +554,10 @@ pub(super) fn new_document<'a>(
 }
 
 /// Dropped only if the turn panics: whoever waits for this worker must not wait for ever.
-struct TellOfPanic<'s>(&'s Sender<Returned>);
+struct TellOfPanic<'s>(UploadId, &'s Sender<(UploadId, Returned)>);
 
 impl Drop for TellOfPanic<'_> {
     fn drop(&mut self) {
-        let _ = self.0.send(Returned::Panicked);
+        let _ = self.1.send((self.0, Returned::Panicked));
     }
 }

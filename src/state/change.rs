@@ -283,7 +283,8 @@ pub struct BatchDone {
 /// What a change did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Applied {
-    /// The row it made or touched; for `Queued` whether there may be more (0 = no).
+    /// The row it made or touched; for `Queued` the first place in the queue that it gave away, or 0 if
+    /// there is nothing left to queue.
     pub row: i64,
     /// How many rows changed, where that is of interest.
     pub rows: u64,

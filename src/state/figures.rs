@@ -93,20 +93,69 @@ impl UploadCounts {
 }
 
 impl Reader {
+    /// Of the present files of these libraries; one that is still to be queued for the store is pending.
     pub fn upload_counts(&self, store: i64, libraries: &Libraries) -> Result<UploadCounts, Error> {
         let mut counts = UploadCounts::default();
+        for (state, files, bytes) in self.rows_by_state(store, libraries)? {
+            counts.add(state, files, bytes);
+        }
+        // A present file has one current row in a store, or none yet: so two sums tell how many have none,
+        // and no file is looked at.
+        let partly_queued = self.to_queue(store, libraries)?;
+        if partly_queued.is_empty() {
+            return Ok(counts);
+        }
+        let partly_queued = Libraries::from_iter(partly_queued);
+        let present = self.file_counts(&partly_queued)?;
+        let (mut files, mut bytes) = (present.present, present.bytes);
+        for (state, rows, row_bytes) in self.rows_by_state(store, &partly_queued)? {
+            if !state.is_ended() {
+                files = files.saturating_sub(rows);
+                bytes = bytes.saturating_sub(row_bytes);
+            }
+        }
+        counts.add(UploadState::Pending, files, bytes);
+        Ok(counts)
+    }
+
+    /// Calls `each` with library, path and size of every present file that is still to be queued for a store.
+    pub fn each_unqueued(
+        &self,
+        store: i64,
+        libraries: &Libraries,
+        each: &mut dyn FnMut(i64, &str, u64),
+    ) -> Result<(), Error> {
+        self.each_row(
+            "SELECT f.library_id, f.path, f.size_bytes FROM files f
+             JOIN library_stores s ON s.library_id = f.library_id AND s.store_id = ?1
+             WHERE s.queued_to IS NOT NULL AND f.state = 'present'
+             AND f.library_id IN (SELECT value FROM json_each(?2))
+             AND NOT EXISTS (SELECT 1 FROM uploads u WHERE u.file_id = f.id AND u.store_id = ?1
+                 AND u.current = 1 AND u.status NOT IN ('superseded', 'retired'))",
+            params![store, libraries],
+            &mut |r| {
+                each(r.get(0)?, r.get_ref(1)?.as_str()?, count(r, 2)?);
+                Ok(())
+            },
+            &mut |()| Ok(()),
+        )
+    }
+
+    fn rows_by_state(
+        &self,
+        store: i64,
+        libraries: &Libraries,
+    ) -> Result<Vec<(UploadState, u64, u64)>, Error> {
         let rows = self.many(
             "SELECT status, count(*), sum(size_bytes) FROM uploads WHERE store_id = ?1
              AND library_id IN (SELECT value FROM json_each(?2)) AND current = 1 GROUP BY status",
             params![store, libraries],
             |r| Ok((r.get::<_, String>(0)?, count(r, 1)?, count(r, 2)?)),
         )?;
-        for (state, files, bytes) in rows {
-            if let Some(state) = UploadState::parse(&state) {
-                counts.add(state, files, bytes);
-            }
-        }
-        Ok(counts)
+        let known = |(state, files, bytes): (String, u64, u64)| {
+            UploadState::parse(&state).map(|state| (state, files, bytes))
+        };
+        Ok(rows.into_iter().filter_map(known).collect())
     }
 
     pub fn file_counts(&self, libraries: &Libraries) -> Result<FileCounts, Error> {

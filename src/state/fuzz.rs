@@ -158,7 +158,8 @@ fn read(path: &Path) -> Result<(), Error> {
         reader.linked(STORE).err(),
         reader.never_sent().err(),
         reader.stores_of(1).err(),
-        reader.to_queue(STORE).err(),
+        reader.to_queue(STORE, &libraries).err(),
+        reader.not_begun_to_queue(STORE, &libraries).err(),
         reader.holds_below(1, "folder 1").err(),
         reader.renew().err(),
         reader.file(1, "folder 1/note-1.md").err(),
@@ -185,7 +186,7 @@ fn read(path: &Path) -> Result<(), Error> {
     for state in UploadState::ALL {
         let errors = [
             reader
-                .each_in_state(STORE, &libraries, (state, 0), &mut |_, _, _, _| {})
+                .each_in_state(STORE, &libraries, (state, 0), &mut |_| {})
                 .err(),
             reader.causes(STORE, state).err(),
         ];

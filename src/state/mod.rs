@@ -28,6 +28,15 @@ pub mod listed;
 
 pub mod catalog;
 
+/// The last place in a store's queue that a row holds, whatever has become of the row: what comes back stands
+/// behind everything that was ever in front of it. One seek a status.
+const LAST_PLACE: &str = "SELECT coalesce(max(place), 0) FROM (
+     SELECT max(queued) AS place FROM uploads WHERE store_id = ?1 AND status = 'pending'
+     UNION ALL SELECT max(queued) FROM uploads WHERE store_id = ?1 AND status = 'uploading'
+     UNION ALL SELECT max(queued) FROM uploads WHERE store_id = ?1 AND status = 'processing'
+     UNION ALL SELECT max(queued) FROM uploads WHERE store_id = ?1 AND status = 'indexed'
+     UNION ALL SELECT max(queued) FROM uploads WHERE store_id = ?1 AND status = 'failed')";
+
 /// The key of an upload in SQL: the row `u` is for what the file `f` holds now, and has not ended. Whatever
 /// queues, plans, adopts or compares uploads uses this and `identity::ContentKey`.
 const SAME_CONTENT: &str = "u.file_id = f.id AND u.sha256 = f.sha256 AND u.variant = f.variant

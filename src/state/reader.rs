@@ -6,10 +6,10 @@ use std::path::{Component, Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::SAME_CONTENT;
 use super::durable::{Durable, UploadId};
 use super::open;
 use super::upload_state::{Method, UploadState};
+use super::{LAST_PLACE, SAME_CONTENT};
 use crate::clock::UnixMs;
 use crate::error::Error;
 use crate::identity::{ContentKey, Entry, Identity, Sha256, Variant};
@@ -98,6 +98,16 @@ pub struct StoreRow {
     pub by_display_name: bool,
 }
 
+/// An upload and its place in the queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Queued<'r> {
+    pub upload: UploadId,
+    pub library: i64,
+    pub path: &'r str,
+    pub bytes: u64,
+    pub place: i64,
+}
+
 /// Some libraries, as statements take them.
 #[derive(Debug, Clone)]
 pub struct Libraries(String);
@@ -163,26 +173,31 @@ impl Reader {
         )
     }
 
-    /// Calls `each` with library, path and size of every current upload in this state of these libraries
-    /// that has a place behind `after` in the queue.
+    /// Calls `each` with every current upload in this state of these libraries that has a place behind
+    /// `after` in the queue.
     pub fn each_in_state(
         &self,
         store: i64,
         libraries: &Libraries,
         (state, after): (UploadState, i64),
-        each: &mut dyn FnMut(UploadId, i64, &str, u64),
+        each: &mut dyn FnMut(Queued<'_>),
     ) -> Result<(), Error> {
         let mut read = || -> rusqlite::Result<()> {
             let mut statement = self.conn.prepare_cached(
-                "SELECT u.id, u.library_id, f.path, u.size_bytes
+                "SELECT u.id, u.library_id, f.path, u.size_bytes, u.queued
                  FROM uploads u JOIN files f ON f.id = u.file_id
                  WHERE u.store_id = ?1 AND u.library_id IN (SELECT value FROM json_each(?2))
                  AND u.status = ?3 AND u.current = 1 AND u.queued > ?4",
             )?;
             let mut rows = statement.query(params![store, libraries, state.as_str(), after])?;
             while let Some(r) = rows.next()? {
-                let (upload, path) = (UploadId(r.get(0)?), r.get_ref(2)?);
-                each(upload, r.get(1)?, path.as_str()?, count(r, 3)?);
+                each(Queued {
+                    upload: UploadId(r.get(0)?),
+                    library: r.get(1)?,
+                    path: r.get_ref(2)?.as_str()?,
+                    bytes: count(r, 3)?,
+                    place: r.get(4)?,
+                });
             }
             Ok(())
         };
@@ -278,11 +293,7 @@ impl Reader {
     }
 
     pub fn last_queued(&self, store: i64) -> Result<i64, Error> {
-        self.one(
-            "SELECT coalesce(max(queued), 0) FROM uploads WHERE store_id = ?1 AND status = 'pending'",
-            params![store],
-            |r| r.get(0),
-        )
+        self.one(LAST_PLACE, params![store], |r| r.get(0))
     }
 
     /// Uploads of these libraries that have begun and not ended, of content that is not current any more.
@@ -362,11 +373,22 @@ impl Reader {
         )
     }
 
-    /// Links of a store whose files are not all queued yet.
-    pub fn to_queue(&self, store: i64) -> Result<Vec<i64>, Error> {
+    /// Those of these libraries that are linked with a store and of whose files none is queued yet.
+    pub fn not_begun_to_queue(&self, store: i64, libraries: &Libraries) -> Result<Vec<i64>, Error> {
         self.many(
-            "SELECT library_id FROM library_stores WHERE store_id = ?1 AND queued_to IS NOT NULL",
-            [store],
+            "SELECT library_id FROM library_stores WHERE store_id = ?1 AND queued_to = ''
+             AND library_id IN (SELECT value FROM json_each(?2))",
+            params![store, libraries],
+            |r| r.get(0),
+        )
+    }
+
+    /// Those of these libraries that are linked with a store and whose files are not all queued yet.
+    pub fn to_queue(&self, store: i64, libraries: &Libraries) -> Result<Vec<i64>, Error> {
+        self.many(
+            "SELECT library_id FROM library_stores WHERE store_id = ?1 AND queued_to IS NOT NULL
+             AND library_id IN (SELECT value FROM json_each(?2))",
+            params![store, libraries],
             |r| r.get(0),
         )
     }

@@ -108,6 +108,11 @@ impl UploadState {
         }
     }
 
+    /// Its document is gone for good: the row is kept as history only.
+    pub fn is_ended(self) -> bool {
+        matches!(self, UploadState::Superseded | UploadState::Retired)
+    }
+
     /// As the database and `status --json` spell it.
     pub fn as_str(self) -> &'static str {
         match self {

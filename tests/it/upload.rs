@@ -1,3 +1,7 @@
+use std::time::Duration;
+
+use serde_json::json;
+
 use crate::run::{Place, RunToEnd, Service};
 
 #[test]
@@ -140,4 +144,48 @@ fn a_large_file_is_streamed_whole() {
     let ledger = service.ledger();
     ledger.is_exactly(&place.docs());
     assert_eq!(ledger.requests("upload.body"), 1);
+}
+
+/// While one body takes its time: files that need several passes get them, and replaced documents go.
+#[test]
+fn a_slow_transfer_keeps_its_worker_and_nobody_else() {
+    let place = Place::new();
+    place.files(3);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    for i in 0..3 {
+        let name = format!("changed-{i}.txt");
+        place.file(&name, "the first content");
+    }
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    for i in 0..3 {
+        place.file(&format!("changed-{i}.txt"), "the second content");
+    }
+    // At this rate it takes half a minute, which is cut short below.
+    place.file("a-slow-one.txt", "slow\n".repeat(800_000));
+    // A direct upload meets its known fault: each file needs three passes until it is through.
+    service.set_faults(json!({"count_tokens_503": 1.0}));
+    let mut slow = place
+        .upload(&service, &["--rpm", "0", "--bwlimit", "131072"])
+        .spawn()
+        .unwrap();
+    let is_done = || {
+        let ledger = service.ledger();
+        let documents = ledger.0["documents"].as_array().unwrap().clone();
+        let is_active = |path: &str| documents.iter().any(|d| d["objlibPath"] == path);
+        assert!(
+            !is_active("a-slow-one.txt"),
+            "it is through before the others"
+        );
+        ledger.requests("document.delete") == 3 && ledger.requests("import") == 3
+    };
+    while !is_done() {
+        assert!(slow.try_wait().unwrap().is_none(), "the run has ended");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    slow.kill().unwrap();
+    slow.wait().unwrap();
+    service.set_faults(json!({}));
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    service.ledger().is_exactly(&place.docs());
 }

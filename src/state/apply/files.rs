@@ -149,13 +149,7 @@ impl At<'_> {
         let mut stores = links.query([file])?;
         while let Some(store) = stores.next()? {
             let store: i64 = store.get(0)?;
-            let place: i64 = self
-                .conn
-                .prepare_cached(
-                    "SELECT coalesce(max(queued), 0) + 1 FROM uploads
-                     WHERE store_id = ?1 AND status = 'pending'",
-                )?
-                .query_row([store], |r| r.get(0))?;
+            let place = self.last_place(store)? + 1;
             self.run(
                 "INSERT INTO uploads (file_id, library_id, store_id, sha256, variant, size_bytes,
                      status, queued, since_ms, created_ms, updated_ms)

@@ -107,20 +107,12 @@ impl At<'_> {
             "UPDATE library_stores SET queued_to = ?3 WHERE library_id = ?1 AND store_id = ?2",
             params![library, store, last],
         )?;
-        Ok(Applied {
-            row: i64::from(last.is_some()),
-            ..done
-        })
+        Ok(done)
     }
 
     fn queue_files(&self, library: i64, store: i64, from: &str, last: &str) -> Outcome {
-        let end: i64 = self
-            .conn
-            .prepare_cached(
-                "SELECT coalesce(max(queued), 0) FROM uploads WHERE store_id = ?1 AND status = 'pending'",
-            )?
-            .query_row([store], |r| r.get(0))?;
-        self.run(
+        let end = self.last_place(store)?;
+        let done = self.run(
             &format!(
                 "INSERT INTO uploads (file_id, library_id, store_id, sha256, variant, size_bytes,
                      status, queued, since_ms, created_ms, updated_ms)
@@ -131,6 +123,10 @@ impl At<'_> {
                      SELECT 1 FROM uploads u WHERE {SAME_CONTENT} AND u.store_id = ?2)"
             ),
             params![library, store, from, last, end, self.now],
-        )
+        )?;
+        Ok(Applied {
+            row: end + 1,
+            ..done
+        })
     }
 }

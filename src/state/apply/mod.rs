@@ -6,6 +6,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use self::runs::BatchColumn;
+use super::LAST_PLACE;
 use super::change::{Applied, Change, Charge, Refusal};
 use super::durable::UploadId;
 use super::lock::Holder;
@@ -193,22 +194,8 @@ impl Change {
                 at.content_changed(*file)?;
                 Ok(done)
             }
-            Change::Superseded { upload } => {
-                let row = at.row(*upload)?;
-                at.change_status(&row, Event::Replaced)?;
-                at.touched(row.id)
-            }
-            Change::Retired { upload } => {
-                let row = at.row(*upload)?;
-                at.change_status(&row, Event::Purged)?;
-                // A file that is still there with this content is sent again.
-                let file = at
-                    .conn
-                    .prepare_cached("SELECT file_id FROM uploads WHERE id = ?1")?
-                    .query_row([row.id], |r| r.get(0))?;
-                at.queue_content(file)?;
-                at.touched(row.id)
-            }
+            Change::Superseded { upload } => at.document_gone(*upload, Event::Replaced),
+            Change::Retired { upload } => at.document_gone(*upload, Event::Purged),
             Change::Adopted {
                 file,
                 store,
@@ -265,6 +252,11 @@ impl At<'_> {
             rows: 1,
             batch_done: None,
         })
+    }
+
+    fn last_place(&self, store: i64) -> rusqlite::Result<i64> {
+        let mut statement = self.conn.prepare_cached(LAST_PLACE)?;
+        statement.query_row([store], |r| r.get(0))
     }
 
     fn row(&self, upload: UploadId) -> Result<UploadRow, Refusal> {

@@ -106,14 +106,17 @@ impl At<'_> {
             NextTime::AsMime(mime) => Some(mime),
             NextTime::Same | NextTime::LessDirect => None,
         };
+        let store = self
+            .conn
+            .prepare_cached("SELECT store_id FROM uploads WHERE id = ?1")?
+            .query_row([row.id], |r| r.get(0))?;
+        let place = self.last_place(store)? + 1;
         self.run(
             "UPDATE uploads SET session_url = NULL, operation = NULL, document = ?7, importing = 0,
                  batch_id = NULL, attempts = attempts + ?2, mime = coalesce(?3, mime),
                  error_kind = coalesce(?4, error_kind), error = coalesce(?5, error),
                  direct_faults = direct_faults + ?6,
-                 queued = (SELECT max(queued) + 1 FROM uploads WHERE store_id =
-                     (SELECT store_id FROM uploads WHERE id = ?1) AND status = 'pending')
-             WHERE id = ?1",
+                 queued = ?8 WHERE id = ?1",
             params![
                 row.id,
                 i64::from(charge == Charge::Attempt),
@@ -121,7 +124,8 @@ impl At<'_> {
                 cause.map(|c| c.kind),
                 cause.map(|c| c.words.as_str()),
                 i64::from(next == NextTime::LessDirect),
-                document.map(DocumentName::as_str)
+                document.map(DocumentName::as_str),
+                place
             ],
         )?;
         self.batch_counts(row.batch, BatchColumn::Skipped)
@@ -146,6 +150,18 @@ impl At<'_> {
             ],
         )?;
         self.batch_counts(row.batch, BatchColumn::Failed)
+    }
+
+    /// A file that is there with just this content (put back meanwhile, say) is sent again.
+    pub(super) fn document_gone(&self, upload: UploadId, event: Event) -> Outcome {
+        let row = self.row(upload)?;
+        self.change_status(&row, event)?;
+        let file = self
+            .conn
+            .prepare_cached("SELECT file_id FROM uploads WHERE id = ?1")?
+            .query_row([row.id], |r| r.get(0))?;
+        self.queue_content(file)?;
+        self.touched(row.id)
     }
 
     pub(super) fn temporary_gone(&self, upload: UploadId) -> Outcome {
