@@ -15,13 +15,9 @@ pub mod settings;
 
 pub mod proxy;
 
-pub mod connect;
-
 pub mod scan;
 
 pub mod upload;
-
-pub mod dry_run;
 
 pub mod library;
 

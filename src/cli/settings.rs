@@ -4,11 +4,14 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Read};
+use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::args::{self, Color, Global, Remote, ScanOptions};
 use super::proxy;
+use crate::app::scan::Folders;
+use crate::app::{Service, Target};
 use crate::client::Endpoint;
 use crate::error::{Error, Kind};
 use crate::names::ApiKey;
@@ -16,20 +19,11 @@ use crate::pipeline::store;
 use crate::report::{Next, Style};
 use crate::scan;
 use crate::text::one_line;
+use crate::throttle::{Rpm, Tier};
 
 pub const DEFAULT_ENDPOINT: &str = "https://generativelanguage.googleapis.com";
 /// A key has some 40 characters; a file that is longer than this holds something else.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
-
-/// Where the uploads go.
-pub enum Service {
-    Remote {
-        endpoint: Endpoint,
-        key: ApiKey,
-    },
-    /// The embedded one; its data lies beside the database.
-    Emulator,
-}
 
 pub fn database(global: &Global) -> Result<PathBuf, Error> {
     match &global.db {
@@ -112,15 +106,24 @@ pub fn style(global: &Global) -> Style {
     }
 }
 
-pub fn service(remote: &Remote) -> Result<Service, Error> {
+/// The store and its service.
+pub fn target(remote: &Remote) -> Result<Target, Error> {
+    Ok(Target {
+        store: remote.store.name.clone(),
+        endpoint_name: endpoint_name(remote)?,
+        service: service(remote)?,
+        ca_file: remote.ca_file.clone(),
+    })
+}
+
+fn service(remote: &Remote) -> Result<Service, Error> {
     #[cfg(feature = "emulator")]
     if remote.emulator {
         return Ok(Service::Emulator);
     }
     let endpoint = endpoint(remote)?;
-    // Before a folder is scanned; the client asks again.
-    proxy::from_environment(&endpoint)?;
     Ok(Service::Remote {
+        proxy: proxy::from_environment(&endpoint)?,
         endpoint,
         key: key(remote)?,
     })
@@ -210,7 +213,33 @@ fn others_can_read(path: &Path) -> bool {
             .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o044 != 0)
 }
 
-pub fn scan_options(options: &ScanOptions) -> Result<scan::Options, Error> {
+/// # Errors
+/// One name for several folders; a list that cannot be read.
+pub fn folders(dirs: &[PathBuf], options: &ScanOptions) -> Result<Folders, Error> {
+    if options.library.is_some() && dirs.len() > 1 {
+        return Err(Error::new(
+            Kind::Usage,
+            "--library",
+            "one name for several folders",
+            "scan one folder at a time, or leave it out",
+        ));
+    }
+    Ok(Folders {
+        dirs: dirs.to_vec(),
+        name: options.library.clone(),
+        options: scan_options(options)?,
+    })
+}
+
+/// An account's tier is a ceiling like any other.
+pub fn rpm(rpm: Rpm, tier: Option<Tier>) -> Rpm {
+    match tier {
+        Some(tier) => NonZeroU32::new(tier.rpm()).map_or(Rpm::Auto, Rpm::Ceiling),
+        None => rpm,
+    }
+}
+
+fn scan_options(options: &ScanOptions) -> Result<scan::Options, Error> {
     Ok(scan::Options {
         include: options.include.clone(),
         exclude: options.exclude.clone(),

@@ -9,11 +9,9 @@ use std::thread;
 use signal_hook::consts::{SIGHUP, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::app::{EXIT_INTERRUPTED, EXIT_TERMINATED};
 use crate::error::{Error, Kind};
 use crate::shutdown::{Shutdown, Stop};
-
-pub const EXIT_INTERRUPTED: u8 = 130;
-pub const EXIT_TERMINATED: u8 = 143;
 
 pub fn listen(shutdown: &Arc<Shutdown>) -> Result<(), Error> {
     let seen = Arc::new(AtomicBool::new(false));

@@ -8,15 +8,16 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::args;
-use super::connect::{self, Pace};
 use super::settings;
 use super::signals;
+use crate::app::connect::{self, Pace};
+use crate::app::exit_of_stop;
 use crate::clock::{now_ms, rfc3339};
 use crate::error::{Error, Kind};
 use crate::pipeline::store::Resolve;
 use crate::pipeline::verify::{Drift, Plan, Verify};
 use crate::report::{Next, Progress, Reporter, Style};
-use crate::shutdown::{Shutdown, Stop};
+use crate::shutdown::Shutdown;
 use crate::state::{Reader, writer};
 use crate::text::{json_line, one_line};
 use crate::throttle::Rpm;
@@ -33,8 +34,7 @@ const CLEAN: u8 = 0;
 const DRIFT: u8 = 3;
 
 pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Error> {
-    let endpoint_name = settings::endpoint_name(&args.remote)?;
-    let service = settings::service(&args.remote)?;
+    let target = settings::target(&args.remote)?;
     // Nothing is known yet: then there is nothing to compare.
     drop(Reader::open(database)?);
     let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
@@ -42,21 +42,20 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
     let started = writer::start(database, Arc::clone(&shutdown))?;
     let writer = started.thread.writer();
     let reader = Reader::open(database)?;
-    let done = connect::with_service(&service, database, |endpoint, key| {
+    let done = connect::with_service(&target.service, database, |reached| {
         let pace = Pace {
             rpm: Rpm::Auto,
             concurrency: CONCURRENCY,
-            endpoint_name: &endpoint_name,
+            lease: started.thread.lease(),
+            shutdown: &shutdown,
         };
-        let lease = started.thread.lease();
-        let service = (endpoint, key);
-        let (_, client) = connect::client(&args.remote, service, &pace, &reader, lease, &shutdown)?;
+        let (_, client) = connect::client(&target, reached, pace, &reader)?;
         let name = &args.remote.store.name;
         let reporter = Reporter::start(style, Arc::new(Progress::new(0)));
         let events = reporter.sender();
         let resolve = Resolve {
             wanted: name,
-            endpoint: &endpoint_name,
+            endpoint: &target.endpoint_name,
             reader: &reader,
             writer: &writer,
             client: &client,
@@ -92,18 +91,17 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
     });
     drop(writer);
     let closed = started.thread.close();
-    match (shutdown.reason(), &done) {
-        (Some(Stop::Interrupt), _) => return Ok(signals::EXIT_INTERRUPTED),
-        (Some(Stop::Terminate), _) => return Ok(signals::EXIT_TERMINATED),
-        _ => closed?,
+    if let Some(exit) = exit_of_stop(&shutdown) {
+        return Ok(exit);
     }
+    closed?;
     let (plan, left) = done?;
     let exit = if left == 0 { CLEAN } else { DRIFT };
     let text = match style.json {
         true => line(&plan, args.repair, left, exit),
         false if style.quiet => String::new(),
         false => {
-            let next = settings::next(&args.remote, database, &endpoint_name);
+            let next = settings::next(&args.remote, database, &target.endpoint_name);
             page(&plan, args, left, &next, style.verbose)
         }
     };

@@ -1,19 +1,17 @@
-//! `upload --dry-run`: what a run would send, as the scan finds it now. Records nothing, sends nothing, and
-//! takes no lock.
+//! What an upload would send, as the scan finds it now. Records nothing, sends nothing, and takes no lock.
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
-use super::args::{self, MethodArg};
 use super::connect;
-use super::scan::{self, Asked};
+use super::scan::{self, Folders};
 use super::upload;
 use crate::error::Error;
 use crate::identity::{ContentKey, Variant};
 use crate::library::{self, Found};
 use crate::names::StoreName;
-use crate::report::{Event, Plan, Reporter, Summary};
+use crate::pipeline::rules::MethodChoice;
+use crate::report::Plan;
 use crate::scan::{Filter, KnownFile, Record, Seen, Skip};
 use crate::shutdown::Shutdown;
 use crate::state::Reader;
@@ -21,12 +19,22 @@ use crate::state::catalog::Catalog;
 use crate::state::reader::{LibraryRow, StoreRow};
 use crate::throttle::Rpm;
 
+/// What was asked for; a plan needs no key.
+pub struct Options {
+    pub store: String,
+    pub endpoint_name: String,
+    pub folders: Folders,
+    pub rpm: Rpm,
+    pub method: MethodChoice,
+    pub limit: Option<u64>,
+}
+
 /// Requests a file: start, body, one look at the document; and staged besides the import, one poll of its
 /// operation, and the temporary file's deletion. All but the body take a token.
-fn requests_per_file(method: MethodArg) -> u64 {
+fn requests_per_file(method: MethodChoice) -> u64 {
     match method {
-        MethodArg::Auto | MethodArg::Direct => 3,
-        MethodArg::Staged => 6,
+        MethodChoice::Auto | MethodChoice::Direct => 3,
+        MethodChoice::Staged => 6,
     }
 }
 /// The service counts about three times the input (fact sheet 3).
@@ -67,44 +75,24 @@ impl Wanted {
     }
 }
 
-/// The plan as the event that is shown, and the last line after it.
-pub fn said(plan: Plan, reporter: &Reporter, stopped: Option<u8>) -> Summary {
-    let files = plan.files;
-    if stopped.is_none() {
-        reporter.send(Event::Plan(plan));
-    }
-    Summary {
-        total: files,
-        pending: files,
-        dry_run: true,
-        exit: stopped.unwrap_or(0),
-        ..Summary::default()
-    }
-}
-
-pub fn plan(
-    args: &args::Upload,
-    database: &Path,
-    endpoint_name: &str,
-    asked: &Asked,
-    shutdown: &Arc<Shutdown>,
-) -> Result<Plan, Error> {
+pub fn plan(options: &Options, database: &Path, shutdown: &Shutdown) -> Result<Plan, Error> {
     let reader = match database.exists() {
         true => Reader::open(database)?,
         false => Reader::of_nothing()?,
     };
-    let name = &args.remote.store.name;
+    let name = &options.store;
     let store = match StoreName::parse(name) {
         Some(name) => reader.store_named(&name)?,
-        None => reader.store_pinned(endpoint_name, name)?,
+        None => reader.store_pinned(&options.endpoint_name, name)?,
     };
     let mut wanted = Wanted {
-        limit: args.limit,
+        limit: options.limit,
         ..Wanted::default()
     };
-    let libraries = match asked.dirs.is_empty() {
-        true => recorded(&reader, store.as_ref(), asked, &mut wanted)?,
-        false => found(&reader, store.as_ref(), asked, shutdown, &mut wanted)?,
+    let folders = &options.folders;
+    let libraries = match folders.dirs.is_empty() {
+        true => recorded(&reader, store.as_ref(), folders, &mut wanted)?,
+        false => found(&reader, store.as_ref(), folders, shutdown, &mut wanted)?,
     };
     let in_flight = match &store {
         Some(store) => {
@@ -114,12 +102,12 @@ pub fn plan(
         }
         None => 0,
     };
-    let rate_per_min = match connect::rpm(args.rpm, args.tier) {
+    let rate_per_min = match options.rpm {
         Rpm::Ceiling(n) => Some(f64::from(n.get())),
-        Rpm::Auto => connect::peaks(&reader, endpoint_name)?.write,
+        Rpm::Auto => connect::peaks(&reader, &options.endpoint_name)?.write,
         Rpm::Unlimited => None,
     };
-    let requests = wanted.files * requests_per_file(args.method);
+    let requests = wanted.files * requests_per_file(options.method);
     let mut by_type: Vec<(String, u64, u64)> = wanted
         .by_type
         .into_iter()
@@ -148,10 +136,10 @@ pub fn plan(
 fn recorded(
     reader: &Reader,
     store: Option<&StoreRow>,
-    asked: &Asked,
+    folders: &Folders,
     wanted: &mut Wanted,
 ) -> Result<Vec<LibraryRow>, Error> {
-    let libraries = match &asked.name {
+    let libraries = match &folders.name {
         Some(name) => vec![library::named(reader, name)?],
         None => {
             let mut libraries = match store {
@@ -163,7 +151,7 @@ fn recorded(
             libraries
         }
     };
-    let selection = upload::selection(&libraries, asked)?;
+    let selection = upload::selection(&libraries, folders)?;
     let ids = selection.libraries();
     reader.each_unsettled(
         store.map(|s| s.id),
@@ -182,14 +170,14 @@ fn recorded(
 fn found(
     reader: &Reader,
     store: Option<&StoreRow>,
-    asked: &Asked,
-    shutdown: &Arc<Shutdown>,
+    folders: &Folders,
+    shutdown: &Shutdown,
     wanted: &mut Wanted,
 ) -> Result<Vec<LibraryRow>, Error> {
     let mut libraries = Vec::new();
-    for root in scan::roots(asked)? {
-        let filter = Filter::new(&root, &asked.options)?;
-        let library: Found = library::resolve(reader, &root, asked.name.as_deref(), &filter)?;
+    for root in scan::roots(folders)? {
+        let filter = Filter::new(&root, &folders.options)?;
+        let library: Found = library::resolve(reader, &root, folders.name.as_deref(), &filter)?;
         let id = library.row().map_or(NOBODY, |row| row.id);
         let catalog = Catalog::new(reader, id);
         let mut planning = Planning {
@@ -200,7 +188,7 @@ fn found(
             wanted,
         };
         let stop = || shutdown.is_stopping();
-        crate::scan::run(&root, &asked.options, &catalog, &mut planning, &stop)?;
+        crate::scan::run(&root, &folders.options, &catalog, &mut planning, &stop)?;
         libraries.extend(library.row().cloned());
     }
     Ok(libraries)

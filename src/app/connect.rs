@@ -1,12 +1,9 @@
-//! From what was typed to a client that can be used: the service, the throttle, the lock.
+//! From a target to a client that can be used: the service, the throttle, the lock.
 
-use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::args::Remote;
-use super::proxy;
-use super::settings::Service;
+use super::{Service, Target};
 use crate::client::{self, Client, Endpoint};
 use crate::clock;
 use crate::error::{Error, Kind};
@@ -14,25 +11,43 @@ use crate::names::ApiKey;
 use crate::shutdown::Shutdown;
 use crate::state::{Lease, Reader};
 use crate::throttle::gate::Gate;
-use crate::throttle::{self, Peaks, Rpm, Tier};
+use crate::throttle::{self, Peaks, Rpm};
 
 /// A rate found longer ago than this is not trusted any more.
 const PEAK_FRESH_MS: i64 = 24 * 3600 * 1000;
+
+/// How to reach the service of a target, while it can be reached.
+pub struct Reached {
+    endpoint: Endpoint,
+    key: ApiKey,
+    proxy: Option<ureq::Proxy>,
+}
 
 /// Calls `act` with the service's address and key; the embedded service runs as long as `act` does.
 pub fn with_service<T>(
     service: &Service,
     database: &Path,
-    act: impl FnOnce(Endpoint, ApiKey) -> Result<T, Error>,
+    act: impl FnOnce(Reached) -> Result<T, Error>,
 ) -> Result<T, Error> {
     match service {
-        Service::Remote { endpoint, key } => act(endpoint.clone(), key.clone()),
+        Service::Remote {
+            endpoint,
+            key,
+            proxy,
+        } => act(Reached {
+            endpoint: endpoint.clone(),
+            key: key.clone(),
+            proxy: proxy.clone(),
+        }),
         #[cfg(feature = "emulator")]
         Service::Emulator => {
-            let (emulator, key) = super::emulator::beside(database)?;
-            let endpoint = Endpoint::parse(&emulator.url())?;
-            let key = ApiKey::new(&key).ok_or_else(|| internal("the emulator's key"))?;
-            let done = act(endpoint, key);
+            let (emulator, key) = super::embedded::beside(database)?;
+            let reached = Reached {
+                endpoint: Endpoint::parse(&emulator.url())?,
+                key: ApiKey::new(&key).ok_or_else(|| internal("the emulator's key"))?,
+                proxy: None,
+            };
+            let done = act(reached);
             emulator.stop();
             done
         }
@@ -44,49 +59,40 @@ pub fn with_service<T>(
     }
 }
 
-/// How fast and how many at once.
+/// How fast, how many at once, and for which lock.
 pub struct Pace<'a> {
     pub rpm: Rpm,
     pub concurrency: usize,
-    /// What the database knows the service by.
-    pub endpoint_name: &'a str,
+    pub lease: Arc<Lease>,
+    pub shutdown: &'a Arc<Shutdown>,
 }
 
 pub fn client(
-    remote: &Remote,
-    (endpoint, key): (Endpoint, ApiKey),
-    pace: &Pace<'_>,
+    target: &Target,
+    reached: Reached,
+    pace: Pace<'_>,
     reader: &Reader,
-    lease: Arc<Lease>,
-    shutdown: &Arc<Shutdown>,
 ) -> Result<(Arc<Gate>, Client), Error> {
     let gate = Arc::new(Gate::new(
         throttle::Settings {
             rpm: pace.rpm,
             concurrency: pace.concurrency,
-            peaks: peaks(reader, pace.endpoint_name)?,
+            peaks: peaks(reader, &target.endpoint_name)?,
         },
-        Arc::clone(shutdown),
+        Arc::clone(pace.shutdown),
     ));
     let client = Client::new(
         client::Settings {
-            proxy: proxy::from_environment(&endpoint)?,
-            endpoint,
-            key,
-            ca_file: remote.ca_file.clone(),
+            proxy: reached.proxy,
+            endpoint: reached.endpoint,
+            key: reached.key,
+            ca_file: target.ca_file.clone(),
             concurrency: pace.concurrency,
-            lease,
+            lease: pace.lease,
         },
         Arc::clone(&gate),
     )?;
     Ok((gate, client))
-}
-
-pub fn rpm(rpm: Rpm, tier: Option<Tier>) -> Rpm {
-    match tier {
-        Some(tier) => NonZeroU32::new(tier.rpm()).map_or(Rpm::Auto, Rpm::Ceiling),
-        None => rpm,
-    }
 }
 
 /// What an earlier run found, while it is fresh.

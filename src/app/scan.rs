@@ -1,0 +1,162 @@
+//! Folders → libraries and their files: the first stage of `upload`, and all of `scan`.
+//!
+//! Promises: a folder that cannot be scanned leaves nothing behind; a scan that was broken off is not taken
+//! for a whole one.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::Call;
+use crate::error::Error;
+use crate::library::{self, Found};
+use crate::report::Event;
+use crate::scan::{self, Filter, KnownFile, Options, Record, Seen, Skip};
+use crate::state::catalog::{Catalog, Recorder};
+use crate::state::reader::LibraryRow;
+use crate::state::{Change, Reader, Writer, writer};
+
+/// The folders of one call, and what holds for each of them.
+pub struct Folders {
+    pub dirs: Vec<PathBuf>,
+    /// Of `--library`.
+    pub name: Option<String>,
+    pub options: Options,
+}
+
+/// What a scan leaves to say at the end.
+#[derive(Default)]
+pub struct Scanned {
+    pub libraries: Vec<LibraryRow>,
+    /// Files and folders that could not be read.
+    pub unreadable: u64,
+}
+
+/// Takes the lock, and scans every folder.
+pub fn run(call: &Call<'_>, folders: &Folders) -> Result<Scanned, Error> {
+    let started = writer::start(call.database, std::sync::Arc::clone(call.shutdown))?;
+    let scanned = record(call, folders, &started.thread.writer());
+    let closed = started.thread.close();
+    let scanned = scanned?;
+    closed?;
+    Ok(scanned)
+}
+
+/// The folders, canonical, and each once; what `--files-from` names must be below one of them.
+pub fn roots(folders: &Folders) -> Result<Vec<PathBuf>, Error> {
+    let mut roots: Vec<PathBuf> = Vec::new();
+    for dir in &folders.dirs {
+        let root = library::root(dir)?;
+        if !roots.contains(&root) {
+            roots.push(root);
+        }
+    }
+    if let Some(list) = &folders.options.files_from {
+        list.check(&roots)?;
+    }
+    Ok(roots)
+}
+
+/// Scans every folder and says of each what was found.
+pub(super) fn record(
+    call: &Call<'_>,
+    folders: &Folders,
+    writer: &Writer,
+) -> Result<Scanned, Error> {
+    let mut all = Scanned::default();
+    for root in roots(folders)? {
+        if call.shutdown.is_stopping() {
+            break;
+        }
+        let began = Instant::now();
+        let filter = Filter::new(&root, &folders.options)?;
+        let reader = Reader::open(call.database)?;
+        let library = library::resolve(&reader, &root, folders.name.as_deref(), &filter)?;
+        let moved = moved(&library);
+        let is_new = library.row().is_none();
+        let library = library::record(library, writer)?;
+        if let Some(moved) = moved {
+            call.events.send(moved);
+        }
+        let catalog = Catalog::new(&reader, library.id);
+        let mut telling = Telling {
+            recorder: Recorder::new(writer, &library),
+            library: &library.name,
+            call,
+        };
+        let stop = || call.shutdown.is_stopping();
+        let found = scan::run(&root, &folders.options, &catalog, &mut telling, &stop);
+        let recorder = telling.recorder;
+        if let (Err(_), true) = (&found, is_new) {
+            forget_if_empty(&library, &reader, writer)?;
+        }
+        let found = found?;
+        recorder.finish(!found.interrupted, !filter.is_active())?;
+        all.unreadable += found.unreadable;
+        call.events.send(Event::ScanDone {
+            library: library.name.clone(),
+            found,
+            seconds: began.elapsed().as_secs_f64(),
+        });
+        all.libraries.push(library);
+    }
+    Ok(all)
+}
+
+/// A folder that turned out to be none that can be scanned does not keep a name.
+fn forget_if_empty(library: &LibraryRow, reader: &Reader, writer: &Writer) -> Result<(), Error> {
+    writer.commit(Change::Flush)?;
+    let files = reader.file_counts(&[library.id].into_iter().collect())?;
+    if files.present == 0 {
+        let library = library.id;
+        writer.commit(Change::LibraryForgotten { library })?;
+    }
+    Ok(())
+}
+
+/// What is said of a folder that lies somewhere else now.
+fn moved(found: &Found) -> Option<Event> {
+    let Found::Moved { library, from } = found else {
+        return None;
+    };
+    Some(Event::Notice(format!(
+        "library `{}`: its folder was {} and is {} now",
+        library.name,
+        from.display(),
+        library.root.display()
+    )))
+}
+
+/// Records, and names what is skipped where somebody wants to know.
+struct Telling<'a, 'w> {
+    recorder: Recorder<'w>,
+    library: &'a str,
+    call: &'a Call<'a>,
+}
+
+impl Record for Telling<'_, '_> {
+    fn file(&mut self, file: Seen) -> Result<(), Error> {
+        self.recorder.file(file)
+    }
+
+    fn skip(&mut self, skip: Skip) -> Result<(), Error> {
+        if self.call.verbose {
+            self.call.events.send(Event::Skip {
+                library: self.library.to_owned(),
+                skip: skip.clone(),
+            });
+        }
+        self.recorder.skip(skip)
+    }
+
+    fn missing(&mut self, id: i64) -> Result<(), Error> {
+        self.recorder.missing(id)
+    }
+
+    fn left_out(&mut self, id: i64) -> Result<(), Error> {
+        self.recorder.left_out(id)
+    }
+
+    fn unchanged(&mut self, known: &KnownFile, path: &str) -> Result<(), Error> {
+        self.recorder.unchanged(known, path)
+    }
+}

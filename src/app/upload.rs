@@ -1,0 +1,325 @@
+//! An upload: the lock, a scan if folders are given, the store, a run, and what came of it.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+
+use super::connect::{self, Pace, Reached};
+use super::scan::{self, Folders};
+use super::{Call, EXIT_INTERRUPTED, EXIT_TERMINATED, Target, exit_of_stop};
+use crate::error::Error;
+use crate::library;
+use crate::pipeline::bottleneck;
+use crate::pipeline::rules::MethodChoice;
+use crate::pipeline::run::{self, Ended};
+use crate::pipeline::selection::Selection;
+use crate::pipeline::store::{Resolve, Resolved};
+use crate::pipeline::{self, Parts};
+use crate::report::{Event, EventSender, Next, Summary};
+use crate::scan::{Filter, SkipReason};
+use crate::shutdown::Shutdown;
+use crate::state::reader::{LibraryRow, StoreRow};
+use crate::state::{Change, Lease, Reader, RunTotals, Writer, writer};
+use crate::throttle::Rpm;
+use crate::throttle::bandwidth::Bandwidth;
+
+/// What was asked for.
+pub struct Options {
+    pub target: Target,
+    /// Scanned first; without any, what is recorded is sent.
+    pub folders: Folders,
+    pub rpm: Rpm,
+    /// Bytes a second, all uploads together.
+    pub bandwidth: Option<NonZeroU64>,
+    pub method: MethodChoice,
+    pub concurrency: usize,
+    pub batch_size: u64,
+    pub limit: Option<u64>,
+    pub retry_failed: bool,
+    pub recreate_store: bool,
+    pub passes: u32,
+    pub max_attempts: u32,
+}
+
+/// # Errors
+/// What kept the run from beginning; one that stopped it is in the summary, with what was done until then.
+pub fn run(call: &Call<'_>, options: &Options) -> Result<Summary, Error> {
+    let started = writer::start(call.database, Arc::clone(call.shutdown))?;
+    if let Some(dead) = &started.taken_over {
+        call.events.send(Event::Notice(format!(
+            "took the lock over from a dead objlib (pid {} on {})",
+            dead.pid, dead.host
+        )));
+    }
+    let done = scan_then_run(&Upload {
+        call,
+        options,
+        writer: started.thread.writer(),
+        lease: started.thread.lease(),
+    });
+    let closed = started.thread.close();
+    let summary = done?;
+    closed?;
+    Ok(summary)
+}
+
+/// One upload, with the lock in its hands.
+struct Upload<'a> {
+    call: &'a Call<'a>,
+    options: &'a Options,
+    writer: Writer,
+    lease: Arc<Lease>,
+}
+
+fn scan_then_run(upload: &Upload<'_>) -> Result<Summary, Error> {
+    let Upload { call, options, .. } = upload;
+    let scanned = scan::record(call, &options.folders, &upload.writer)?;
+    let reader = Reader::open(call.database)?;
+    if call.shutdown.is_stopping() {
+        return Ok(Summary {
+            exit: exit_of_stop(call.shutdown).unwrap_or(0),
+            ..Summary::default()
+        });
+    }
+    connect::with_service(&options.target.service, call.database, |reached| {
+        transfer(upload, &scanned.libraries, reader, reached)
+    })
+}
+
+fn transfer(
+    upload: &Upload<'_>,
+    scanned: &[LibraryRow],
+    reader: Reader,
+    reached: Reached,
+) -> Result<Summary, Error> {
+    let Upload { call, options, .. } = upload;
+    let target = &options.target;
+    let pace = Pace {
+        rpm: options.rpm,
+        concurrency: options.concurrency,
+        lease: Arc::clone(&upload.lease),
+        shutdown: call.shutdown,
+    };
+    let (gate, client) = connect::client(target, reached, pace, &reader)?;
+    let resolve = Resolve {
+        wanted: &target.store,
+        endpoint: &target.endpoint_name,
+        reader: &reader,
+        writer: &upload.writer,
+        client: &client,
+        events: &call.events,
+        shutdown: call.shutdown,
+        patience: options.passes,
+    };
+    let Resolved {
+        row: store,
+        documents,
+    } = resolve.or_create(options.recreate_store)?;
+    let folders = &options.folders;
+    let libraries = match folders.dirs.is_empty() {
+        true => libraries_for(&store, folders.name.as_deref(), &reader, &call.events)?,
+        false => scanned.to_vec(),
+    };
+    let settings = pipeline::Settings {
+        store,
+        documents,
+        selection: selection(&libraries, folders)?,
+        concurrency: options.concurrency,
+        batch_size: options.batch_size,
+        limit: options.limit,
+        retry_failed: options.retry_failed,
+        passes: options.passes,
+        max_attempts: options.max_attempts,
+        bandwidth: options.bandwidth.map(Bandwidth::new),
+        method: options.method,
+    };
+    let parts = Parts {
+        client,
+        gate,
+        shutdown: Arc::clone(call.shutdown),
+        writer: upload.writer.clone(),
+        reader,
+        progress: Arc::clone(call.progress),
+        events: call.events.clone(),
+    };
+    let (ended, parts) = run::run(&settings, parts)?;
+    finish(&settings, &ended, &parts, &target.endpoint_name)
+}
+
+/// Without a folder, what goes into the store is what is linked with it, and libraries that were scanned
+/// and never sent anywhere.
+fn libraries_for(
+    store: &StoreRow,
+    name: Option<&str>,
+    reader: &Reader,
+    events: &EventSender,
+) -> Result<Vec<LibraryRow>, Error> {
+    if let Some(name) = name {
+        return Ok(vec![library::named(reader, name)?]);
+    }
+    let mut libraries = reader.linked(store.id)?;
+    for library in reader.never_sent()? {
+        let whole = library.scanned_ms.is_some();
+        events.send(Event::Notice(match whole {
+            true => format!(
+                "library `{}` ({}) was never sent anywhere: from now on it goes into store `{}`",
+                library.name,
+                library.root.display(),
+                store.display_name
+            ),
+            false => format!(
+                "library `{}` ({}) is left out: no scan of it has come to its end yet",
+                library.name,
+                library.root.display()
+            ),
+        }));
+        libraries.extend(whole.then_some(library));
+    }
+    Ok(libraries)
+}
+
+/// The filters of this call, for each library.
+pub(super) fn selection(libraries: &[LibraryRow], folders: &Folders) -> Result<Selection, Error> {
+    libraries
+        .iter()
+        .map(|library| Ok((library.id, Filter::new(&library.root, &folders.options)?)))
+        .collect()
+}
+
+/// Counts what the database says now, writes the run's row, and words the result.
+fn finish(
+    settings: &pipeline::Settings,
+    ended: &Ended,
+    parts: &Parts,
+    endpoint_name: &str,
+) -> Result<Summary, Error> {
+    let (store, selection) = (settings.store.id, &settings.selection);
+    let counts = selection.counts(&parts.reader, store)?;
+    let libraries = selection.libraries();
+    let outdated = parts.reader.outdated_on_the_way(store, &libraries)?;
+    let on_the_way = counts.uploading + counts.processing + outdated;
+    let mut unreadable = 0;
+    let unread = SkipReason::Unreadable.label();
+    parts
+        .reader
+        .each_skipped_for(unread, &libraries, &mut |library, path| {
+            unreadable += u64::from(selection.selects(library, path));
+        })?;
+    let requests = parts.client.counts();
+    let throttle = parts.gate.snapshot();
+    let left = Left {
+        waiting: ended.waiting + on_the_way,
+        failed: counts.failed + unreadable,
+    };
+    let exit = exit(ended, &left, &parts.shutdown);
+    let limited_by = bottleneck::find(
+        &ended.tally,
+        throttle.waited,
+        ended.elapsed,
+        settings.concurrency,
+    );
+    let pending = counts.pending + counts.uploading;
+    let tally = &ended.tally;
+    let summary = Summary {
+        total: tally.indexed.get()
+            + tally.failed.get()
+            + tally.skipped.get()
+            + pending
+            + counts.processing,
+        indexed: tally.indexed.get(),
+        failed: tally.failed.get(),
+        skipped: tally.skipped.get(),
+        pending,
+        processing: counts.processing,
+        bytes: tally.bytes.get(),
+        seconds: ended.elapsed.as_secs_f64(),
+        requests: requests.requests,
+        polls: requests.polls,
+        retries: requests.retries,
+        throttled: throttle.throttled,
+        resumed: tally.resumed.get(),
+        adopted: tally.adopted.get(),
+        limited_by,
+        exit,
+        dry_run: false,
+        error: ended.error.as_ref().map(Error::to_string),
+        indexed_in_all: counts.indexed,
+        failed_in_all: counts.failed,
+        unreadable,
+        beyond_limit: counts.pending.saturating_sub(ended.waiting),
+        next: Next::default(),
+    };
+    // After a failed commit nothing can be written; the numbers are those of the last one.
+    if parts.writer.commit(Change::Flush).is_ok() {
+        for (class, found) in [
+            ("write", parts.gate.peaks().write),
+            ("read", parts.gate.peaks().read),
+        ] {
+            if let Some(per_minute) = found {
+                parts.writer.commit(Change::RateFound {
+                    endpoint: endpoint_name.to_owned(),
+                    class,
+                    per_minute,
+                })?;
+            }
+        }
+        parts.writer.commit(Change::RunEnded {
+            run: ended.run,
+            outcome: outcome(exit),
+            exit,
+            totals: Box::new(totals(&summary, tally.recovered.get())),
+        })?;
+    }
+    Ok(summary)
+}
+
+fn totals(s: &Summary, recovered: u64) -> RunTotals {
+    RunTotals {
+        recovered,
+        indexed: s.indexed,
+        failed: s.failed,
+        skipped: s.skipped,
+        pending: s.pending,
+        processing: s.processing,
+        bytes: s.bytes,
+        requests: s.requests,
+        polls: s.polls,
+        retries: s.retries,
+        throttled: s.throttled,
+        resumed: s.resumed,
+        adopted: s.adopted,
+        limited_by: s.limited_by.as_str(),
+    }
+}
+
+/// What is not as it was asked for.
+struct Left {
+    /// Files that wait, or have begun and not ended, those of content that has since changed as well.
+    waiting: u64,
+    /// Files that failed for good, or could not be read.
+    failed: u64,
+}
+
+fn exit(ended: &Ended, left: &Left, shutdown: &Shutdown) -> u8 {
+    if let Some(error) = &ended.error {
+        return error.kind.exit_code();
+    }
+    if let Some(exit) = exit_of_stop(shutdown) {
+        return exit;
+    }
+    match (left.waiting, ended.all_gone, left.failed) {
+        (1.., ..) | (0, false, _) => 4,
+        (0, true, 1..) => 3,
+        (0, true, 0) => 0,
+    }
+}
+
+fn outcome(exit: u8) -> &'static str {
+    match exit {
+        0 => "done",
+        3 => "done, some failed",
+        4 => "incomplete",
+        EXIT_INTERRUPTED => "interrupted",
+        EXIT_TERMINATED => "terminated",
+        _ => "error",
+    }
+}
