@@ -11,6 +11,10 @@
 //!                    client ──► the service
 //! ```
 
+// The model of the proof programs is also a unit test, and names this crate as they do.
+#[cfg(test)]
+extern crate self as objlib;
+
 pub mod cli;
 
 pub mod app;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::poll_queue::{Poll, PollQueue};
+use super::rules::{self, Indexing};
 use super::subject::Subject;
 use super::tally::Tally;
-use crate::client::{Failure, FailureKind};
+use crate::client::Failure;
 use crate::error::{Error, Kind};
 use crate::names::{DocumentName, FileName};
 use crate::report::{Event, EventSender, FileStatus, Progress};
@@ -75,13 +76,14 @@ impl Outcomes {
                 if let Ok((operation, document)) = done {
                     after.tally.submitted.add(1);
                     after.progress.submitted();
-                    let poll = Poll::new(&subject, Instant::now());
+                    let held = submitted.size_bytes;
                     after.polls.push(Poll {
-                        held_bytes: submitted.size_bytes,
+                        indexing: Indexing::submitted(operation.is_some(), document, held),
+                        subject,
                         operation,
-                        document,
                         temporary,
-                        ..poll
+                        submitted: Instant::now(),
+                        running: 0,
                     });
                 }
             },
@@ -239,28 +241,9 @@ pub fn cause(failure: &Failure) -> Cause {
     }
 }
 
-/// A failure that concerns every file: the run stops, with one message.
+/// A failure that stops the run, as a user is told.
 pub fn fatal(failure: &Failure, store: &str) -> Option<Error> {
-    match failure.kind {
-        FailureKind::KeyRefused
-        | FailureKind::StoreRefused
-        | FailureKind::StorageFull
-        | FailureKind::NoTrust
-        | FailureKind::DailyQuota => Some(failure.to_error(store)),
-        FailureKind::Skipped { .. }
-        | FailureKind::Stopped
-        | FailureKind::Transient
-        | FailureKind::RateLimited
-        | FailureKind::CountTokens
-        | FailureKind::Missing
-        | FailureKind::SessionDead
-        | FailureKind::InDoubt
-        | FailureKind::UnsupportedMime
-        | FailureKind::Permanent
-        | FailureKind::BadAnswer
-        | FailureKind::NotTheService
-        | FailureKind::LocalFile => None,
-    }
+    rules::stops_run(failure.kind).then(|| failure.to_error(store))
 }
 
 /// A thread that panicked, as a user is told.

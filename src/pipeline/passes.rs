@@ -14,7 +14,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use super::backlog::Backlog;
 use super::batch::Batches;
 use super::outcome;
-use super::poll_queue::{Poll, Searched};
 use super::recovery::{self, LookUp, LookedUp};
 use super::run::Run;
 use super::selection::FROM_THE_START;
@@ -468,31 +467,16 @@ impl<'r> Passes<'r> {
     /// For what the service itself could not tell: one listing a run, and so as late as can be. Says
     /// whether anything may come of it.
     fn settle_lost(&mut self) -> bool {
-        let lost = self.run.outcomes.polls.take_lost();
-        if !lost.is_empty() {
-            self.lost.extend(lost);
-            self.lost_since = Instant::now();
+        let is_wanted = !self.lost.is_empty() || self.run.outcomes.polls.awaits_listing();
+        if !is_wanted || self.listed || self.is_stopping() {
+            return false;
         }
-        let mut silent = self.run.outcomes.polls.take_silent();
-        if !silent.is_empty() {
-            self.lost_since = Instant::now();
-        }
-        let wanted = !self.lost.is_empty() || !silent.is_empty();
-        let lists = wanted && !self.listed && !self.is_stopping();
-        let searched = match lists {
-            true => self.look_up(&mut silent),
-            false => Searched::InVain,
-        };
-        let polled_on = !silent.is_empty();
-        // Not found: their operations are polled on.
-        for poll in silent {
-            self.run.outcomes.polls.push(Poll { searched, ..poll });
-        }
-        lists || polled_on
+        self.look_up();
+        true
     }
 
-    /// Leaves in `silent` what was not found, and says what that proves.
-    fn look_up(&mut self, silent: &mut Vec<Poll>) -> Searched {
+    /// What the listing tells of uploads that are still followed goes to the poll queue.
+    fn look_up(&mut self) {
         self.listed = true;
         let look_up = LookUp {
             store: &self.run.settings.store.name,
@@ -502,21 +486,23 @@ impl<'r> Passes<'r> {
             shutdown: &self.run.parts.shutdown,
             outcomes: self.run.outcomes,
         };
-        let mut silent_rows: BTreeSet<UploadId> = silent.iter().map(|p| p.upload).collect();
-        let found = look_up.settle(&mut self.lost, &mut silent_rows, self.lost_since);
-        silent.retain(|poll| silent_rows.contains(&poll.upload));
+        let mut followed = self.run.outcomes.polls.listing_begins();
+        if !followed.is_empty() {
+            self.lost_since = Instant::now();
+        }
+        let found = look_up.settle(&mut self.lost, &mut followed, self.lost_since);
+        let is_whole = matches!(found, Ok(LookedUp::Settled));
+        self.run.outcomes.polls.listing_ended(is_whole);
         match found {
-            Ok(LookedUp::Settled) => return Searched::Absent,
-            Ok(LookedUp::Stopped) => {}
+            Ok(LookedUp::Settled | LookedUp::Stopped) => {}
             Ok(LookedUp::Unknown(why)) => {
                 self.run.parts.events.send(Event::Notice(format!(
                     "{} files stay in doubt, and nothing of theirs is sent again: {why}",
-                    self.lost.len() + silent.len()
+                    self.lost.len() + followed.len()
                 )));
             }
             Err(error) => (self.run.stop)(error),
         }
-        Searched::InVain
     }
 
     /// Files that are pending, come what may have been missed.

@@ -1,14 +1,16 @@
-//! Which operation is looked at when.
+//! Which upload is looked at when.
 //!
-//! Owns every submitted upload until its outcome is known, in one heap by due time. Promises: bounded;
-//! whoever waits, wakes when the run stops.
+//! Owns every submitted upload until its outcome is known: one heap by due time, and beside it those of
+//! which only the listing of the store can tell. Promises: bounded, those included; whoever waits, wakes when
+//! the run stops; the listing's word reaches an upload only if it has waited from before the listing began.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::poll_schedule::Schedule;
+use super::rules::{Indexing, Listed};
 use super::subject::Subject;
 use crate::names::{DocumentName, FileName, OperationName};
 use crate::shutdown::Shutdown;
@@ -19,98 +21,36 @@ pub const SUBMITTED_MAX: usize = 10_000;
 /// How often a waiting thread looks whether the run is stopping.
 const STOP_CHECK: Duration = Duration::from_millis(200);
 
-/// Whether the store was searched for a document whose name is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Searched {
-    NotYet,
-    /// The listing did not show it, and proves nothing.
-    InVain,
-    /// A whole listing did not show it.
-    Absent,
-}
-
 /// One submitted upload.
 #[derive(Debug)]
 pub struct Poll {
-    pub upload: UploadId,
-    pub library: Arc<str>,
-    pub path: String,
-    pub bytes: u64,
-    /// Tries so far, this one included.
-    pub attempts: u32,
+    pub subject: Subject,
     pub operation: Option<Durable<OperationName>>,
-    pub document: Option<DocumentName>,
     /// Deleted once the document is active.
     pub temporary: Option<FileName>,
-    /// How many bytes the service said it took.
-    pub held_bytes: Option<u64>,
-    /// When the file's turn began, in this run.
-    pub started: Instant,
     pub submitted: Instant,
     /// Looks that the service answered with "still running".
     pub running: u32,
-    /// Looks in a row that had no answer.
-    pub unanswered: u32,
-    /// The last look was at the operation, not at the document.
-    pub at_operation: bool,
-    /// The document alone does not settle it: the operation is looked at next.
-    pub ask_operation: bool,
-    /// The operation said that it ended well.
-    pub done: bool,
-    /// The document was not there at some look.
-    pub missing: bool,
-    pub searched: Searched,
-    /// When the document was first seen as failed.
-    pub failed_since: Option<Instant>,
+    pub indexing: Indexing,
 }
 
 impl Poll {
-    /// Of which nothing but its file is known yet.
-    pub fn new(subject: &Subject, submitted: Instant) -> Poll {
-        Poll {
-            upload: subject.upload,
-            library: Arc::clone(&subject.library),
-            path: subject.path.clone(),
-            bytes: subject.bytes,
-            attempts: subject.attempts,
-            operation: None,
-            document: None,
-            temporary: None,
-            held_bytes: None,
-            started: subject.started,
-            submitted,
-            running: 0,
-            unanswered: 0,
-            at_operation: false,
-            ask_operation: false,
-            done: false,
-            missing: false,
-            searched: Searched::NotYet,
-            failed_since: None,
-        }
-    }
-
-    pub fn subject(&self) -> Subject {
-        Subject {
-            upload: self.upload,
-            library: Arc::clone(&self.library),
-            path: self.path.clone(),
-            bytes: self.bytes,
-            attempts: self.attempts,
-            started: self.started,
-        }
-    }
-
     /// What an earlier run left. When it was submitted is not known to this clock; it is long enough ago
     /// to look now.
     pub fn of(job: Job) -> Poll {
         let subject = Subject::of(&job);
         Poll {
-            operation: job.operation,
-            document: job.document,
+            submitted: subject.started,
+            subject,
             temporary: job.temporary,
-            ..Poll::new(&subject, subject.started)
+            running: 0,
+            indexing: Indexing::inherited(job.operation.is_some(), job.document),
+            operation: job.operation,
         }
+    }
+
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.submitted)
     }
 }
 
@@ -141,15 +81,46 @@ impl Ord for Entry {
 #[derive(Debug, Default)]
 struct Inner {
     heap: BinaryHeap<Reverse<Entry>>,
-    /// In the heap or in a poller's hands.
-    unsettled: usize,
+    /// Nothing is asked about these until the store was listed.
+    parked: Vec<Poll>,
+    /// How many there are: in the heap, parked, or in a poller's hands.
+    held: usize,
+    /// Those of them that await the listing. Who does and is in the heap is looked at all the same: its
+    /// operation may end before.
+    awaiting: BTreeSet<UploadId>,
+    /// What the listing told of those that awaited it when it began.
+    told: BTreeMap<UploadId, Listed>,
+    is_listed: bool,
     pushed: u64,
-    /// Of which the service knows neither operation nor document.
-    lost: Vec<UploadId>,
-    /// Operations that have not named their document, and stay silent or have failed.
-    silent: Vec<Poll>,
     schedule: Schedule,
     closed: bool,
+}
+
+impl Inner {
+    /// `due`: when it is looked at; `None`: not before the listing.
+    fn insert(&mut self, mut poll: Poll, due: Option<Instant>, now: Instant) {
+        let upload = poll.subject.upload;
+        let awaits = poll.indexing.awaits_listing(poll.age(now));
+        let mut due = due;
+        if awaits && !self.is_listed {
+            self.awaiting.insert(upload);
+        } else {
+            self.awaiting.remove(&upload);
+            let told = self.told.remove(&upload);
+            if awaits {
+                poll.indexing.listed(told.unwrap_or(Listed::InVain));
+                due = Some(now);
+            }
+        }
+        match due {
+            Some(due) => {
+                let order = self.pushed;
+                self.pushed += 1;
+                self.heap.push(Reverse(Entry { due, order, poll }));
+            }
+            None => self.parked.push(poll),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -167,24 +138,31 @@ impl PollQueue {
     pub fn push(&self, poll: Poll) {
         let mut inner = self.lock();
         let due = inner.schedule.first_look(poll.submitted);
-        inner.unsettled += 1;
-        self.insert(inner, due, poll);
+        inner.held += 1;
+        inner.insert(poll, Some(due), Instant::now());
+        self.changed.notify_one();
     }
 
     /// It is still running: back for another look.
     pub fn still_running(&self, mut poll: Poll, now: Instant) {
         poll.running += 1;
-        poll.unanswered = 0;
         let mut inner = self.lock();
         inner.schedule.seen_running(poll.submitted, now);
         let due = inner.schedule.next_look(poll.running, now);
-        self.insert(inner, due, poll);
+        inner.insert(poll, Some(due), now);
+        self.changed.notify_one();
     }
 
     /// The look had no answer: back for the next try, after a backoff.
-    pub fn unanswered(&self, mut poll: Poll, due: Instant) {
-        poll.unanswered += 1;
-        self.insert(self.lock(), due, poll);
+    pub fn unanswered(&self, poll: Poll, due: Instant) {
+        self.lock().insert(poll, Some(due), Instant::now());
+        self.changed.notify_one();
+    }
+
+    /// Nothing but the listing of the store can tell.
+    pub fn await_listing(&self, poll: Poll) {
+        self.lock().insert(poll, None, Instant::now());
+        self.changed.notify_all();
     }
 
     /// The next poll that is due; `None` once the queue is closed or the run stops.
@@ -210,46 +188,73 @@ impl PollQueue {
     pub fn finished(&self, poll: &Poll, now: Instant) {
         let hit = poll.running == 0;
         self.lock().schedule.finished(poll.submitted, hit, now);
-        self.settled();
-    }
-
-    /// Only a listing of the store can tell what became of it.
-    pub fn lost(&self, upload: UploadId) {
-        self.lock().lost.push(upload);
-        self.settled();
-    }
-
-    /// Its document has no name yet, and its operation says nothing, or that it failed: the store may
-    /// show it.
-    pub fn silent(&self, poll: Poll) {
-        self.lock().silent.push(poll);
-        self.settled();
-    }
-
-    pub fn take_silent(&self) -> Vec<Poll> {
-        std::mem::take(&mut self.lock().silent)
-    }
-
-    pub fn take_lost(&self) -> Vec<UploadId> {
-        std::mem::take(&mut self.lock().lost)
+        self.settled(poll);
     }
 
     /// It is out of this queue's hands.
-    pub fn settled(&self) {
+    pub fn settled(&self, poll: &Poll) {
         let mut inner = self.lock();
-        inner.unsettled = inner.unsettled.saturating_sub(1);
+        inner.held = inner.held.saturating_sub(1);
+        inner.awaiting.remove(&poll.subject.upload);
+        inner.told.remove(&poll.subject.upload);
         self.changed.notify_all();
     }
 
+    /// How many may be settled without a listing, or after it.
     pub fn unsettled(&self) -> usize {
-        self.lock().unsettled
+        let inner = self.lock();
+        match inner.is_listed {
+            true => inner.held,
+            false => inner.held - inner.awaiting.len(),
+        }
     }
 
-    /// Waits while the queue is full; `false` if the run stops meanwhile.
+    /// Whether a listing of the store may have news for any.
+    pub fn awaits_listing(&self) -> bool {
+        !self.lock().awaiting.is_empty()
+    }
+
+    /// Those that a listing which begins now can tell about.
+    pub fn listing_begins(&self) -> BTreeSet<UploadId> {
+        let mut inner = self.lock();
+        let awaiting = inner.awaiting.clone();
+        inner.told = awaiting.iter().map(|id| (*id, Listed::InVain)).collect();
+        awaiting
+    }
+
+    /// The listing shows this document of an upload that awaits it. A later word replaces an earlier one.
+    pub fn found(&self, upload: UploadId, document: DocumentName) {
+        if let Some(told) = self.lock().told.get_mut(&upload) {
+            *told = Listed::Found(document);
+        }
+    }
+
+    /// The listing is over, and there is no other in this run. `is_whole`: what it did not show is not there.
+    pub fn listing_ended(&self, is_whole: bool) {
+        let mut inner = self.lock();
+        let now = Instant::now();
+        inner.is_listed = true;
+        for told in inner.told.values_mut() {
+            if is_whole && *told == Listed::InVain {
+                *told = Listed::Absent;
+            }
+        }
+        for poll in std::mem::take(&mut inner.parked) {
+            inner.insert(poll, None, now);
+        }
+        for Reverse(entry) in std::mem::take(&mut inner.heap).into_vec() {
+            inner.insert(entry.poll, Some(entry.due), now);
+        }
+        self.changed.notify_all();
+    }
+
+    /// Waits while the queue is full; `false` if the run stops meanwhile, or if nothing but the listing of
+    /// the store can make room.
     pub fn wait_for_room(&self, shutdown: &Shutdown) -> bool {
         let mut inner = self.lock();
-        while inner.unsettled >= SUBMITTED_MAX {
-            if shutdown.is_stopping() {
+        while inner.held >= SUBMITTED_MAX {
+            let only_listing_helps = !inner.is_listed && inner.awaiting.len() == inner.held;
+            if only_listing_helps || shutdown.is_stopping() {
                 return false;
             }
             inner = self.wait(inner, STOP_CHECK);
@@ -257,16 +262,15 @@ impl PollQueue {
         true
     }
 
-    /// Waits until nothing is left or the run stops, at most for `how_long`.
+    /// Waits until nothing is unsettled or the run stops, at most for `how_long`.
     pub fn wait_settled(&self, shutdown: &Shutdown, how_long: Duration) {
         let until = Instant::now() + how_long;
-        let mut inner = self.lock();
-        while inner.unsettled > 0 && !shutdown.is_stopping() {
+        while self.unsettled() > 0 && !shutdown.is_stopping() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
-            inner = self.wait(inner, left.min(STOP_CHECK));
+            drop(self.wait(self.lock(), left.min(STOP_CHECK)));
         }
     }
 
@@ -274,14 +278,6 @@ impl PollQueue {
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
-    }
-
-    fn insert(&self, mut inner: MutexGuard<'_, Inner>, due: Instant, poll: Poll) {
-        let order = inner.pushed;
-        inner.pushed += 1;
-        inner.heap.push(Reverse(Entry { due, order, poll }));
-        drop(inner);
-        self.changed.notify_one();
     }
 
     fn wait<'a>(&self, inner: MutexGuard<'a, Inner>, how_long: Duration) -> MutexGuard<'a, Inner> {
@@ -300,38 +296,146 @@ impl PollQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::rules::{End, Step};
 
-    fn poll(id: i64, submitted: Instant) -> Poll {
-        let subject = Subject {
-            library: "docs".into(),
-            upload: UploadId(id),
-            path: String::new(),
-            bytes: 0,
-            attempts: 1,
-            started: submitted,
-        };
-        Poll::new(&subject, submitted)
+    fn document(name: &str) -> DocumentName {
+        DocumentName::new(format!("fileSearchStores/s/documents/{name}"))
+    }
+
+    fn poll(id: i64, submitted: Instant, indexing: Indexing) -> Poll {
+        Poll {
+            subject: Subject {
+                library: "docs".into(),
+                upload: UploadId(id),
+                path: String::new(),
+                bytes: 0,
+                attempts: 1,
+                started: submitted,
+            },
+            operation: None,
+            temporary: None,
+            submitted,
+            running: 0,
+            indexing,
+        }
+    }
+
+    /// Its document has a name: looking is enough.
+    fn named(id: i64, submitted: Instant) -> Poll {
+        let name = Some(document("d"));
+        poll(id, submitted, Indexing::submitted(true, name, None))
+    }
+
+    /// Neither an operation nor a document is on record.
+    fn lost(id: i64, submitted: Instant) -> Poll {
+        poll(id, submitted, Indexing::inherited(false, None))
+    }
+
+    fn running() -> Shutdown {
+        Shutdown::new(Duration::ZERO)
+    }
+
+    /// As a poller takes it, and brings it back for the listing.
+    fn take_and_park(queue: &PollQueue) {
+        let poll = queue.next(&running()).unwrap();
+        queue.await_listing(poll);
     }
 
     #[test]
     fn what_is_due_first_comes_first() {
         let queue = PollQueue::new();
-        let shutdown = Shutdown::new(Duration::ZERO);
         let long_ago = Instant::now() - Duration::from_secs(60);
-        queue.push(poll(1, long_ago + Duration::from_secs(1)));
-        queue.push(poll(2, long_ago));
-        let first = queue.next(&shutdown).unwrap();
-        assert_eq!(first.upload, UploadId(2));
+        queue.push(named(1, long_ago + Duration::from_secs(1)));
+        queue.push(named(2, long_ago));
+        let first = queue.next(&running()).unwrap();
+        assert_eq!(first.subject.upload, UploadId(2));
         assert_eq!(queue.unsettled(), 2);
-        queue.settled();
+        queue.settled(&first);
         assert_eq!(queue.unsettled(), 1);
     }
 
     #[test]
     fn a_closed_queue_lets_its_pollers_go() {
         let queue = PollQueue::new();
-        queue.push(poll(1, Instant::now()));
+        queue.push(named(1, Instant::now()));
         queue.close();
-        assert!(queue.next(&Shutdown::new(Duration::ZERO)).is_none());
+        assert!(queue.next(&running()).is_none());
+    }
+
+    /// A run would otherwise wait for ever: for room, for what only the listing can tell, and for the listing
+    /// at the end of what waits for room.
+    #[test]
+    fn a_queue_full_of_what_only_the_listing_can_tell_keeps_nobody_waiting() {
+        let queue = PollQueue::new();
+        let long_ago = Instant::now() - Duration::from_secs(60);
+        for id in 0..SUBMITTED_MAX {
+            queue.push(lost(id as i64, long_ago));
+        }
+        assert_eq!(queue.unsettled(), 0);
+        assert!(queue.awaits_listing());
+        assert!(!queue.wait_for_room(&running()));
+        queue.wait_settled(&running(), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn the_listing_reaches_who_waits_in_the_heap_parked_or_in_a_pollers_hands() {
+        let queue = PollQueue::new();
+        let long_ago = Instant::now() - Duration::from_secs(60);
+        for id in 1..=3 {
+            queue.push(lost(id, long_ago));
+        }
+        take_and_park(&queue);
+        let in_hands = queue.next(&running()).unwrap();
+        assert_eq!(queue.listing_begins().len(), 3);
+        for id in 1..=3 {
+            queue.found(UploadId(id), document(&id.to_string()));
+        }
+        queue.listing_ended(true);
+        queue.await_listing(in_hands);
+        assert_eq!(queue.unsettled(), 3);
+        for _ in 1..=3 {
+            let poll = queue.next(&running()).unwrap();
+            let own = document(&poll.subject.upload.0.to_string());
+            let step = poll.indexing.next(Duration::ZERO);
+            assert_eq!(step, Step::LookAtDocument(own));
+        }
+    }
+
+    /// Its request may have taken effect after the listing had passed by.
+    #[test]
+    fn who_comes_while_the_store_is_listed_is_not_taken_for_absent() {
+        let queue = PollQueue::new();
+        let long_ago = Instant::now() - Duration::from_secs(60);
+        queue.push(lost(1, long_ago));
+        take_and_park(&queue);
+        queue.listing_begins();
+        queue.push(lost(2, long_ago));
+        queue.listing_ended(true);
+        let mut absent = Vec::new();
+        for _ in 1..=2 {
+            let poll = queue.next(&running()).unwrap();
+            let hand_back = Step::End(End::HandBack);
+            if poll.indexing.next(Duration::ZERO) == hand_back {
+                absent.push(poll.subject.upload);
+            }
+        }
+        assert_eq!(absent, [UploadId(1)]);
+    }
+
+    /// Settled and submitted anew, it is another upload to the listing.
+    #[test]
+    fn the_listing_says_nothing_of_an_attempt_that_began_after_it() {
+        let queue = PollQueue::new();
+        let long_ago = Instant::now() - Duration::from_secs(60);
+        queue.push(lost(1, long_ago));
+        queue.listing_begins();
+        let first = queue.next(&running()).unwrap();
+        queue.settled(&first);
+        queue.push(lost(1, long_ago));
+        queue.found(UploadId(1), document("of the first attempt"));
+        queue.listing_ended(true);
+        let second = queue.next(&running()).unwrap();
+        let step = second.indexing.next(Duration::ZERO);
+        assert!(matches!(step, Step::End(End::InDoubt(_))));
     }
 }

@@ -20,7 +20,7 @@ use crate::names::StoreName;
 use crate::proof;
 use crate::shutdown::Shutdown;
 use crate::state::listed::ListedDocument;
-use crate::state::{Job, Reader, UploadId, UploadState};
+use crate::state::{Job, Reader, UploadId};
 
 /// Lists lag behind by seconds (fact sheet 11: 0.5 s at the median, tails of 2 s); a listing younger
 /// than this after the last request that could have taken effect proves nothing.
@@ -59,12 +59,12 @@ pub struct LookUp<'r> {
 
 impl LookUp<'_> {
     /// Settles `lost`: rows whose session the service no longer knows, or whose import was not answered.
-    /// `since` is the moment after which no request of theirs can have taken effect. `silent`: rows
-    /// that an operation still speaks for, and has not named a document. What was found leaves its set.
+    /// `since` is the moment after which no request of theirs can have taken effect. `followed`: uploads in
+    /// the poll queue that await the listing; it is told what was found. What was found leaves its set.
     pub fn settle(
         &self,
         lost: &mut BTreeSet<UploadId>,
-        silent: &mut BTreeSet<UploadId>,
+        followed: &mut BTreeSet<UploadId>,
         since: Instant,
     ) -> Result<LookedUp, Error> {
         let wait = (since + proof::hasten(LIST_LAG)).saturating_duration_since(Instant::now());
@@ -76,78 +76,59 @@ impl LookUp<'_> {
             Listing::Whole { documents, .. } => (documents, None),
             Listing::Partial(documents, why) => (documents, Some(why)),
         };
-        let mut shown = BTreeSet::new();
-        documents.each(&mut |document| {
-            let own = self.adopt(document, lost, silent)?;
-            shown.extend(own);
-            Ok(())
-        })?;
+        documents.each(&mut |document| self.adopt(document, lost, followed))?;
         match partial {
-            None => self.absent(lost, &shown).map(|()| LookedUp::Settled),
+            None => self.absent(lost).map(|()| LookedUp::Settled),
             Some(_) if self.shutdown.is_stopping() => Ok(LookedUp::Stopped),
             Some(why) => Ok(LookedUp::Unknown(why)),
         }
     }
 
-    /// A document with the identity of a row in question is that row's, unless another row has it.
-    /// `Some`: the row itself has it, and `get` did not see it; lists also show deleted ones, so another
-    /// of the same identity comes first.
+    /// A document with the identity of a row in question is that row's, unless another row has it. A row's
+    /// own document, which `get` did not see, leaves it in its set: lists also show deleted ones, so
+    /// another of the same identity comes first.
     fn adopt(
         &self,
         document: ListedDocument,
         lost: &mut BTreeSet<UploadId>,
-        silent: &mut BTreeSet<UploadId>,
-    ) -> Result<Option<UploadId>, Error> {
+        followed: &mut BTreeSet<UploadId>,
+    ) -> Result<(), Error> {
         let Some(identity) = &document.identity else {
-            return Ok(None);
+            return Ok(());
         };
         let mut rows = self.reader.unfinished_like(self.store_id, identity)?;
-        rows.retain(|job| lost.contains(&job.upload) || silent.contains(&job.upload));
+        rows.retain(|job| lost.contains(&job.upload) || followed.contains(&job.upload));
         // Several names of one file may share an identity: each row knows its own document.
         let mut owners = rows
             .iter()
             .filter(|job| job.document.as_ref() == Some(&document.name));
         if let Some(owner) = owners.next() {
-            return Ok(Some(owner.upload));
+            self.outcomes.polls.found(owner.upload, document.name);
+            return Ok(());
         }
         let Some(job) = rows.into_iter().next() else {
-            return Ok(None);
+            return Ok(());
         };
         if self.reader.is_claimed(&document.name)? {
-            return Ok(None);
+            return Ok(());
         }
-        lost.remove(&job.upload);
-        let is_silent = silent.remove(&job.upload);
         self.outcomes.tally.adopted.add(1);
-        let subject = Subject::of(&job);
-        match job.state {
-            UploadState::Uploading => {
-                let submitted = Submitted {
-                    operation: None,
-                    document: Some(document.name),
-                    size_bytes: document.size_bytes,
-                };
-                self.outcomes.submitted(&subject, submitted, job.temporary);
-            }
-            _ => {
-                let poll = Poll::of(job);
-                self.outcomes.polls.push(Poll {
-                    // The service has forgotten those of the lost.
-                    operation: poll.operation.filter(|_| is_silent),
-                    document: Some(document.name),
-                    ..poll
-                });
-            }
+        if followed.remove(&job.upload) {
+            self.outcomes.polls.found(job.upload, document.name);
+        } else if lost.remove(&job.upload) {
+            let submitted = Submitted {
+                operation: None,
+                document: Some(document.name),
+                size_bytes: document.size_bytes,
+            };
+            let subject = Subject::of(&job);
+            self.outcomes.submitted(&subject, submitted, job.temporary);
         }
-        Ok(None)
+        Ok(())
     }
 
-    /// What a whole listing did not show is not there; what it shows of a row's own is looked at again.
-    fn absent(
-        &self,
-        lost: &mut BTreeSet<UploadId>,
-        shown: &BTreeSet<UploadId>,
-    ) -> Result<(), Error> {
+    /// What a whole listing did not show is not there.
+    fn absent(&self, lost: &mut BTreeSet<UploadId>) -> Result<(), Error> {
         let mut after = UploadId(0);
         loop {
             let page = self.reader.unfinished(self.store_id, after)?;
@@ -157,12 +138,8 @@ impl LookUp<'_> {
             };
             after = last.upload;
             for job in page.into_iter().filter(|job| lost.contains(&job.upload)) {
-                match shown.contains(&job.upload) {
-                    true => self.outcomes.polls.push(Poll::of(job)),
-                    false => self
-                        .outcomes
-                        .handed_back(&Subject::of(&job), HandBack::uncharged()),
-                }
+                self.outcomes
+                    .handed_back(&Subject::of(&job), HandBack::uncharged());
             }
         }
     }

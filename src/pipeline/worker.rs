@@ -13,15 +13,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::outcome::{self, HandBack, Outcomes};
-use super::rules::{self, Asked, MethodChoice, Next, Standing};
+use super::rules::{self, Asked, MethodChoice, Next, NoDocument, Standing, Unasked, Unclear};
 use super::subject::Subject;
-use crate::client::{
-    Body, Client, Ended, Failure, FailureKind, Finished, NewDocument, Pace, Started,
-};
+use crate::client::{Body, Client, Ended, Failure, Finished, NewDocument, Pace, Started};
 use crate::clock;
 use crate::error::{Error, Kind};
 use crate::identity::{self, Entry};
-use crate::names::{DocumentName, SessionUrl, StoreName};
+use crate::names::{SessionUrl, StoreName};
 use crate::scan::{self, Skip, SkipReason};
 use crate::shutdown::Shutdown;
 use crate::state::{Cause, Change, Charge, Durable, Job, Method, NextTime, SkipRow, UploadId};
@@ -30,10 +28,6 @@ use crate::throttle::gate::Gate;
 
 /// What a type that the service refuses is sent as instead.
 const FALLBACK_MIME: &str = "text/plain";
-
-/// A session that gives no usable answer for so long, counted from the intent of its upload, is settled by
-/// the listing of the store. No request of its own is under way any more after that time.
-const ASK_WITHIN: Duration = Duration::from_secs(3600);
 
 /// What a worker is given.
 pub enum Task {
@@ -269,9 +263,11 @@ impl Worker<'_> {
     /// A session that cannot be asked is asked again later, but not for ever.
     fn unasked(&self, job: &Job, failure: &Failure) -> Returned {
         let age_ms = clock::now_ms().saturating_sub(job.since_ms);
-        match self.still_in_doubt(failure) {
-            Returned::InDoubt if age_ms > ASK_WITHIN.as_millis() as i64 => Returned::Lost,
-            returned => returned,
+        let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
+        match rules::unasked(failure.kind, age) {
+            Unasked::StopRun => Returned::Fatal(failure.to_error(self.store.as_str())),
+            Unasked::AskAgain => Returned::InDoubt,
+            Unasked::LookUp => Returned::Lost,
         }
     }
 
@@ -303,14 +299,7 @@ impl Worker<'_> {
     fn ended(&self, job: &Job, subject: &Subject, ended: Ended) -> Returned {
         match ended {
             Ended::Document(submitted) => {
-                if submitted.operation.is_none() && submitted.document.is_none() {
-                    return Returned::Lost;
-                }
-                // A document of another store is not what was sent; only this store can tell.
-                let foreign = |name: &DocumentName| {
-                    DocumentName::of_store(self.store, name.as_str()).is_none()
-                };
-                if submitted.document.as_ref().is_some_and(foreign) {
+                if !rules::can_be_followed(&submitted, self.store) {
                     return Returned::Lost;
                 }
                 self.outcomes.submitted(subject, submitted, None);
@@ -322,51 +311,31 @@ impl Worker<'_> {
 
     /// No document came of this attempt.
     pub(super) fn failed(&self, job: &Job, subject: &Subject, failure: &Failure) -> Returned {
-        if let Some(error) = outcome::fatal(failure, self.store.as_str()) {
-            self.outcomes.handed_back(subject, HandBack::uncharged());
-            return Returned::Fatal(error);
-        }
+        let has_other_type = job.mime != FALLBACK_MIME;
+        let method = self.method.method(job.direct_faults);
+        let has_other_way = self.method.has_another_way(method);
+        let uncharged = HandBack::uncharged();
         let cause = outcome::cause(failure);
-        match failure.kind {
-            FailureKind::Skipped { .. } | FailureKind::Stopped => {
-                self.outcomes.handed_back(subject, HandBack::uncharged());
+        let back = match rules::no_document(failure.kind, has_other_type, has_other_way) {
+            NoDocument::StopRun => {
+                self.outcomes.handed_back(subject, uncharged);
+                return Returned::Fatal(failure.to_error(self.store.as_str()));
             }
-            // Neither the service's pace nor who answers in its place is the file's fault.
-            FailureKind::RateLimited | FailureKind::NotTheService => {
-                let back = HandBack::uncharged().because(cause);
-                self.outcomes.handed_back(subject, back);
-            }
-            FailureKind::UnsupportedMime if job.mime != FALLBACK_MIME => {
-                let back = HandBack::uncharged().next_time(NextTime::AsMime(FALLBACK_MIME));
-                self.outcomes.handed_back(subject, back);
-            }
-            FailureKind::CountTokens
-                if self
-                    .method
-                    .has_another_way(self.method.method(job.direct_faults)) =>
-            {
-                let back = HandBack::uncharged().because(cause);
-                let back = back.next_time(NextTime::LessDirect);
-                self.outcomes.handed_back(subject, back);
-            }
-            FailureKind::Permanent | FailureKind::UnsupportedMime => {
-                self.outcomes.rejected(subject, cause, None);
-            }
-            FailureKind::LocalFile => return self.changed(job, subject),
-            FailureKind::Transient
-            | FailureKind::CountTokens
-            | FailureKind::Missing
-            | FailureKind::SessionDead
-            | FailureKind::InDoubt
-            | FailureKind::BadAnswer
-            | FailureKind::NoTrust
-            | FailureKind::KeyRefused
-            | FailureKind::StoreRefused
-            | FailureKind::StorageFull
-            | FailureKind::DailyQuota => {
+            NoDocument::HandBack => uncharged,
+            NoDocument::Excuse => uncharged.because(cause),
+            NoDocument::AsPlainText => uncharged.next_time(NextTime::AsMime(FALLBACK_MIME)),
+            NoDocument::LessDirect => uncharged.because(cause).next_time(NextTime::LessDirect),
+            NoDocument::AttemptFailed => {
                 self.outcomes.attempt_failed(subject, cause, None);
+                return Returned::Done;
             }
-        }
+            NoDocument::Reject => {
+                self.outcomes.rejected(subject, cause, None);
+                return Returned::Done;
+            }
+            NoDocument::Rescan => return self.changed(job, subject),
+        };
+        self.outcomes.handed_back(subject, back);
         Returned::Done
     }
 
@@ -379,26 +348,18 @@ impl Worker<'_> {
         session: &Durable<SessionUrl>,
         failure: &Failure,
     ) -> Returned {
-        if let Some(error) = outcome::fatal(failure, self.store.as_str()) {
-            self.in_doubt(subject, Charge::Nothing, failure);
-            return Returned::Fatal(error);
-        }
-        match failure.kind {
-            FailureKind::LocalFile => match self.client.cancel(session) {
-                Ok(()) => self.changed(job, subject),
-                Err(_) => self.in_doubt(subject, Charge::Nothing, failure),
-            },
-            FailureKind::Skipped { .. }
-            | FailureKind::Stopped
-            | FailureKind::RateLimited
-            | FailureKind::NotTheService => self.in_doubt(subject, Charge::Nothing, failure),
-            _ => {
-                let last = subject.attempts >= self.outcomes.max_attempts;
-                if last && self.client.cancel(session).is_ok() {
-                    return self.failed(job, subject, failure);
-                }
-                self.in_doubt(subject, Charge::Attempt, failure)
+        let is_last = subject.attempts >= self.outcomes.max_attempts;
+        let is_cancelled = || self.client.cancel(session).is_ok();
+        match rules::unclear(failure.kind, is_last) {
+            Unclear::StopRun => {
+                self.in_doubt(subject, Charge::Nothing, failure);
+                Returned::Fatal(failure.to_error(self.store.as_str()))
             }
+            Unclear::CancelAndRescan if is_cancelled() => self.changed(job, subject),
+            Unclear::CancelAndRescan => self.in_doubt(subject, Charge::Nothing, failure),
+            Unclear::CancelAndFail if is_cancelled() => self.failed(job, subject, failure),
+            Unclear::CancelAndFail => self.in_doubt(subject, Charge::Attempt, failure),
+            Unclear::InDoubt(charge) => self.in_doubt(subject, charge, failure),
         }
     }
 

@@ -31,7 +31,7 @@ pub struct SkipRow {
 }
 
 /// Why an attempt ended, as `status` shows it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
     pub kind: &'static str,
     pub words: String,

@@ -22,7 +22,10 @@ mod case;
 /// Crashes before and after every step and request.
 mod matrix;
 
-/// Rows and service in memory, millions of steps.
+/// Rows and service in memory: one life of theirs.
+mod life;
+
+/// Millions of steps of them.
 mod model;
 
 /// The N-th call fails.
