@@ -26,6 +26,8 @@ pub mod figures;
 
 pub mod listed;
 
+pub mod drift;
+
 pub mod catalog;
 
 /// The key of an upload in SQL: the row `u` is for what the file `f` holds now, and has not ended. Whatever
