@@ -28,6 +28,9 @@ pub mod plan;
 /// A scan, if folders are given, and a run.
 pub mod upload;
 
+/// Database against store.
+pub mod verify;
+
 /// One call of a command.
 pub struct Call<'a> {
     pub database: &'a Path,

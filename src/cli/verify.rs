@@ -1,118 +1,80 @@
 //! `objlib verify`: compare, show, and with `--repair` act.
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::args;
-use super::settings;
-use super::signals;
-use crate::app::connect::{self, Pace};
-use crate::app::exit_of_stop;
+use super::{args, settings, signals};
+use crate::app::{self, Call, exit_of_stop};
 use crate::clock::{now_ms, rfc3339};
-use crate::error::{Error, Kind};
-use crate::pipeline::store::Resolve;
-use crate::pipeline::verify::{Drift, Plan, Verify};
+use crate::error::Error;
+use crate::pipeline::verify::Plan;
 use crate::report::{Next, Progress, Reporter, Style};
 use crate::shutdown::Shutdown;
-use crate::state::{Reader, writer};
+use crate::state::drift::DriftKind;
 use crate::text::{json_line, one_line};
-use crate::throttle::Rpm;
 
 /// Files named per kind of difference, unless `--verbose`.
-const NAMED_MAX: usize = 5;
-/// One thread asks.
-const CONCURRENCY: usize = 1;
-/// How often a service that fails is waited for.
-const PATIENCE: u32 = 3;
+const NAMED_MAX: u64 = 5;
 
 /// The exit codes of this command.
 const CLEAN: u8 = 0;
 const DRIFT: u8 = 3;
 
 pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Error> {
-    let target = settings::target(&args.remote)?;
-    // Nothing is known yet: then there is nothing to compare.
-    drop(Reader::open(database)?);
+    let options = app::verify::Options {
+        target: settings::target(&args.remote)?,
+        repair: args.repair,
+        share_max_percent: args.max_share,
+    };
     let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
     signals::listen(&shutdown)?;
-    let started = writer::start(database, Arc::clone(&shutdown))?;
-    let writer = started.thread.writer();
-    let reader = Reader::open(database)?;
-    let done = connect::with_service(&target.service, database, |reached| {
-        let pace = Pace {
-            rpm: Rpm::Auto,
-            concurrency: CONCURRENCY,
-            lease: started.thread.lease(),
+    let progress = Arc::new(Progress::new(0));
+    let reporter = Reporter::start(style, Arc::clone(&progress));
+    let done = app::verify::run(
+        &Call {
+            database,
+            events: reporter.sender(),
+            progress: &progress,
             shutdown: &shutdown,
-        };
-        let (_, client) = connect::client(&target, reached, pace, &reader)?;
-        let name = &args.remote.store.name;
-        let reporter = Reporter::start(style, Arc::new(Progress::new(0)));
-        let events = reporter.sender();
-        let resolve = Resolve {
-            wanted: name,
-            endpoint: &target.endpoint_name,
-            reader: &reader,
-            writer: &writer,
-            client: &client,
-            events: &events,
-            shutdown: &shutdown,
-            patience: PATIENCE,
-        };
-        let store = resolve.existing();
-        drop(events);
-        reporter.finish();
-        let Some(store) = store? else {
-            return Err(Error::new(
-                Kind::Store,
-                format!("store `{name}`"),
-                "there is no store of this name",
-                "name another one with --store; the first upload into it creates it",
-            ));
-        };
-        let verify = Verify {
-            store: &store.row,
-            client: &client,
-            reader: &reader,
-            writer: &writer,
-            shutdown: &shutdown,
-            share_max_percent: args.max_share,
-        };
-        let plan = verify.compare()?;
-        let left = match args.repair {
-            true => verify.repair(&plan)?,
-            false => plan.drift.len(),
-        };
-        Ok((plan, left))
-    });
-    drop(writer);
-    let closed = started.thread.close();
+            verbose: style.verbose,
+        },
+        &options,
+    );
+    reporter.finish();
     if let Some(exit) = exit_of_stop(&shutdown) {
         return Ok(exit);
     }
-    closed?;
     let (plan, left) = done?;
     let exit = if left == 0 { CLEAN } else { DRIFT };
-    let text = match style.json {
-        true => line(&plan, args.repair, left, exit),
-        false if style.quiet => String::new(),
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match style.json {
+        true => print_line(&mut out, &plan, args.repair, left, exit),
+        false if style.quiet => {}
         false => {
-            let next = settings::next(&args.remote, database, &target.endpoint_name);
-            page(&plan, args, left, &next, style.verbose)
+            let endpoint = &options.target.endpoint_name;
+            let next = settings::next(&args.remote, database, endpoint);
+            let name = one_line(&args.remote.store.name);
+            let shown = Shown {
+                name: &name,
+                repair: args.repair,
+                left,
+                verbose: style.verbose,
+            };
+            print_page(&mut out, &plan, &shown, &next)?;
         }
-    };
-    let mut out = std::io::stdout().lock();
+    }
     // Whoever read this has seen enough.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    let _ = out.flush();
     Ok(exit)
 }
 
-/// Each kind of difference: its name in JSON, and what is said and done about it.
-const KINDS: [(&str, &str, &str); 5] = [
+/// Each kind of difference, as `DriftKind` counts them: its name in JSON, and what is said and done about
+/// it.
+const KINDS: [(&str, &str, &str); DriftKind::ALL.len()] = [
     (
         "taken_back",
         "in the store, unknown to the database",
@@ -136,81 +98,86 @@ const KINDS: [(&str, &str, &str); 5] = [
     ),
 ];
 
-fn kind(drift: &Drift) -> usize {
-    match drift {
-        Drift::TakeBack { .. } => 0,
-        Drift::Duplicate { .. } => 1,
-        Drift::Gone { .. } => 2,
-        Drift::Broken { .. } => 3,
-        Drift::Unknown { .. } => 4,
-    }
-}
-
-fn counts(plan: &Plan) -> [usize; KINDS.len()] {
-    let mut counts = [0; KINDS.len()];
-    for drift in &plan.drift {
-        counts[kind(drift)] += 1;
-    }
-    counts
-}
-
-fn line(plan: &Plan, repair: bool, left: usize, exit: u8) -> String {
+fn print_line(out: &mut impl Write, plan: &Plan, repair: bool, left: u64, exit: u8) {
     let mut line = json!({
         "event": "verify", "time": rfc3339(now_ms()), "documents": plan.documents,
         "matching": plan.matching, "foreign": plan.foreign, "elsewhere": plan.elsewhere, "in_doubt": plan.in_doubt,
-        "repaired": if repair { plan.drift.len() - left } else { 0 }, "exit": exit});
-    for ((name, ..), n) in KINDS.iter().zip(counts(plan)) {
-        line[*name] = json!(n);
+        "repaired": if repair { plan.drift.total() - left } else { 0 }, "exit": exit});
+    for ((name, ..), kind) in KINDS.iter().zip(DriftKind::ALL) {
+        line[*name] = json!(plan.drift.count(kind));
     }
-    json_line(&line) + "\n"
+    let _ = writeln!(out, "{}", json_line(&line));
 }
 
-fn page(plan: &Plan, args: &args::Verify, left: usize, next: &Next, verbose: bool) -> String {
-    let name = one_line(&args.remote.store.name);
-    let mut lines = vec![format!(
-        "store `{name}`: {} documents, {} match the database",
-        plan.documents, plan.matching
-    )];
-    for (i, n) in counts(plan).into_iter().enumerate().filter(|(_, n)| *n > 0) {
-        let (_, what, then) = KINDS[i];
-        let done = if args.repair { "" } else { "would be " };
-        lines.push(format!("  {n} {what}: {done}{then}"));
-        let named = plan.drift.iter().filter(|d| kind(d) == i);
-        let most = if verbose { usize::MAX } else { NAMED_MAX };
-        lines.extend(
-            named
-                .take(most)
-                .map(|d| format!("      {}", one_line(d.path()))),
-        );
+/// What the page says beside the plan.
+struct Shown<'a> {
+    /// Of the store.
+    name: &'a str,
+    /// The plan was carried out.
+    repair: bool,
+    /// Differences that are left.
+    left: u64,
+    /// Every file is named.
+    verbose: bool,
+}
+
+/// Written as it is read: with `--verbose` there may be a million names. An error of the output is not
+/// looked at, as everywhere: whoever read it has seen enough.
+fn print_page(
+    out: &mut impl Write,
+    plan: &Plan,
+    shown: &Shown<'_>,
+    next: &Next,
+) -> Result<(), Error> {
+    let _ = writeln!(
+        out,
+        "store `{}`: {} documents, {} match the database",
+        shown.name, plan.documents, plan.matching
+    );
+    let most = if shown.verbose { u64::MAX } else { NAMED_MAX };
+    for (kind, (_, what, then)) in DriftKind::ALL.into_iter().zip(KINDS) {
+        let n = plan.drift.count(kind);
+        if n == 0 {
+            continue;
+        }
+        let done = if shown.repair { "" } else { "would be " };
+        let _ = writeln!(out, "  {n} {what}: {done}{then}");
+        plan.drift.each(Some(kind), most, &mut |drift| {
+            let _ = writeln!(out, "      {}", one_line(drift.path()));
+            Ok(())
+        })?;
         if n > most {
-            lines.push(format!("      … ({} more: --verbose names them)", n - most));
+            let _ = writeln!(out, "      … ({} more: --verbose names them)", n - most);
         }
     }
-    if plan.foreign > 0 {
-        lines.push(format!(
-            "  {} not put there by objlib: left alone",
-            plan.foreign
-        ));
+    for (n, what) in [
+        (plan.foreign, "not put there by objlib: left alone"),
+        (
+            plan.elsewhere,
+            "of libraries that this database does not know: left alone",
+        ),
+        (
+            plan.in_doubt,
+            "still on the way: `objlib upload` settles them",
+        ),
+    ] {
+        if n > 0 {
+            let _ = writeln!(out, "  {n} {what}");
+        }
     }
-    if plan.elsewhere > 0 {
-        lines.push(format!(
-            "  {} of libraries that this database does not know: left alone",
-            plan.elsewhere
-        ));
-    }
-    if plan.in_doubt > 0 {
-        lines.push(format!(
-            "  {} still on the way: `objlib upload` settles them",
-            plan.in_doubt
-        ));
-    }
-    let resend = plan.drift.iter().any(|d| matches!(kind(d), 2 | 3));
-    lines.push(match (plan.drift.is_empty(), args.repair, left) {
-        (true, ..) => "they agree".to_owned(),
+    let _ = writeln!(out, "{}", closing(plan, shown, next));
+    Ok(())
+}
+
+/// The last line: what to do next.
+fn closing(plan: &Plan, shown: &Shown<'_>, next: &Next) -> String {
+    let resend = [DriftKind::Gone, DriftKind::Broken];
+    let resend = resend.iter().any(|kind| plan.drift.count(*kind) > 0);
+    match (plan.drift.total(), shown.repair, shown.left) {
+        (0, ..) => "they agree".to_owned(),
         (_, false, _) => format!("next: `{}`", next.line("verify --repair")),
         (_, true, 0) if resend => format!("repaired; next: `{}`", next.line("upload")),
         (_, true, 0) => "repaired".to_owned(),
         (_, true, left) => format!("{left} differences are left"),
-    });
-    lines.join("\n") + "\n"
+    }
 }

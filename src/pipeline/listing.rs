@@ -4,7 +4,6 @@
 //! service itself counts; a listing that lags, breaks off, goes in circles or loses a page is `Partial`,
 //! and what it did not show may be there all the same.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::outcome;
@@ -52,7 +51,6 @@ pub fn list_after(
             return Ok(Some("interrupted".to_owned()));
         }
         let mut token: Option<String> = None;
-        let mut tokens = BTreeSet::new();
         for _ in 0..PAGES_MAX {
             let page: DocumentsPage =
                 patient(shutdown, || client.documents_page(store, token.as_deref()))?;
@@ -68,7 +66,7 @@ pub fn list_after(
                     )
                 }));
             };
-            if !tokens.insert(next.clone()) {
+            if !documents.add_page(&next).map_err(local)? {
                 return Ok(Some("the listing goes in circles".to_owned()));
             }
             token = Some(next);

@@ -3,66 +3,23 @@
 //! `compare` builds the plan, which can be shown; `repair` carries out that very plan. Promises: nothing
 //! is concluded from a listing that is not whole; a document that a row claims, or that is the only one of
 //! its identity, is never deleted; documents of libraries that this database does not know, and those that
-//! objlib did not make, are never touched; nothing is uploaded here.
+//! objlib did not make, are never touched; nothing is uploaded here; memory grows neither with the store
+//! nor with what differs.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use super::listing::{self, Listing};
 use crate::client::{Client, Failure, FailureKind};
 use crate::error::{Error, Kind};
-use crate::identity::{ContentKey, Identity};
+use crate::identity::Identity;
 use crate::names::DocumentName;
 use crate::shutdown::Shutdown;
+use crate::state::drift::{Drift, DriftKind, DriftTable};
 use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
 use crate::state::reader::{FileLike, StoreRow};
 use crate::state::{Change, Job, Reader, UploadId, UploadState, Writer};
 
-/// One difference, and with it what `repair` does about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Drift {
-    /// The store holds a file's content, and the database does not know: its row becomes `indexed`.
-    TakeBack {
-        path: String,
-        file: i64,
-        size_bytes: u64,
-        content: ContentKey,
-        document: DocumentName,
-    },
-    /// A second document of the same identity, while the row's own is listed: deleted.
-    Duplicate {
-        path: String,
-        document: DocumentName,
-    },
-    /// The row says `indexed`, the store has no such document: the next upload sends it again.
-    Gone { path: String, upload: UploadId },
-    /// The document failed or is not the whole file: deleted, and the next upload sends it again.
-    Broken {
-        path: String,
-        upload: Option<UploadId>,
-        document: DocumentName,
-    },
-    /// The document names a file that the database does not know: left alone.
-    Unknown { path: String },
-}
-
-impl Drift {
-    pub fn path(&self) -> &str {
-        match self {
-            Drift::TakeBack { path, .. }
-            | Drift::Duplicate { path, .. }
-            | Drift::Gone { path, .. }
-            | Drift::Broken { path, .. }
-            | Drift::Unknown { path } => path,
-        }
-    }
-
-    fn deletes(&self) -> bool {
-        matches!(self, Drift::Duplicate { .. } | Drift::Broken { .. })
-    }
-}
-
-/// What was found. Only differences are kept, so its size is theirs.
-#[derive(Debug, Default)]
+/// What was found, and what `repair` does.
 pub struct Plan {
     pub documents: u64,
     /// Rows and documents that agree.
@@ -77,7 +34,22 @@ pub struct Plan {
     pub in_doubt: u64,
     /// Documents of nobody known that are not active yet.
     being_made: u64,
-    pub drift: Vec<Drift>,
+    pub drift: DriftTable,
+}
+
+impl Plan {
+    fn new(documents: u64) -> Result<Plan, Error> {
+        Ok(Plan {
+            documents,
+            matching: 0,
+            foreign: 0,
+            elsewhere: 0,
+            own: 0,
+            in_doubt: 0,
+            being_made: 0,
+            drift: DriftTable::new()?,
+        })
+    }
 }
 
 /// The document that a row names as its own.
@@ -101,9 +73,6 @@ pub struct Verify<'r> {
     pub share_max_percent: u64,
 }
 
-/// Files whose content has got a document by the plan, so that no second one is given to them.
-type Taken = HashSet<(i64, ContentKey)>;
-
 impl Verify<'_> {
     /// # Errors
     /// The listing was not whole, so nothing can be said.
@@ -113,13 +82,9 @@ impl Verify<'_> {
                 Listing::Whole { documents, surplus } => (documents, surplus),
                 Listing::Partial(_, why) => return Err(self.cannot_tell(&why)),
             };
-        let mut plan = Plan {
-            documents: documents.count()?,
-            ..Plan::default()
-        };
+        let mut plan = Plan::new(documents.count()?)?;
         let libraries = self.reader.libraries()?;
         let libraries: BTreeSet<String> = libraries.into_iter().map(|l| l.name).collect();
-        let mut taken = Taken::new();
         documents.each(&mut |document| match &document.identity {
             None => {
                 plan.foreign += 1;
@@ -139,18 +104,20 @@ impl Verify<'_> {
             }
             Some(identity) => {
                 plan.own += 1;
-                self.place(&document, identity, &documents, (&mut taken, &mut plan))
+                self.place(&document, identity, &documents, &mut plan)
             }
         })?;
         if plan.being_made > 0 {
             let n = plan.being_made;
             return Err(self.cannot_tell(&format!("{n} documents are still being made")));
         }
-        self.each_indexed(&mut |row| match taken.contains(&(row.file, row.content)) {
-            // Its own document is gone, and another has taken its place.
-            true => Ok(()),
-            false => self.look_for(&row, &libraries, &documents, &mut plan),
-        })?;
+        self.each_indexed(
+            &mut |row| match plan.drift.takes_back(row.file, &row.content)? {
+                // Its own document is gone, and another has taken its place.
+                true => Ok(()),
+                false => self.look_for(&row, &libraries, &documents, &mut plan),
+            },
+        )?;
         Ok(plan)
     }
 
@@ -160,7 +127,7 @@ impl Verify<'_> {
         document: &ListedDocument,
         identity: &Identity,
         documents: &ListedDocuments,
-        (taken, plan): (&mut Taken, &mut Plan),
+        plan: &mut Plan,
     ) -> Result<(), Error> {
         if let Some(row) = self.reader.claimant(&document.name)? {
             match row.state {
@@ -178,8 +145,7 @@ impl Verify<'_> {
         }
         let Some(first) = files.first() else {
             let path = identity.path.clone();
-            plan.drift.push(Drift::Unknown { path });
-            return Ok(());
+            return plan.drift.add(&Drift::Unknown { path });
         };
         if document.state == Shown::Pending {
             plan.being_made += 1;
@@ -188,7 +154,10 @@ impl Verify<'_> {
         let content = identity.content;
         let mut free = None;
         let mut has_listed = false;
-        for file in files.iter().filter(|f| !taken.contains(&(f.file, content))) {
+        for file in &files {
+            if plan.drift.takes_back(file.file, &content)? {
+                continue;
+            }
             match self.standing(file, documents)? {
                 Own::None | Own::Gone => free = free.or(Some(file)),
                 Own::Listed => has_listed = true,
@@ -207,28 +176,26 @@ impl Verify<'_> {
                     document: document.name.clone(),
                 }
             }
-            Some(file) => {
-                taken.insert((file.file, content));
-                Drift::TakeBack {
-                    path: file.path.clone(),
-                    file: file.file,
-                    size_bytes: document.size_bytes.unwrap_or(file.size_bytes),
-                    content,
+            Some(file) => Drift::TakeBack {
+                path: file.path.clone(),
+                file: file.file,
+                size_bytes: document.size_bytes.unwrap_or(file.size_bytes),
+                content,
+                document: document.name.clone(),
+            },
+            None if has_listed || plan.drift.takes_back(first.file, &content)? => {
+                Drift::Duplicate {
+                    path: first.path.clone(),
                     document: document.name.clone(),
                 }
             }
-            None if has_listed || taken.contains(&(first.file, content)) => Drift::Duplicate {
-                path: first.path.clone(),
-                document: document.name.clone(),
-            },
             // The row's own is there and the listing did not show it: another look decides.
             None => {
                 plan.in_doubt += 1;
                 return Ok(());
             }
         };
-        plan.drift.push(drift);
-        Ok(())
+        plan.drift.add(&drift)
     }
 
     /// What has become of the document that a file's row names for this content.
@@ -273,7 +240,7 @@ impl Verify<'_> {
         let listed = documents.find(name)?;
         let Some(document) = listed else {
             match self.is_gone(name)? {
-                true => plan.drift.push(Drift::Gone { path, upload }),
+                true => plan.drift.add(&Drift::Gone { path, upload })?,
                 false => plan.matching += 1,
             }
             return Ok(());
@@ -289,7 +256,7 @@ impl Verify<'_> {
         let own = document
             .identity
             .is_some_and(|identity| libraries.contains(&identity.library));
-        plan.drift.push(match own {
+        plan.drift.add(&match own {
             true => Drift::Broken {
                 path,
                 upload: Some(upload),
@@ -297,8 +264,7 @@ impl Verify<'_> {
             },
             // What the row names is somebody else's document: it is not this file's, and not ours to delete.
             false => Drift::Gone { path, upload },
-        });
-        Ok(())
+        })
     }
 
     fn each_indexed(&self, each: &mut dyn FnMut(Job) -> Result<(), Error>) -> Result<(), Error> {
@@ -319,9 +285,10 @@ impl Verify<'_> {
     }
 
     /// Carries the plan out; answers how many differences are left.
-    pub fn repair(&self, plan: &Plan) -> Result<usize, Error> {
-        let deletions = plan.drift.iter().filter(|d| d.deletes()).count();
-        if deletions as u64 * 100 > plan.own * self.share_max_percent {
+    pub fn repair(&self, plan: &Plan) -> Result<u64, Error> {
+        let count = |kind| plan.drift.count(kind);
+        let deletions = count(DriftKind::Duplicate) + count(DriftKind::Broken);
+        if deletions * 100 > plan.own * self.share_max_percent {
             return Err(Error::new(
                 Kind::Store,
                 format!("store `{}`", self.store.display_name),
@@ -332,20 +299,23 @@ impl Verify<'_> {
                 "see with `objlib verify` what they are, and allow it with --max-share; nothing was changed",
             ));
         }
-        let mut left = 0;
-        for drift in &plan.drift {
-            if self.shutdown.is_stopping() {
-                return Err(self.cannot_tell("interrupted"));
-            }
-            if !self.mend(drift)? {
-                left += 1;
-            }
-        }
+        plan.drift.each(
+            None,
+            u64::MAX,
+            &mut |drift| match self.shutdown.is_stopping() {
+                true => Err(self.cannot_tell("interrupted")),
+                false => self.mend(drift),
+            },
+        )?;
+        // Says as well whether a change was refused that nobody waited for.
         self.writer.commit(Change::Flush)?;
-        Ok(left)
+        Ok(count(DriftKind::Unknown))
     }
 
-    fn mend(&self, drift: &Drift) -> Result<bool, Error> {
+    /// Changes of the database are not waited for one by one: each of them records what the service holds
+    /// already, so that after a crash the next comparison finds what is missing.
+    fn mend(&self, drift: Drift) -> Result<(), Error> {
+        let retire = |upload| self.writer.send(Change::Retired { upload }, |_| {});
         match drift {
             Drift::TakeBack {
                 file,
@@ -355,30 +325,25 @@ impl Verify<'_> {
                 ..
             } => {
                 let change = Change::Adopted {
-                    file: *file,
+                    file,
                     store: self.store.id,
-                    size_bytes: *size_bytes,
-                    content: *content,
-                    document: document.clone(),
+                    size_bytes,
+                    content,
+                    document,
                 };
-                // Not waited for one by one; the flush at the end is.
                 self.writer.send(change, |_| {});
             }
-            Drift::Duplicate { document, .. } => self.delete(document)?,
-            Drift::Gone { upload, .. } => {
-                self.writer.commit(Change::Retired { upload: *upload })?;
-            }
+            Drift::Duplicate { document, .. } => self.delete(&document)?,
+            Drift::Gone { upload, .. } => retire(upload),
             Drift::Broken {
                 upload, document, ..
             } => {
-                self.delete(document)?;
-                if let Some(upload) = upload {
-                    self.writer.commit(Change::Retired { upload: *upload })?;
-                }
+                self.delete(&document)?;
+                upload.into_iter().for_each(retire);
             }
-            Drift::Unknown { .. } => return Ok(false),
+            Drift::Unknown { .. } => {}
         }
-        Ok(true)
+        Ok(())
     }
 
     fn delete(&self, document: &DocumentName) -> Result<(), Error> {

@@ -90,9 +90,12 @@ pub fn run(
         failed.store(driven.is_err(), Ordering::Relaxed);
         driven
     })?;
+    // Before anything is marked as missing, and of the marks themselves.
+    filter.check()?;
     if !diff.found.interrupted {
         diff.finish()?;
     }
+    filter.check()?;
     Ok(diff.found)
 }
 

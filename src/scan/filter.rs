@@ -2,15 +2,17 @@
 //!
 //! Apart from ignore files, which hold always: a filter chooses among what they leave, and brings nothing
 //! back. Promises: it can be asked about any path at any time, for the price of matching a few globs, so
-//! that what was recorded by an earlier call is held back as well; a list costs eight bytes a line.
+//! that what was recorded by an earlier call is held back as well; memory does not grow with the length of
+//! a list.
 
-use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::path::Path;
 
 use ignore::overrides::{Override, OverrideBuilder};
 
 use super::Options;
 use super::list::List;
+use super::path_set::PathSet;
 use crate::error::{Error, Kind};
 
 #[derive(Debug)]
@@ -19,14 +21,14 @@ pub struct Filter {
     listed: Option<Listed>,
 }
 
-/// Paths by their hashes: a million of them must not fill the memory. Of a million paths with hashes of
-/// 64 bits, under a key that each process makes anew, two meet in one of some ten million calls.
-#[derive(Debug, Default)]
+/// What a list names.
+#[derive(Debug)]
 struct Listed {
-    hasher: RandomState,
-    /// Both sorted.
-    files: Vec<u64>,
-    folders: Vec<u64>,
+    /// For messages.
+    list: List,
+    files: PathSet,
+    /// Those on the way to the files.
+    folders: PathSet,
 }
 
 impl Filter {
@@ -47,7 +49,7 @@ impl Filter {
 
     /// Whether the file at this path, relative to the root, is asked for.
     pub fn selects(&self, path: &str) -> bool {
-        let listed = |listed: &Listed| listed.position(path).is_some();
+        let listed = |listed: &Listed| listed.files.contains(path);
         !self.globs.matched(path, false).is_ignore()
             && !folders_of(path).any(|folder| self.globs.matched(folder, true).is_ignore())
             && self.listed.as_ref().is_none_or(listed)
@@ -58,52 +60,59 @@ impl Filter {
         let out = |folder: &str| self.globs.matched(folder, true).is_ignore();
         out(path)
             || folders_of(path).any(out)
-            || self.listed.as_ref().is_some_and(|listed| {
-                let hash = listed.hasher.hash_one(path);
-                listed.folders.binary_search(&hash).is_err()
-            })
+            || self
+                .listed
+                .as_ref()
+                .is_some_and(|listed| !listed.folders.contains(path))
     }
 
     /// A number for each path of the list; `None` if it is not on it, or there is no list.
-    pub fn position(&self, path: &str) -> Option<usize> {
-        self.listed.as_ref()?.position(path)
+    pub fn position(&self, path: &str) -> Option<u64> {
+        self.listed.as_ref()?.files.position(path)
+    }
+
+    /// Asked at the end of what rests on the answers.
+    ///
+    /// # Errors
+    /// The list could not be looked into at some time, so that a path that is on it was not selected.
+    pub fn check(&self) -> Result<(), Error> {
+        let Some(Listed {
+            list,
+            files,
+            folders,
+        }) = &self.listed
+        else {
+            return Ok(());
+        };
+        let checked = files.check().and_then(|()| folders.check());
+        checked.map_err(|why| list.unkept(why))
     }
 }
 
 impl Listed {
     fn new(root: &Path, list: &List) -> Result<Listed, Error> {
-        let mut listed = Listed::default();
+        let unkept = |e: io::Error| list.unkept(&e.to_string());
+        let mut files = PathSet::new().map_err(unkept)?;
+        let mut folders = PathSet::new().map_err(unkept)?;
+        // Most lines name a file beside that of the line before.
+        let mut folder = String::new();
         list.each_below(root, |path| {
-            push_once(&mut listed.files, listed.hasher.hash_one(path));
-            for folder in folders_of(path) {
-                push_once(&mut listed.folders, listed.hasher.hash_one(folder));
+            files.insert(path).map_err(unkept)?;
+            let (above, _) = path.rsplit_once('/').unwrap_or_default();
+            if above != folder {
+                above.clone_into(&mut folder);
+                for folder in folders_of(path) {
+                    folders.insert(folder).map_err(unkept)?;
+                }
             }
             Ok(())
         })?;
-        for hashes in [&mut listed.files, &mut listed.folders] {
-            hashes.sort_unstable();
-            hashes.dedup();
-            hashes.shrink_to_fit();
-        }
-        Ok(listed)
+        Ok(Listed {
+            list: list.clone(),
+            files,
+            folders,
+        })
     }
-
-    fn position(&self, path: &str) -> Option<usize> {
-        let hash = self.hasher.hash_one(path);
-        self.files.binary_search(&hash).ok()
-    }
-}
-
-/// Before there is need of more room, what came twice is thrown out: a million paths may be in a dozen
-/// folders.
-fn push_once(hashes: &mut Vec<u64>, hash: u64) {
-    if hashes.len() == hashes.capacity() {
-        hashes.sort_unstable();
-        hashes.dedup();
-        // At least half of it free, so that sorting stays rare.
-        hashes.reserve(hashes.len().max(1));
-    }
-    hashes.push(hash);
 }
 
 /// `a` and `a/b` of `a/b/c.md`.

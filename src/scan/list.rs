@@ -139,23 +139,41 @@ impl List {
             "give paths below the folder, one a line; nothing was recorded",
         )
     }
+
+    /// What is kept of the list, in temporary files, cannot be written or read.
+    pub(super) fn unkept(&self, why: &str) -> Error {
+        Error::new(
+            Kind::Input,
+            self.name.clone(),
+            format!("cannot be kept in a temporary file: {why}"),
+            format!(
+                "make room in {}, or name another folder with TMPDIR",
+                std::env::temp_dir().display()
+            ),
+        )
+    }
 }
 
-/// Deleted at once, so that it is gone however this process ends.
-fn copy(source: impl Read) -> io::Result<File> {
+/// A temporary file without a name, so that it is gone however this process ends.
+pub(super) fn nameless() -> io::Result<File> {
     let name = format!(
         "objlib-list-{}-{:016x}",
         std::process::id(),
         fastrand::u64(..)
     );
     let path = std::env::temp_dir().join(name);
-    let mut copy = File::options()
+    let file = File::options()
         .read(true)
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&path)?;
     fs::remove_file(&path)?;
+    Ok(file)
+}
+
+fn copy(source: impl Read) -> io::Result<File> {
+    let mut copy = nameless()?;
     let mut source = source.take(LIST_BYTES_MAX + 1);
     match io::copy(&mut source, &mut copy)? > LIST_BYTES_MAX {
         true => Err(io::Error::other(format!(

@@ -14,6 +14,8 @@ use crate::identity::Sha256;
 
 pub mod list;
 
+mod path_set;
+
 pub mod filter;
 
 pub mod rules;

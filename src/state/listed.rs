@@ -1,7 +1,7 @@
 //! What a listing of the store showed, in a private table that SQLite keeps on disk and deletes by
 //! itself: a store may hold a million documents.
 //!
-//! Promises: a document that was shown twice is in it once.
+//! Promises: a document that was shown twice is in it once; memory does not grow with the listing.
 
 use rusqlite::{Connection, Row, params};
 
@@ -32,27 +32,30 @@ pub struct ListedDocuments {
     conn: Connection,
 }
 
-/// Pages kept in memory.
+/// What SQLite keeps in memory of a private table. The rest lies in its file, which the system caches
+/// as it caches every file, so that more would only count against the memory of this process.
 const CACHE_KIB: i64 = 1024;
 
 impl ListedDocuments {
     pub fn new() -> Result<ListedDocuments, Error> {
-        // An empty name is a database of its own in a temporary file.
-        let open = || -> rusqlite::Result<Connection> {
-            let conn = Connection::open("")?;
-            conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
-            conn.pragma_update(None, "journal_mode", "OFF")?;
-            conn.execute_batch(
-                "CREATE TABLE documents (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
-                     library TEXT, path TEXT, sha256 BLOB, variant BLOB, size_bytes INTEGER,
-                     state INTEGER NOT NULL) STRICT;
-                 BEGIN",
-            )?;
-            Ok(conn)
-        };
+        let schema =
+            "CREATE TABLE documents (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
+                 library TEXT, path TEXT, sha256 BLOB, variant BLOB, size_bytes INTEGER,
+                 state INTEGER NOT NULL) STRICT;
+             CREATE TABLE pages (token TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;";
         Ok(ListedDocuments {
-            conn: open().map_err(|e| failed(&e))?,
+            conn: private(schema).map_err(|e| failed(&e))?,
         })
+    }
+
+    /// Notes that the listing goes on at this page token. `false`: it has been there before, so that it
+    /// would go in circles.
+    pub fn add_page(&self, token: &str) -> Result<bool, Error> {
+        self.conn
+            .prepare_cached("INSERT OR IGNORE INTO pages (token) VALUES (?1)")
+            .and_then(|mut s| s.execute([token]))
+            .map(|added| added > 0)
+            .map_err(|e| failed(&e))
     }
 
     pub fn add(&self, document: &ListedDocument) -> Result<(), Error> {
@@ -140,7 +143,20 @@ fn listed(r: &Row<'_>) -> rusqlite::Result<ListedDocument> {
     })
 }
 
-fn failed(e: &rusqlite::Error) -> Error {
+/// A database of its own in a temporary file that nobody else can open and that SQLite deletes with the
+/// connection. Everything happens in one transaction without a journal: a table that is needed no longer
+/// than this process has nothing to recover.
+pub(super) fn private(schema: &str) -> rusqlite::Result<Connection> {
+    // An empty name asks for such a file.
+    let conn = Connection::open("")?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    conn.pragma_update(None, "journal_mode", "OFF")?;
+    conn.execute_batch(schema)?;
+    conn.execute_batch("BEGIN")?;
+    Ok(conn)
+}
+
+pub(super) fn failed(e: &rusqlite::Error) -> Error {
     open::error(&std::env::temp_dir(), e)
 }
 
@@ -168,5 +184,12 @@ mod tests {
         listed.add(&document).unwrap();
         assert_eq!(listed.count().unwrap(), 1);
         assert_eq!(listed.find(&document.name).unwrap(), Some(document));
+    }
+
+    #[test]
+    fn a_page_token_that_comes_again_is_known() {
+        let listed = ListedDocuments::new().unwrap();
+        let came = ["a", "b", "A", "a"].map(|token| listed.add_page(token).unwrap());
+        assert_eq!(came, [true, true, true, false]);
     }
 }

@@ -26,6 +26,8 @@ pub mod figures;
 
 pub mod listed;
 
+pub mod drift;
+
 pub mod catalog;
 
 /// The last place in a store's queue that a row holds, whatever has become of the row: what comes back stands

@@ -1,0 +1,95 @@
+//! Database and store compared, and made equal if that is asked for.
+
+use std::sync::Arc;
+
+use super::connect::{self, Pace, Reached};
+use super::{Call, Target};
+use crate::error::{Error, Kind};
+use crate::pipeline::store::Resolve;
+use crate::pipeline::verify::{Plan, Verify};
+use crate::state::Reader;
+use crate::state::writer::{self, Started};
+use crate::throttle::Rpm;
+
+/// One thread asks.
+const CONCURRENCY: usize = 1;
+/// How often a service that fails is waited for.
+const PATIENCE: u32 = 3;
+
+/// What was asked for.
+pub struct Options {
+    pub target: Target,
+    /// Carry the plan out.
+    pub repair: bool,
+    /// A repair that would delete a larger share of these libraries' documents is refused.
+    pub share_max_percent: u64,
+}
+
+/// What differed, and how many differences are left.
+///
+/// # Errors
+/// Nothing is known yet, there is no such store, or it could not be seen whole.
+pub fn run(call: &Call<'_>, options: &Options) -> Result<(Plan, u64), Error> {
+    // A database that is not there is not made: nothing is known yet, so there is nothing to compare.
+    drop(Reader::open(call.database)?);
+    let started = writer::start(call.database, Arc::clone(call.shutdown))?;
+    let service = &options.target.service;
+    let done = connect::with_service(service, call.database, |reached| {
+        compare(call, options, &started, reached)
+    });
+    let closed = started.thread.close();
+    let done = done?;
+    closed?;
+    Ok(done)
+}
+
+fn compare(
+    call: &Call<'_>,
+    options: &Options,
+    started: &Started,
+    reached: Reached,
+) -> Result<(Plan, u64), Error> {
+    let reader = &Reader::open(call.database)?;
+    let target = &options.target;
+    let pace = Pace {
+        rpm: Rpm::Auto,
+        concurrency: CONCURRENCY,
+        lease: started.thread.lease(),
+        shutdown: call.shutdown,
+    };
+    let writer = started.thread.writer();
+    let (_, client) = connect::client(target, reached, pace, reader)?;
+    let store = Resolve {
+        wanted: &target.store,
+        endpoint: &target.endpoint_name,
+        reader,
+        writer: &writer,
+        client: &client,
+        events: &call.events,
+        shutdown: call.shutdown,
+        patience: PATIENCE,
+    }
+    .existing()?;
+    let Some(store) = store else {
+        return Err(Error::new(
+            Kind::Store,
+            format!("store `{}`", target.store),
+            "there is no store of this name",
+            "name another one with --store; the first upload into it creates it",
+        ));
+    };
+    let verify = Verify {
+        store: &store.row,
+        client: &client,
+        reader,
+        writer: &writer,
+        shutdown: call.shutdown,
+        share_max_percent: options.share_max_percent,
+    };
+    let plan = verify.compare()?;
+    let left = match options.repair {
+        true => verify.repair(&plan)?,
+        false => plan.drift.total(),
+    };
+    Ok((plan, left))
+}
