@@ -28,6 +28,9 @@ pub mod plan;
 /// A scan, if folders are given, and a run.
 pub mod upload;
 
+/// What held a run back.
+mod bottleneck;
+
 /// Database against store.
 pub mod verify;
 

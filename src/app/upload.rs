@@ -3,16 +3,16 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
+use super::bottleneck;
 use super::connect::{self, Pace, Reached};
 use super::scan::{self, Folders};
 use super::{Call, EXIT_INTERRUPTED, EXIT_TERMINATED, Target, exit_of_stop};
 use crate::error::Error;
 use crate::library;
-use crate::pipeline::bottleneck;
+use crate::pipeline::dispatch::selection::Selection;
+use crate::pipeline::reconcile::store::{Resolve, Resolved};
 use crate::pipeline::rules::MethodChoice;
 use crate::pipeline::run::{self, Ended};
-use crate::pipeline::selection::Selection;
-use crate::pipeline::store::{Resolve, Resolved};
 use crate::pipeline::{self, Parts};
 use crate::report::{Event, EventSender, Next, Summary};
 use crate::scan::{Filter, SkipReason};

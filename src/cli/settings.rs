@@ -15,7 +15,7 @@ use crate::app::{Service, Target};
 use crate::client::Endpoint;
 use crate::error::{Error, Kind};
 use crate::names::ApiKey;
-use crate::pipeline::store;
+use crate::pipeline::reconcile::store;
 use crate::report::{Next, Style};
 use crate::scan;
 use crate::text::one_line;

@@ -11,7 +11,7 @@ use super::{args, settings, signals};
 use crate::app::{self, Call, exit_of_stop};
 use crate::clock::{now_ms, rfc3339};
 use crate::error::Error;
-use crate::pipeline::verify::Plan;
+use crate::pipeline::reconcile::verify::Plan;
 use crate::report::{Next, Progress, Reporter, Style};
 use crate::shutdown::Shutdown;
 use crate::state::drift::DriftKind;

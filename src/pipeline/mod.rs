@@ -1,10 +1,11 @@
-//! One run of `upload`: `run` starts the threads, `passes` hands files to workers, workers to pollers,
-//! both to `outcome`.
+//! One run of `upload`: `run` starts the threads, `dispatch` hands tasks to the workers of `sending`, these
+//! hand what they sent to the pollers of `following`, and both tell `outcome`. What follows from an answer is
+//! decided in `rules`; where no answer can tell, `reconcile` looks at the store.
 
 use std::sync::Arc;
 
+use self::dispatch::selection::Selection;
 use self::rules::MethodChoice;
-use self::selection::Selection;
 use crate::client::Client;
 use crate::report::{EventSender, Progress};
 use crate::shutdown::Shutdown;
@@ -13,49 +14,29 @@ use crate::state::{Reader, Writer};
 use crate::throttle::bandwidth::Bandwidth;
 use crate::throttle::gate::Gate;
 
-pub mod selection;
-
+/// From the first row of a run to its last.
 pub mod run;
 
-pub mod passes;
+/// What there is to do is handed out.
+pub mod dispatch;
 
-pub mod backlog;
+/// Workers: a file from its intent to the service, and what nothing needs any more away from there.
+pub mod sending;
 
-mod batch;
+/// Pollers: what the service has, until it is a document.
+pub mod following;
 
-pub mod recovery;
+/// Database and service are brought into agreement where neither knows enough by itself.
+pub mod reconcile;
 
-pub mod listing;
-
+/// Every decision, without a request.
 pub mod rules;
 
-pub mod worker;
-
-mod staged;
-
-pub mod poll_queue;
-
-pub mod poll_schedule;
-
-pub mod poller;
-
+/// How a file's turn ends, and what is said of it.
 pub mod outcome;
 
-pub mod subject;
-
-pub mod leftovers;
-
-mod take_back;
-
-pub mod verify;
-
+/// How fast a run may go, said as it changes.
 pub mod watch;
-
-pub mod store;
-
-pub mod bottleneck;
-
-pub mod tally;
 
 /// What was asked for.
 pub struct Settings {

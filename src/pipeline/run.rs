@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 
+use super::dispatch::passes::{Passes, Progressed, QUEUED_PER_WORKER};
+use super::following::poll_queue::PollQueue;
+use super::following::poller::Poller;
 use super::outcome::Outcomes;
-use super::passes::{Passes, Progressed, QUEUED_PER_WORKER};
-use super::poll_queue::PollQueue;
-use super::poller::Poller;
-use super::tally::Tally;
-use super::worker::{Returned, Task, Worker};
-use super::{Parts, Settings, take_back, watch};
+use super::outcome::tally::Tally;
+use super::reconcile::take_back;
+use super::sending::worker::{Returned, Task, Worker};
+use super::{Parts, Settings, watch};
 use crate::error::{Error, Kind};
 use crate::report::Event;
 use crate::shutdown::{Shutdown, Stop};

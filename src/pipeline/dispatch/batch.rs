@@ -3,8 +3,8 @@
 //! Owns the batch that is being filled. A batch is an accounting unit and stops nothing: the next one is
 //! filled while operations of this one are still followed.
 
-use super::run::Run;
 use crate::error::Error;
+use crate::pipeline::run::Run;
 use crate::state::Change;
 
 struct Batch {

@@ -10,9 +10,9 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::poll_schedule::Schedule;
-use super::rules::{Indexing, Listed};
-use super::subject::Subject;
 use crate::names::{DocumentName, FileName, OperationName};
+use crate::pipeline::outcome::subject::Subject;
+use crate::pipeline::rules::{Indexing, Listed};
 use crate::shutdown::Shutdown;
 use crate::state::{Durable, Job, UploadId};
 

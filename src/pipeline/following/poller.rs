@@ -5,12 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::outcome::{HandBack, Outcomes};
 use super::poll_queue::Poll;
-use super::rules::{End, Heard, Step};
 use crate::client::{Client, Failure, FailureKind};
 use crate::error::Error;
 use crate::names::DocumentName;
+use crate::pipeline::outcome::{HandBack, Outcomes};
+use crate::pipeline::rules::{End, Heard, Step};
 use crate::proof;
 use crate::shutdown::{Shutdown, Stop};
 use crate::state::Charge;

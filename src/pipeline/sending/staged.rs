@@ -6,13 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::outcome::{self, HandBack};
-use super::rules::{self, Staged};
-use super::subject::Subject;
 use super::worker::{Returned, Worker, metadata, new_document};
 use crate::client::{Failure, FailureKind, File, Submitted};
 use crate::identity;
 use crate::names::FileName;
+use crate::pipeline::outcome::subject::Subject;
+use crate::pipeline::outcome::{self, HandBack};
+use crate::pipeline::rules::{self, Staged};
 use crate::proof;
 use crate::state::{Cause, Change, Charge, Job, Method, UploadId};
 

@@ -10,13 +10,13 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::listing::{self, Listing};
-use super::outcome::{HandBack, Outcomes};
-use super::poll_queue::Poll;
-use super::rules::{self, Next, Standing};
-use super::subject::Subject;
 use crate::client::{Client, Submitted};
 use crate::error::Error;
 use crate::names::StoreName;
+use crate::pipeline::following::poll_queue::Poll;
+use crate::pipeline::outcome::subject::Subject;
+use crate::pipeline::outcome::{HandBack, Outcomes};
+use crate::pipeline::rules::{self, Next, Standing};
 use crate::proof;
 use crate::shutdown::Shutdown;
 use crate::state::listed::ListedDocument;

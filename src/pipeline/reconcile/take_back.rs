@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use super::listing::{self, Listing};
 use super::recovery::LIST_LAG;
-use super::{Parts, Settings};
 use crate::client::FailureKind;
 use crate::error::{Error, Kind};
 use crate::names::DocumentName;
+use crate::pipeline::{Parts, Settings};
 use crate::proof;
 use crate::report::Event;
 use crate::state::listed::{ListedDocument, ListedDocuments, Shown};

@@ -13,12 +13,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::backlog::Backlog;
 use super::batch::Batches;
-use super::outcome;
-use super::recovery::{self, LookUp, LookedUp};
-use super::run::Run;
 use super::selection::FROM_THE_START;
-use super::worker::{Returned, Task};
 use crate::error::Error;
+use crate::pipeline::outcome;
+use crate::pipeline::reconcile::recovery::{self, LookUp, LookedUp};
+use crate::pipeline::run::Run;
+use crate::pipeline::sending::worker::{Returned, Task};
 use crate::proof;
 use crate::report::Event;
 use crate::state::{Change, Job, UploadId};

@@ -5,9 +5,9 @@
 //! on disk before its task is answered, so that none is handed out twice; one that could not be confirmed is
 //! tried again by the next run, and this one does not say that all is done.
 
-use super::outcome;
 use super::worker::{Returned, Worker};
 use crate::client::{Failure, FailureKind};
+use crate::pipeline::outcome;
 use crate::state::{Change, Job, UploadState};
 
 impl Worker<'_> {

@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use super::outcome;
 use crate::client::{Client, Document, DocumentState, DocumentsPage, Failure, FailureKind};
 use crate::error::Error;
 use crate::names::StoreName;
+use crate::pipeline::outcome;
 use crate::shutdown::Shutdown;
 use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
 

@@ -5,15 +5,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::poll_queue::{Poll, PollQueue};
-use super::rules::{self, Indexing};
-use super::subject::Subject;
-use super::tally::Tally;
+use self::subject::Subject;
+use self::tally::Tally;
 use crate::client::Failure;
 use crate::error::{Error, Kind};
 use crate::names::{DocumentName, FileName};
+use crate::pipeline::following::poll_queue::{Poll, PollQueue};
+use crate::pipeline::rules::{self, Indexing};
 use crate::report::{Event, EventSender, FileStatus, Progress};
 use crate::state::{Applied, Cause, Change, Charge, NextTime, Writer};
+
+/// The file that something is said of.
+pub mod subject;
+
+/// Plain counters.
+pub mod tally;
 
 /// How a file goes back to the queue.
 #[derive(Debug, Clone)]

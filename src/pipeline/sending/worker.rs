@@ -12,14 +12,16 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::outcome::{self, HandBack, Outcomes};
-use super::rules::{self, Asked, MethodChoice, Next, NoDocument, Standing, Unasked, Unclear};
-use super::subject::Subject;
 use crate::client::{Body, Client, Ended, Failure, Finished, NewDocument, Pace, Started};
 use crate::clock;
 use crate::error::{Error, Kind};
 use crate::identity::{self, Entry};
 use crate::names::{SessionUrl, StoreName};
+use crate::pipeline::outcome::subject::Subject;
+use crate::pipeline::outcome::{self, HandBack, Outcomes};
+use crate::pipeline::rules::{
+    self, Asked, MethodChoice, Next, NoDocument, Standing, Unasked, Unclear,
+};
 use crate::scan::{self, Skip, SkipReason};
 use crate::shutdown::Shutdown;
 use crate::state::{Cause, Change, Charge, Durable, Job, Method, NextTime, SkipRow, UploadId};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::tally::Tally;
+use crate::pipeline::outcome::tally::Tally;
 use crate::report::LimitedBy;
 
 /// From this share of all cores on, the processor is what limits.
