@@ -10,11 +10,10 @@ use super::signals;
 use crate::error::{Error, Kind};
 use crate::library::{self, Found};
 use crate::report::{Event, EventSender, Progress, Reporter, Style};
-use crate::scan::{self, Filter, KnownFile, Options, Record, Seen, Skip};
+use crate::scan::{self, Catalog, Filter, Options, Record, Recorder, Skip};
 use crate::shutdown::{Shutdown, Stop};
-use crate::state::catalog::{Catalog, Recorder};
 use crate::state::reader::LibraryRow;
-use crate::state::{Change, Reader, Writer, writer};
+use crate::state::{Change, KnownFile, Reader, SeenFile, Writer, writer};
 
 /// What is asked for, of every folder of one call.
 pub struct Asked {
@@ -186,7 +185,7 @@ struct Telling<'a, 'w> {
 }
 
 impl Record for Telling<'_, '_> {
-    fn file(&mut self, file: Seen) -> Result<(), Error> {
+    fn file(&mut self, file: SeenFile) -> Result<(), Error> {
         self.recorder.file(file)
     }
 

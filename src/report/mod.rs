@@ -35,7 +35,7 @@ pub use event::{Event, FileStatus, LimitedBy, Summary, ThrottleState};
 pub use next::Next;
 pub use plan::Plan;
 pub use progress::{Progress, ThrottleView};
-pub use status::{FailedFile, LastRun, LibraryLine, Status, StoreLine, WaitingReason, failed_text};
+pub use status::{LibraryLine, Status, StoreLine};
 
 use crate::text::one_line;
 

@@ -8,6 +8,8 @@ pub mod open;
 
 pub mod migrations;
 
+mod statement;
+
 pub mod lock;
 
 pub mod upload_state;
@@ -26,12 +28,20 @@ pub mod figures;
 
 pub mod listed;
 
-pub mod catalog;
-
 /// The key of an upload in SQL: the row `u` is for what the file `f` holds now, and has not ended. Whatever
 /// queues, plans, adopts or compares uploads uses this and `identity::ContentKey`.
 const SAME_CONTENT: &str = "u.file_id = f.id AND u.sha256 = f.sha256 AND u.variant = f.variant
      AND u.status NOT IN ('superseded', 'retired')";
+
+/// A run that nothing has ended yet, in SQL; its objlib may be dead.
+const RUN_IS_OPEN: &str = "ended_ms IS NULL AND outcome IS NULL";
+
+/// The last place in a store's queue.
+const LAST_QUEUED: &str = "SELECT queued FROM uploads WHERE store_id = ?1 AND status = 'pending'
+     ORDER BY queued DESC LIMIT 1";
+
+#[cfg(test)]
+mod explain;
 
 #[cfg(test)]
 mod model;
@@ -40,10 +50,10 @@ mod model;
 mod fuzz;
 
 pub use change::{
-    Applied, BatchDone, Cause, Change, Charge, FileRow, NextTime, RunTotals, SkipRow,
+    Applied, BatchDone, Cause, Change, Charge, NextTime, Reading, RunTotals, SeenFile, SkipRow,
 };
 pub use durable::{Durable, Import, Intent, UploadId};
 pub use lock::Lease;
-pub use reader::{Job, Reader};
+pub use reader::{Job, KnownFile, Reader};
 pub use upload_state::{Method, UploadState};
 pub use writer::Writer;

@@ -6,13 +6,12 @@
 use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 
-use super::change::{Change, FileRow, SkipRow};
-use super::reader::{LibraryRow, Reader};
-use super::writer::Writer;
+use super::{Known, Record, Skip};
 use crate::clock::{self, UnixMs};
 use crate::error::Error;
-use crate::identity::{ContentKey, Variant};
-use crate::scan::{Known, KnownFile, Record, Seen, Skip};
+use crate::identity::Variant;
+use crate::state::reader::LibraryRow;
+use crate::state::{Change, KnownFile, Reader, SeenFile, SkipRow, Writer};
 
 /// One library of the database.
 pub struct Catalog<'r> {
@@ -42,15 +41,7 @@ impl Known for Catalog<'_> {
             self.reader.renew()?;
         }
         self.lookups.set(lookups.wrapping_add(1));
-        let record = self.reader.file(self.library, path)?;
-        Ok(record.map(|r| KnownFile {
-            id: r.id,
-            size_bytes: r.size_bytes,
-            mtime_ns: r.mtime_ns,
-            hashed_ms: r.hashed_ms,
-            sha256: r.sha256,
-            present: r.present,
-        }))
+        self.reader.file(self.library, path)
     }
 
     fn extent(&self) -> Result<(u64, i64), Error> {
@@ -115,21 +106,11 @@ impl<'w> Recorder<'w> {
 }
 
 impl Record for Recorder<'_> {
-    fn file(&mut self, file: Seen) -> Result<(), Error> {
+    fn file(&mut self, file: SeenFile) -> Result<(), Error> {
         self.send(Change::FileSeen {
             library: self.library,
-            file: FileRow {
-                path: file.path,
-                path_value: file.path_value,
-                size_bytes: file.size_bytes,
-                mtime_ns: file.mtime_ns,
-                hashed_ms: file.hashed_ms,
-                content: ContentKey {
-                    sha256: file.sha256,
-                    variant: self.variant,
-                },
-                mime: file.mime,
-            },
+            variant: self.variant,
+            file,
         })
     }
 
