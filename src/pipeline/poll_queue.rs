@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::poll_schedule::Schedule;
 use super::subject::Subject;
 use crate::names::{DocumentName, FileName, OperationName};
+use crate::poison;
 use crate::shutdown::Shutdown;
 use crate::state::{Durable, Job, UploadId};
 
@@ -285,15 +286,11 @@ impl PollQueue {
     }
 
     fn wait<'a>(&self, inner: MutexGuard<'a, Inner>, how_long: Duration) -> MutexGuard<'a, Inner> {
-        match self.changed.wait_timeout(inner, how_long) {
-            Ok((inner, _)) => inner,
-            Err(poisoned) => poisoned.into_inner().0,
-        }
+        poison::wait(&self.changed, inner, how_long)
     }
 
-    /// Every change under the lock is whole, so a poisoned lock is as good as a clean one.
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        poison::lock(&self.inner)
     }
 }
 

@@ -10,6 +10,7 @@ use super::{Known, Record, Skip};
 use crate::clock::{self, UnixMs};
 use crate::error::Error;
 use crate::identity::Variant;
+use crate::poison;
 use crate::state::reader::LibraryRow;
 use crate::state::{Change, KnownFile, Reader, SeenFile, SkipRow, Writer};
 
@@ -92,16 +93,14 @@ impl<'w> Recorder<'w> {
         let failure = Arc::clone(&self.failure);
         self.writer.send(change, move |done| {
             if let Err(e) = done {
-                let mut first = failure.lock().unwrap_or_else(|p| p.into_inner());
-                first.get_or_insert(e);
+                poison::lock(&failure).get_or_insert(e);
             }
         });
         Ok(())
     }
 
     fn check(&self) -> Result<(), Error> {
-        let failure = self.failure.lock().unwrap_or_else(|p| p.into_inner());
-        failure.clone().map_or(Ok(()), Err)
+        poison::lock(&self.failure).clone().map_or(Ok(()), Err)
     }
 }
 

@@ -11,6 +11,7 @@ use super::breaker::{Admission, Breaker, Cause, Outcome, State};
 use super::limiter::Limiter;
 use super::ramp::Ramp;
 use super::{Class, Peaks, Settings};
+use crate::poison;
 use crate::shutdown::Shutdown;
 
 /// How often a waiting worker looks whether the run is stopping.
@@ -275,10 +276,7 @@ impl Gate {
                 inner.busy += 1;
                 return Some(Slot(self));
             }
-            inner = match self.freed.wait_timeout(inner, STOP_CHECK) {
-                Ok((inner, _)) => inner,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+            inner = poison::wait(&self.freed, inner, STOP_CHECK);
         }
     }
 
@@ -324,9 +322,8 @@ impl Gate {
         self.lock().limiter.peaks()
     }
 
-    /// Every change under the lock is whole, so a poisoned lock is as good as a clean one.
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        poison::lock(&self.inner)
     }
 }
 
