@@ -31,7 +31,7 @@ pub mod plan;
 
 pub mod units;
 
-pub use event::{Event, FileStatus, LimitedBy, Summary, ThrottleState};
+pub use event::{Event, FileStatus, LimitedBy, Summary};
 pub use next::Next;
 pub use plan::Plan;
 pub use progress::{Progress, ThrottleView};

@@ -4,13 +4,14 @@
 //! shown never passes 100 %.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use super::event::{FileStatus, ThrottleState};
+use super::event::FileStatus;
 
 use crate::poison;
+use crate::throttle::breaker::BreakerState;
 
 /// The rate is taken over this time.
 const RATE_OVER: Duration = Duration::from_secs(30);
@@ -44,7 +45,7 @@ struct Slot {
 /// What the throttle is doing.
 #[derive(Debug, Clone)]
 pub struct ThrottleView {
-    pub state: ThrottleState,
+    pub state: BreakerState,
     pub rate_per_min: Option<f64>,
     pub concurrency: usize,
     /// Why nothing is sent, and until when.

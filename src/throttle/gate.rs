@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::breaker::{Admission, Breaker, Cause, Outcome, State};
+use super::breaker::{Admission, Breaker, BreakerState, Cause, Outcome};
 use super::limiter::Limiter;
 use super::ramp::Ramp;
 use super::{Class, Peaks, Settings};
@@ -46,13 +46,6 @@ pub enum Verdict {
     RateLimited { delay: Option<Duration> },
     /// 5xx, 408, or no answer at all.
     Fault { delay: Option<Duration> },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BreakerState {
-    Closed,
-    Open,
-    HalfOpen,
 }
 
 /// Whether files may start.
@@ -190,10 +183,10 @@ impl Gate {
         // Limits are about starting uploads; one that has begun goes on.
         let outage = matches!(
             inner.breaker.state(),
-            State::Open {
+            BreakerState::Open {
                 cause: Cause::Faults,
                 ..
-            } | State::HalfOpen {
+            } | BreakerState::HalfOpen {
                 cause: Cause::Faults,
                 ..
             }
@@ -289,19 +282,19 @@ impl Gate {
     pub fn starts(&self) -> Starts {
         let inner = self.lock();
         match inner.breaker.state() {
-            State::Closed => Starts::Free,
-            State::Open { until, .. } if Instant::now() < until => Starts::Refused,
-            State::Open { .. } | State::HalfOpen { .. } => Starts::OneAtATime,
+            BreakerState::Closed => Starts::Free,
+            BreakerState::Open { until, .. } if Instant::now() < until => Starts::Refused,
+            BreakerState::Open { .. } | BreakerState::HalfOpen { .. } => Starts::OneAtATime,
         }
     }
 
     pub fn snapshot(&self) -> Snapshot {
         let inner = self.lock();
         let now = Instant::now();
-        let (state, breaker_pause) = match inner.breaker.state() {
-            State::Closed => (BreakerState::Closed, None),
-            State::Open { cause, until } => (BreakerState::Open, Some((why(cause), until))),
-            State::HalfOpen { .. } => (BreakerState::HalfOpen, None),
+        let state = inner.breaker.state();
+        let breaker_pause = match state {
+            BreakerState::Open { cause, until } => Some((why(cause), until)),
+            BreakerState::Closed | BreakerState::HalfOpen { .. } => None,
         };
         let limiter_pause = inner.limiter.paused_until(Class::Write);
         let limiter_pause = limiter_pause.map(|until| (PauseReason::Limit, until));
@@ -365,7 +358,7 @@ mod tests {
         assert!(matches!(gate.enter_body(), Err(Refused::Open { .. })));
         assert!(gate.skip_until().is_some());
         let snapshot = gate.snapshot();
-        assert_eq!(snapshot.state, BreakerState::Open);
+        assert_eq!(snapshot.state.as_str(), "open");
         assert_eq!(snapshot.paused.unwrap().0, PauseReason::Outage);
     }
 

@@ -956,7 +956,6 @@ fn file(id: u64) -> File {
     File {
         name: FileName::new(format!("files/{id}")),
         state: FileState::Active,
-        expires_ms: None,
         size_bytes: Some(SIZE),
     }
 }
