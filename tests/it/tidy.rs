@@ -40,6 +40,23 @@ fn the_emulator_shares_nothing_with_the_client() {
     });
 }
 
+/// What the state shares with scans, runs and reports lives in it, or below it.
+#[test]
+fn the_state_knows_none_of_its_users() {
+    let below = [
+        "clock", "error", "identity", "names", "poison", "proof", "shutdown", "state",
+    ];
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut seen = 0;
+    each_source(&src.join("state"), &mut |path, text| {
+        for name in used(text) {
+            seen += 1;
+            assert!(below.contains(&name), "{} uses {name}", path.display());
+        }
+    });
+    assert!(seen > 20, "the sources of the state were not found");
+}
+
 /// Whoever runs SQL declares it with `statements!`, so that `src/state/explain.rs` explains it: only these
 /// speak to SQLite themselves. Opening comes before there is anything to explain, and what a listing showed
 /// is a private table of its own.
