@@ -47,7 +47,7 @@ mod armed {
     pub fn point(when: &'static str, step: &'static str) {
         static MET: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
         let name = format!("{when} {step}");
-        let mut met = MET.lock().unwrap_or_else(|e| e.into_inner());
+        let mut met = crate::poison::lock(&MET);
         let times = met.entry(name.clone()).or_default();
         *times += 1;
         // One line a visit, so that a program can learn which points a run meets, and how often.

@@ -7,6 +7,8 @@
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::poison;
+
 /// Why the run stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
@@ -87,16 +89,12 @@ impl Shutdown {
                 return true;
             }
             let next = end.map_or(until, |end| end.min(until));
-            stop = match self.changed.wait_timeout(stop, next - now) {
-                Ok((stop, _)) => stop,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+            stop = poison::wait(&self.changed, stop, next - now);
         }
     }
 
-    /// A poisoned lock only means that another thread panicked; the flag itself is always whole.
     fn lock(&self) -> MutexGuard<'_, Option<(Stop, Instant)>> {
-        self.stop.lock().unwrap_or_else(|e| e.into_inner())
+        poison::lock(&self.stop)
     }
 }
 

@@ -12,11 +12,10 @@ use crate::library::{self, Found};
 use crate::names::StoreName;
 use crate::pipeline::rules::MethodChoice;
 use crate::report::Plan;
-use crate::scan::{Filter, KnownFile, Record, Seen, Skip};
+use crate::scan::{Catalog, Filter, Record, Skip};
 use crate::shutdown::Shutdown;
-use crate::state::Reader;
-use crate::state::catalog::Catalog;
 use crate::state::reader::{LibraryRow, StoreRow};
+use crate::state::{KnownFile, Reader, SeenFile};
 use crate::throttle::Rpm;
 
 /// What was asked for; a plan needs no key.
@@ -162,7 +161,7 @@ fn recorded(
             }
         },
     )?;
-    wanted.skipped = reader.file_counts(&ids)?.skipped;
+    wanted.skipped = reader.skipped_counts(&ids)?.values().sum();
     Ok(libraries)
 }
 
@@ -204,16 +203,17 @@ struct Planning<'a> {
 }
 
 impl Record for Planning<'_> {
-    fn file(&mut self, file: Seen) -> Result<(), Error> {
+    fn file(&mut self, file: SeenFile) -> Result<(), Error> {
         let content = ContentKey {
-            sha256: file.sha256,
+            sha256: file.reading.sha256,
             variant: self.variant,
         };
         let (_, settled) = self
             .reader
             .settled(self.library, &file.path, &content, self.store)?;
         if !settled {
-            self.wanted.file(&file.path, &file.mime, file.size_bytes);
+            self.wanted
+                .file(&file.path, &file.reading.mime, file.reading.size_bytes);
         }
         Ok(())
     }

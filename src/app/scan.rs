@@ -10,10 +10,9 @@ use super::Call;
 use crate::error::Error;
 use crate::library::{self, Found};
 use crate::report::Event;
-use crate::scan::{self, Filter, KnownFile, Options, Record, Seen, Skip};
-use crate::state::catalog::{Catalog, Recorder};
+use crate::scan::{self, Catalog, Filter, Options, Record, Recorder, Skip};
 use crate::state::reader::LibraryRow;
-use crate::state::{Change, Reader, Writer, writer};
+use crate::state::{Change, KnownFile, Reader, SeenFile, Writer, writer};
 
 /// The folders of one call, and what holds for each of them.
 pub struct Folders {
@@ -134,7 +133,7 @@ struct Telling<'a, 'w> {
 }
 
 impl Record for Telling<'_, '_> {
-    fn file(&mut self, file: Seen) -> Result<(), Error> {
+    fn file(&mut self, file: SeenFile) -> Result<(), Error> {
         self.recorder.file(file)
     }
 

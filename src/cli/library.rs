@@ -37,8 +37,10 @@ fn list(
     style: Style,
 ) -> Result<String, Error> {
     let mut text = String::new();
+    let files = reader.file_counts_by_library(&libraries.iter().map(|row| row.id).collect())?;
     for library in libraries {
-        let line = library_line(reader, library)?;
+        let files = files.get(&library.id).copied().unwrap_or_default();
+        let line = library_line(reader, library, &files)?;
         text.push_str(&match style.json {
             true => json_line(&line.to_json()),
             false => line.to_text(),

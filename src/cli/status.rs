@@ -1,19 +1,18 @@
 //! `objlib status`: what was committed to disk, for people and programs.
 
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::io::{BufWriter, ErrorKind, StdoutLock, Write};
 use std::path::Path;
-
-use serde_json::json;
 
 use super::args;
 use super::settings;
 use crate::error::{Error, Kind};
-use crate::report::{
-    FailedFile, LastRun, LibraryLine, Next, Status, StoreLine, Style, WaitingReason, failed_text,
-};
+use crate::report::status::{self, LibraryLine, Status, StoreLine};
+use crate::report::{Next, Style};
+use crate::state::figures::{FileCounts, behind};
 use crate::state::reader::{LibraryRow, StoreRow};
-use crate::state::{Reader, UploadState};
-use crate::text::{json_line, one_line};
+use crate::state::{Reader, UploadId, UploadState};
+use crate::text::json_line;
 
 pub fn run(args: &args::Status, database: &Path, style: Style) -> Result<u8, Error> {
     let reader = Reader::open(database)?;
@@ -22,25 +21,66 @@ pub fn run(args: &args::Status, database: &Path, style: Style) -> Result<u8, Err
         Some(store) => next(database, store),
         None => settings::next_here(database),
     };
-    let text = match (args.failed, args.skipped) {
-        (true, _) => failed(&reader, store.as_ref(), &next, style)?,
-        (_, true) => skipped(&reader, store.as_ref(), style)?,
-        _ => page(&reader, store, next, style)?,
-    };
-    say(&text).map(|()| 0)
+    let mut out = Output::default();
+    match (args.failed, args.skipped) {
+        (true, _) => failed(&reader, store.as_ref(), &next, style, &mut out)?,
+        (_, true) => skipped(&reader, store.as_ref(), style, &mut out)?,
+        _ => out.line(page(&reader, store, next, style)?.trim_end())?,
+    }
+    out.end().map(|()| 0)
 }
 
 /// To stdout; whoever closed it has seen enough.
 pub fn say(text: &str) -> Result<(), Error> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::new(
-            Kind::System,
-            "stdout",
-            e.to_string(),
-            "check where the output goes",
-        )),
-        _ => Ok(()),
+    let mut out = Output::default();
+    out.write(|stdout| stdout.write_all(text.as_bytes()))?;
+    out.end()
+}
+
+/// Stdout, line by line, so that a list may be of any length.
+struct Output {
+    stdout: BufWriter<StdoutLock<'static>>,
+    is_closed: bool,
+}
+
+impl Default for Output {
+    fn default() -> Output {
+        Output {
+            stdout: BufWriter::new(std::io::stdout().lock()),
+            is_closed: false,
+        }
+    }
+}
+
+impl Output {
+    fn line(&mut self, line: &str) -> Result<(), Error> {
+        self.write(|stdout| writeln!(stdout, "{line}"))
+    }
+
+    fn write(
+        &mut self,
+        write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> std::io::Result<()>,
+    ) -> Result<(), Error> {
+        if self.is_closed {
+            return Ok(());
+        }
+        match write(&mut self.stdout) {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => self.is_closed = true,
+            Err(e) => {
+                return Err(Error::new(
+                    Kind::System,
+                    "stdout",
+                    e.to_string(),
+                    "check where the output goes",
+                ));
+            }
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    fn end(mut self) -> Result<(), Error> {
+        self.write(|stdout| stdout.flush())
     }
 }
 
@@ -68,19 +108,20 @@ fn page(
     next: Next,
     style: Style,
 ) -> Result<String, Error> {
+    let all = reader.libraries()?;
+    let files_of = reader.file_counts_by_library(&all.iter().map(|row| row.id).collect())?;
     let libraries = libraries(reader, store.as_ref())?;
+    let files = sum(&libraries, &files_of);
     let ids = libraries.iter().map(|library| library.id).collect();
-    let files = reader.file_counts(&ids)?;
     let (counts, why) = match &store {
         Some(store) => {
-            let mut why = reader.causes(store.id, UploadState::Pending)?;
-            why.extend(reader.causes(store.id, UploadState::Uploading)?);
+            let mut why = reader.reasons(store.id, UploadState::Pending)?;
+            why.extend(reader.reasons(store.id, UploadState::Uploading)?);
             (reader.upload_counts(store.id, &ids)?, why)
         }
         None => Default::default(),
     };
     let settled = counts.uploading + counts.processing + counts.indexed + counts.failed;
-    let all = reader.libraries()?;
     let status = Status {
         files: files.present,
         // A file waits from the moment it was scanned, whether or not it has a row yet.
@@ -96,32 +137,29 @@ fn page(
         store: store.map(store_line),
         libraries: all
             .iter()
-            .map(|row| library_line(reader, row))
+            .map(|row| library_line(reader, row, &of(row, &files_of)))
             .collect::<Result<_, _>>()?,
-        last_run: reader.last_run()?.map(|r| LastRun {
-            run: r.run,
-            started_ms: r.started_ms,
-            ended_ms: r.ended_ms,
-            outcome: r.outcome.unwrap_or_else(|| "running".to_owned()),
-            indexed: r.indexed,
-            failed: r.failed,
-            pending: r.pending,
-            processing: r.processing,
-        }),
-        why: why
-            .into_iter()
-            .map(|c| WaitingReason {
-                words: c.words,
-                count: c.count,
-                since_ms: c.since_ms,
-            })
-            .collect(),
+        last_run: reader.last_run()?,
+        why,
         next,
     };
     Ok(match style.json {
         true => json_line(&status.to_json()) + "\n",
         false => status.to_text(style.color),
     })
+}
+
+/// A library of which nothing is recorded yet has no counts.
+fn of(library: &LibraryRow, files_of: &BTreeMap<i64, FileCounts>) -> FileCounts {
+    files_of.get(&library.id).copied().unwrap_or_default()
+}
+
+fn sum(libraries: &[LibraryRow], files_of: &BTreeMap<i64, FileCounts>) -> FileCounts {
+    let mut sum = FileCounts::default();
+    for library in libraries {
+        sum.add(&of(library, files_of));
+    }
+    sum
 }
 
 pub fn store_line(store: StoreRow) -> StoreLine {
@@ -132,8 +170,11 @@ pub fn store_line(store: StoreRow) -> StoreLine {
     }
 }
 
-pub fn library_line(reader: &Reader, library: &LibraryRow) -> Result<LibraryLine, Error> {
-    let files = reader.file_counts(&[library.id].into_iter().collect())?;
+pub fn library_line(
+    reader: &Reader,
+    library: &LibraryRow,
+    files: &FileCounts,
+) -> Result<LibraryLine, Error> {
     let stores = reader.stores_of(library.id)?;
     Ok(LibraryLine {
         name: library.name.clone(),
@@ -147,53 +188,70 @@ pub fn library_line(reader: &Reader, library: &LibraryRow) -> Result<LibraryLine
     })
 }
 
+/// By error, and a page of files at a time: there may be many.
 fn failed(
     reader: &Reader,
     store: Option<&StoreRow>,
     next: &Next,
     style: Style,
-) -> Result<String, Error> {
-    let mut files = Vec::new();
-    if let Some(store) = store {
-        reader.each_failed(store.id, &mut |row| {
-            files.push(FailedFile {
-                library: row.library,
-                path: row.path,
-                kind: row.kind,
-                error: row.error,
-                since_ms: row.since_ms,
-                attempts: row.attempts,
-            });
-            Ok(())
-        })?;
+    out: &mut Output,
+) -> Result<(), Error> {
+    let mut from = String::new();
+    let mut any = false;
+    while let Some(store) = store.filter(|_| !out.is_closed) {
+        let Some((error, files)) = reader.next_error(store.id, &from)? else {
+            break;
+        };
+        any = true;
+        if !style.json {
+            out.line(&status::failed_heading(&error, files, style.color))?;
+        }
+        let mut after = UploadId(0);
+        while !out.is_closed {
+            let page = reader.failed_for(store.id, &error, after)?;
+            let Some(last) = page.last() else { break };
+            after = last.upload;
+            for file in &page {
+                out.line(&match style.json {
+                    true => status::failed_json(file),
+                    false => status::failed_line(file),
+                })?;
+            }
+        }
+        from = behind(&error);
     }
-    Ok(match style.json {
-        true => files.iter().map(|f| f.to_json() + "\n").collect(),
-        false => failed_text(&files, next, style.color),
-    })
+    match (style.json, any) {
+        (true, _) => Ok(()),
+        (false, true) => out.line(&status::failed_next(next)),
+        (false, false) => out.line(status::NOTHING_FAILED),
+    }
 }
 
-/// A line each, since there may be many; the library only where there are several.
-fn skipped(reader: &Reader, store: Option<&StoreRow>, style: Style) -> Result<String, Error> {
-    let libraries = libraries(reader, store)?;
-    let ids = libraries.iter().map(|library| library.id).collect();
-    let mut text = String::new();
-    reader.each_skipped(&ids, &mut |row| {
-        text.push_str(&match style.json {
-            true => json_line(
-                &json!({"library": row.library, "path": row.path, "reason": row.reason,
-                        "detail": row.detail}),
-            ),
-            false => one_line(&format!(
-                "{}: {}: {} ({})",
-                row.library, row.path, row.reason, row.detail
-            )),
-        });
-        text.push('\n');
-        Ok(())
-    })?;
-    if text.is_empty() && !style.json {
-        text.push_str("the last scans skipped nothing\n");
+/// A line each, a page at a time.
+fn skipped(
+    reader: &Reader,
+    store: Option<&StoreRow>,
+    style: Style,
+    out: &mut Output,
+) -> Result<(), Error> {
+    let mut any = false;
+    for library in libraries(reader, store)? {
+        let mut from = String::new();
+        while !out.is_closed {
+            let page = reader.skipped(library.id, &from)?;
+            let Some(last) = page.last() else { break };
+            from = behind(&last.path);
+            any = true;
+            for file in &page {
+                out.line(&match style.json {
+                    true => status::skipped_json(&library.name, file),
+                    false => status::skipped_line(&library.name, file),
+                })?;
+            }
+        }
     }
-    Ok(text)
+    match any || style.json {
+        true => Ok(()),
+        false => out.line(status::NOTHING_SKIPPED),
+    }
 }

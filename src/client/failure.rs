@@ -67,7 +67,6 @@ pub struct Failure {
     pub words: String,
     /// The delay the service asked for; not capped.
     pub delay: Option<Duration>,
-    pub request_id: Option<String>,
 }
 
 impl Failure {
@@ -77,7 +76,6 @@ impl Failure {
             status: None,
             words: shortened(words.as_ref()),
             delay: None,
-            request_id: None,
         }
     }
 
@@ -234,7 +232,6 @@ pub struct Refusal<'a> {
     pub retry_after: Option<&'a str>,
     /// Where a redirect leads to; nobody follows it.
     pub location: Option<&'a str>,
-    pub request_id: Option<String>,
     pub body: &'a [u8],
     pub about: About,
 }
@@ -291,7 +288,6 @@ pub fn classify(answer: Refusal<'_>) -> Failure {
         status: Some(answer.status),
         words,
         delay: asked.or_else(|| answer.retry_after.and_then(retry_after)),
-        request_id: answer.request_id,
     }
 }
 
@@ -453,7 +449,6 @@ mod tests {
             status,
             retry_after: None,
             location: None,
-            request_id: None,
             body: body.as_bytes(),
             about,
         })
@@ -666,7 +661,6 @@ mod tests {
                     status,
                     retry_after: Some(&after),
                     location: Some(&after),
-                    request_id: None,
                     body: &body,
                     about,
                 });

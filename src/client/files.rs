@@ -3,14 +3,12 @@
 //! Promises: an import is sent once; whether one without an answer took effect is left to whoever can
 //! look at the store.
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::agent::Client;
 use super::failure::{About, Failure, FailureKind};
 use super::send::{Call, Method};
-use crate::clock::UnixMs;
 use crate::identity::Entry;
 use crate::names::{FileName, OperationName, StoreName};
 use crate::state::{Durable, Import};
@@ -27,8 +25,6 @@ pub enum FileState {
 pub struct File {
     pub name: FileName,
     pub state: FileState,
-    /// By the service's clock.
-    pub expires_ms: Option<UnixMs>,
     pub size_bytes: Option<u64>,
 }
 
@@ -37,7 +33,6 @@ pub struct File {
 pub(super) struct WireFile {
     name: String,
     state: String,
-    expiration_time: String,
     size_bytes: String,
 }
 
@@ -64,11 +59,6 @@ impl TryFrom<WireFile> for File {
                 "FAILED" => FileState::Failed,
                 _ => FileState::Processing,
             },
-            expires_ms: wire
-                .expiration_time
-                .parse::<Timestamp>()
-                .ok()
-                .map(Timestamp::as_millisecond),
             size_bytes: wire.size_bytes.parse().ok(),
         })
     }

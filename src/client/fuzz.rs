@@ -378,7 +378,6 @@ fn refusal(status: u16, retry_after: Option<&str>, body: &[u8]) -> Failure {
         status,
         retry_after,
         location: None,
-        request_id: None,
         body,
         about: About::Object,
     })
@@ -438,7 +437,6 @@ proptest! {
             status,
             retry_after: Some(&after),
             location: Some(&after),
-            request_id: None,
             body: body.as_bytes(),
             about,
         });

@@ -4,13 +4,15 @@
 //! One host is all that is asked here, three times a file: a small host's resolver would be asked more
 //! often than the service. Promises: an answer is never older than `FRESH`; a failure is not kept.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
+
+use crate::poison;
 
 /// Shorter than it takes a service to move away from an address that it has given up.
 const FRESH: Duration = Duration::from_secs(60);
@@ -36,7 +38,7 @@ impl Resolver for CachingResolver {
         timeout: NextTimeout,
     ) -> Result<ResolvedSocketAddrs, ureq::Error> {
         let authority = uri.authority().map_or("", |a| a.as_str());
-        let lock = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = || poison::lock(&self.known);
         if let Some(known) = &*lock()
             && known.authority == authority
             && known.since.elapsed() < FRESH

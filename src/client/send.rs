@@ -267,12 +267,10 @@ impl Received {
             };
         }
         let header = |name: &str| self.headers.get(name).and_then(|v| v.to_str().ok());
-        let request_id = header("x-guploader-uploadid").or(header("x-request-id"));
         Err(classify(Refusal {
             status: self.status,
             retry_after: header("retry-after"),
             location: header("location"),
-            request_id: request_id.map(str::to_owned),
             body: &self.body,
             about,
         }))

@@ -18,6 +18,7 @@ use super::reconcile::take_back;
 use super::sending::worker::{Returned, Task, Worker};
 use super::{Parts, Settings, watch};
 use crate::error::{Error, Kind};
+use crate::poison;
 use crate::report::Event;
 use crate::shutdown::{Shutdown, Stop};
 use crate::state::{Change, UploadId};
@@ -133,7 +134,7 @@ pub fn run(settings: &Settings, parts: Parts) -> Result<(Ended, Parts), Error> {
     let ended = Ended {
         run,
         tally,
-        error: fatal.into_inner().unwrap_or_else(|e| e.into_inner()),
+        error: poison::lock(&fatal).take(),
         waiting,
         all_gone,
         elapsed: began.elapsed(),
@@ -260,9 +261,6 @@ fn spawn<'scope>(
 }
 
 fn stop_for(fatal: &Mutex<Option<Error>>, shutdown: &Shutdown, error: Error) {
-    fatal
-        .lock()
-        .unwrap_or_else(|e| e.into_inner())
-        .get_or_insert(error);
+    poison::lock(fatal).get_or_insert(error);
     shutdown.stop(Stop::Error);
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::client::Client;
-use crate::report::{Event, EventSender, Progress, ThrottleState, ThrottleView};
-use crate::throttle::gate::{BreakerState, Gate, Snapshot};
+use crate::report::{Event, EventSender, Progress, ThrottleView};
+use crate::throttle::gate::{Gate, Snapshot};
 
 const EVERY: Duration = Duration::from_millis(250);
 /// A smaller change of the rate is not worth an event.
@@ -28,7 +28,7 @@ pub fn run(
         let now = gate.snapshot();
         let counts = client.counts();
         progress.throttle(ThrottleView {
-            state: state(now.state),
+            state: now.state,
             rate_per_min: now.rate_per_min,
             concurrency: now.concurrency,
             paused: now.paused.map(|(why, until)| (why.to_string(), until)),
@@ -38,7 +38,7 @@ pub fn run(
         });
         if said.as_ref().is_none_or(|before| is_news(before, &now)) {
             events.send(Event::Throttle {
-                state: state(now.state),
+                state: now.state,
                 rate_per_min: now.rate_per_min,
                 concurrency: now.concurrency,
             });
@@ -53,13 +53,5 @@ fn is_news(before: &Snapshot, now: &Snapshot) -> bool {
         (None, None) => false,
         _ => true,
     };
-    before.state != now.state || rate_moved
-}
-
-fn state(state: BreakerState) -> ThrottleState {
-    match state {
-        BreakerState::Closed => ThrottleState::Closed,
-        BreakerState::Open => ThrottleState::Open,
-        BreakerState::HalfOpen => ThrottleState::HalfOpen,
-    }
+    before.state.as_str() != now.state.as_str() || rate_moved
 }

@@ -176,8 +176,8 @@ pub mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
-    use super::super::event::ThrottleState;
     use super::super::progress::ThrottleView;
+    use crate::throttle::breaker::BreakerState;
 
     pub fn snapshot() -> Snapshot {
         Snapshot {
@@ -193,7 +193,7 @@ pub mod tests {
             eta: Some(Duration::from_millis(22_400)),
             paused: None,
             throttle: Some(ThrottleView {
-                state: ThrottleState::Closed,
+                state: BreakerState::Closed,
                 rate_per_min: Some(120.0),
                 concurrency: 7,
                 paused: None,

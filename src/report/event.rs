@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::next::Next;
 use super::plan::Plan;
 use crate::scan::{Found, Skip};
+use crate::throttle::breaker::BreakerState;
 
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -36,7 +37,7 @@ pub enum Event {
         error: Option<String>,
     },
     Throttle {
-        state: ThrottleState,
+        state: BreakerState,
         /// `None`: no limit.
         rate_per_min: Option<f64>,
         concurrency: usize,
@@ -70,23 +71,6 @@ impl FileStatus {
             FileStatus::Failed => "failed",
             FileStatus::Skipped => "skipped",
             FileStatus::Pending => "pending",
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ThrottleState {
-    Closed,
-    Open,
-    HalfOpen,
-}
-
-impl ThrottleState {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ThrottleState::Closed => "closed",
-            ThrottleState::Open => "open",
-            ThrottleState::HalfOpen => "half_open",
         }
     }
 }

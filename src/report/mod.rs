@@ -31,12 +31,13 @@ pub mod plan;
 
 pub mod units;
 
-pub use event::{Event, FileStatus, LimitedBy, Summary, ThrottleState};
+pub use event::{Event, FileStatus, LimitedBy, Summary};
 pub use next::Next;
 pub use plan::Plan;
 pub use progress::{Progress, ThrottleView};
-pub use status::{FailedFile, LastRun, LibraryLine, Status, StoreLine, WaitingReason, failed_text};
+pub use status::{LibraryLine, Status, StoreLine};
 
+use crate::poison;
 use crate::text::one_line;
 
 /// Events that may wait to be printed, some 250 bytes each; beyond it they are dropped and counted, since
@@ -99,7 +100,7 @@ impl Reporter {
             .spawn(move || {
                 let _printing = printing;
                 printer.run(&queue);
-                let last = of_printer.lock().unwrap_or_else(|e| e.into_inner()).take();
+                let last = poison::lock(&of_printer).take();
                 printer.end(count.load(Relaxed), last.as_ref());
             });
         Reporter {
@@ -129,7 +130,7 @@ impl Reporter {
 
     /// The same, with the event that comes last, whatever became of the others.
     pub fn finish_with(self, last: Event) {
-        *self.last.lock().unwrap_or_else(|e| e.into_inner()) = Some(last);
+        *poison::lock(&self.last) = Some(last);
         self.finish();
     }
 }

@@ -99,9 +99,10 @@ fn rounded(value: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::{FileStatus, ThrottleState};
+    use super::super::event::FileStatus;
     use super::*;
     use crate::scan::Found;
+    use crate::throttle::breaker::{BreakerState, Cause};
 
     fn fields(event: &Event) -> Vec<String> {
         let line = line(event, 0).unwrap();
@@ -161,7 +162,10 @@ mod tests {
             ),
             (
                 Event::Throttle {
-                    state: ThrottleState::HalfOpen,
+                    state: BreakerState::HalfOpen {
+                        cause: Cause::Faults,
+                        probe: None,
+                    },
                     rate_per_min: None,
                     concurrency: 3,
                 },

@@ -4,11 +4,14 @@
 //! shown never passes 100 %.
 
 use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::event::{FileStatus, ThrottleState};
+use super::event::FileStatus;
+
+use crate::poison;
+use crate::throttle::breaker::BreakerState;
 
 /// The rate is taken over this time.
 const RATE_OVER: Duration = Duration::from_secs(30);
@@ -42,7 +45,7 @@ struct Slot {
 /// What the throttle is doing.
 #[derive(Debug, Clone)]
 pub struct ThrottleView {
-    pub state: ThrottleState,
+    pub state: BreakerState,
     pub rate_per_min: Option<f64>,
     pub concurrency: usize,
     /// Why nothing is sent, and until when.
@@ -113,7 +116,7 @@ impl Progress {
     pub fn file_started(&self, worker: usize, path: &str, size: u64) {
         if let Some(slot) = self.workers.get(worker) {
             slot.sent.store(0, Relaxed);
-            *whole(&slot.file) = Some((path.to_owned(), size));
+            *poison::lock(&slot.file) = Some((path.to_owned(), size));
         }
     }
 
@@ -126,7 +129,7 @@ impl Progress {
 
     pub fn file_left(&self, worker: usize) {
         if let Some(slot) = self.workers.get(worker) {
-            *whole(&slot.file) = None;
+            *poison::lock(&slot.file) = None;
         }
     }
 
@@ -160,7 +163,7 @@ impl Progress {
     }
 
     pub fn throttle(&self, view: ThrottleView) {
-        *whole(&self.throttle) = Some(view);
+        *poison::lock(&self.throttle) = Some(view);
     }
 
     pub fn snapshot(&self, now: Instant) -> Snapshot {
@@ -172,7 +175,7 @@ impl Progress {
         let rate = self.rate(now, indexed);
         let bytes = self.bytes.load(Relaxed);
         let batch_files = self.batch_files.load(Relaxed);
-        let throttle = whole(&self.throttle).clone();
+        let throttle = poison::lock(&self.throttle).clone();
         let paused = throttle.as_ref().and_then(|t| t.paused.clone());
         Snapshot {
             running: self.running.load(Relaxed),
@@ -202,7 +205,7 @@ impl Progress {
     }
 
     fn rate(&self, now: Instant, indexed: u64) -> f64 {
-        let mut past = whole(&self.past);
+        let mut past = poison::lock(&self.past);
         past.push_back((now, indexed));
         while past.len() > 2 && now.saturating_duration_since(past[0].0) > RATE_OVER {
             past.pop_front();
@@ -218,15 +221,10 @@ impl Progress {
 
 impl Slot {
     fn look(&self) -> Option<InFlight> {
-        let (path, size) = whole(&self.file).clone()?;
+        let (path, size) = poison::lock(&self.file).clone()?;
         let sent = self.sent.load(Relaxed).min(size);
         Some(InFlight { path, size, sent })
     }
-}
-
-/// Every value under these locks is replaced whole, so a poisoned lock is as good as a clean one.
-fn whole<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 #[cfg(test)]

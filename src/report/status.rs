@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::next::Next;
 use super::units::{bytes, count, time};
 use crate::clock::{self, UnixMs, rfc3339};
+use crate::state::figures::{FailedFile, LastRun, Reason, SkippedFile};
 use crate::text::{json_line, one_line};
 
 const BAR_COLUMNS: u64 = 20;
@@ -28,7 +29,7 @@ pub struct Status {
     pub libraries: Vec<LibraryLine>,
     pub last_run: Option<LastRun>,
     /// For people only: why files wait, and what makes the next command mean the same.
-    pub why: Vec<WaitingReason>,
+    pub why: Vec<Reason>,
     pub next: Next,
 }
 
@@ -85,35 +86,6 @@ pub struct StoreLine {
     pub endpoint: String,
 }
 
-#[derive(Debug, Clone)]
-pub struct LastRun {
-    pub run: i64,
-    pub started_ms: UnixMs,
-    pub ended_ms: Option<UnixMs>,
-    pub outcome: String,
-    pub indexed: u64,
-    pub failed: u64,
-    pub pending: u64,
-    pub processing: u64,
-}
-
-#[derive(Debug, Clone)]
-pub struct WaitingReason {
-    pub words: String,
-    pub count: u64,
-    pub since_ms: UnixMs,
-}
-
-#[derive(Debug, Clone)]
-pub struct FailedFile {
-    pub library: String,
-    pub path: String,
-    pub kind: String,
-    pub error: String,
-    pub since_ms: UnixMs,
-    pub attempts: u32,
-}
-
 impl Status {
     pub fn to_json(&self) -> Value {
         json!({
@@ -163,11 +135,11 @@ impl Status {
             "besides   {} missing from disk, {left_out}{} skipped by the last scan{named}",
             self.missing, self.skipped
         ));
-        lines.extend(self.last_run.as_ref().map(LastRun::line));
+        lines.extend(self.last_run.as_ref().map(last_run));
         for reason in &self.why {
             lines.push(format!(
                 "waiting   {} since {}: {}",
-                count(reason.count, "file"),
+                count(reason.files, "file"),
                 ago(reason.since_ms),
                 one_line(&reason.words)
             ));
@@ -211,61 +183,64 @@ impl Status {
     }
 }
 
-impl LastRun {
-    fn line(&self) -> String {
-        let took = self.ended_ms.map_or_else(String::new, |ended| {
-            let ms = u64::try_from(ended - self.started_ms).unwrap_or(0);
-            format!(", {}", time(Duration::from_millis(ms)))
-        });
-        format!(
-            "last run  {} ({}{took}): {} indexed, {} failed, {} left",
-            rfc3339(self.started_ms),
-            one_line(&self.outcome),
-            self.indexed,
-            self.failed,
-            self.pending + self.processing
-        )
-    }
+fn last_run(run: &LastRun) -> String {
+    let took = run.ended_ms.map_or_else(String::new, |ended| {
+        let ms = u64::try_from(ended - run.started_ms).unwrap_or(0);
+        format!(", {}", time(Duration::from_millis(ms)))
+    });
+    format!(
+        "last run  {} ({}{took}): {} indexed, {} failed, {} left",
+        rfc3339(run.started_ms),
+        one_line(&run.outcome),
+        run.indexed,
+        run.failed,
+        run.pending + run.processing
+    )
 }
 
-impl FailedFile {
-    pub fn to_json(&self) -> String {
-        json_line(
-            &json!({"library": self.library, "path": self.path, "kind": self.kind,
-                          "error": self.error, "since": rfc3339(self.since_ms),
-                          "attempts": self.attempts}),
-        )
-    }
+pub const NOTHING_FAILED: &str = "no file has failed";
+pub const NOTHING_SKIPPED: &str = "the last scans skipped nothing";
+
+/// Above the files that have failed with one error.
+pub fn failed_heading(error: &str, files: u64, color: bool) -> String {
+    let words = format!("{}: {}", count(files, "file"), one_line(error));
+    let bold = console::Style::new().bold().force_styling(color);
+    bold.apply_to(words).to_string()
 }
 
-/// Failed files by cause.
-pub fn failed_text(files: &[FailedFile], next: &Next, color: bool) -> String {
-    if files.is_empty() {
-        return "no file has failed\n".to_owned();
-    }
-    let mut causes: Vec<(&str, Vec<&FailedFile>)> = Vec::new();
-    for file in files {
-        match causes.iter_mut().find(|(cause, _)| *cause == file.error) {
-            Some((_, same)) => same.push(file),
-            None => causes.push((&file.error, vec![file])),
-        }
-    }
-    let mut text = String::new();
-    for (cause, files) in causes {
-        let head = format!("{}: {}", count(files.len() as u64, "file"), one_line(cause));
-        let head = console::Style::new()
-            .bold()
-            .force_styling(color)
-            .apply_to(head);
-        text.push_str(&format!("{head}\n"));
-        for file in files {
-            let name = format!("{}: {}", file.library, file.path);
-            text.push_str(&format!("  {}\n", one_line(&name)));
-        }
-    }
+/// Below a heading.
+pub fn failed_line(file: &FailedFile) -> String {
+    format!(
+        "  {}",
+        one_line(&format!("{}: {}", file.library, file.path))
+    )
+}
+
+/// Below all of them.
+pub fn failed_next(next: &Next) -> String {
     let retry = next.line("upload --retry-failed");
-    text.push_str(&format!("next: mend the cause, then `{retry}`\n"));
-    text
+    format!("next: mend the cause, then `{retry}`")
+}
+
+pub fn failed_json(file: &FailedFile) -> String {
+    json_line(
+        &json!({"library": file.library, "path": file.path, "kind": file.kind,
+                "error": file.error, "since": rfc3339(file.since_ms), "attempts": file.attempts}),
+    )
+}
+
+pub fn skipped_line(library: &str, file: &SkippedFile) -> String {
+    one_line(&format!(
+        "{library}: {}: {} ({})",
+        file.path, file.reason, file.detail
+    ))
+}
+
+pub fn skipped_json(library: &str, file: &SkippedFile) -> String {
+    json_line(
+        &json!({"library": library, "path": file.path, "reason": file.reason,
+                "detail": file.detail}),
+    )
 }
 
 fn ago(since: UnixMs) -> String {
@@ -276,6 +251,7 @@ fn ago(since: UnixMs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::UploadId;
 
     fn status() -> Status {
         Status {
@@ -366,24 +342,26 @@ next      `objlib upload --store 'my notes'`
     }
 
     #[test]
-    fn failed_files_are_grouped_by_cause() {
-        let file = |path: &str, error: &str| FailedFile {
+    fn a_failed_file_stands_in_one_line_below_its_error() {
+        let file = FailedFile {
+            upload: UploadId(1),
             library: "docs".to_owned(),
-            path: path.to_owned(),
+            path: "a\n.txt".to_owned(),
             kind: "refused".to_owned(),
-            error: error.to_owned(),
+            error: "no\nnever".to_owned(),
             since_ms: 0,
             attempts: 1,
         };
-        let files = [file("a\n.txt", "no"), file("b", "never"), file("c", "no")];
-        let expected = "\
-2 files: no
-  docs: a\\n.txt
-  docs: c
-1 file: never
-  docs: b
-next: mend the cause, then `objlib upload --retry-failed`
-";
-        assert_eq!(failed_text(&files, &Next::default(), false), expected);
+        let lines = [
+            failed_heading(&file.error, 2, false),
+            failed_line(&file),
+            failed_next(&Next::default()),
+        ];
+        let expected = [
+            "2 files: no\\nnever",
+            "  docs: a\\n.txt",
+            "next: mend the cause, then `objlib upload --retry-failed`",
+        ];
+        assert_eq!(lines, expected);
     }
 }

@@ -13,10 +13,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::iter::{ParallelBridge, ParallelIterator};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
-use super::hash::{self, Content};
+use super::hash;
 use super::walk::{self, Entry, Item};
 use super::{
-    Filter, Found, Known, KnownFile, List, Options, Record, Seen, Skip, SkipReason,
+    Filter, Found, Known, KnownFile, List, Options, Reading, Record, SeenFile, Skip, SkipReason,
     TOO_LARGE_NAMES_MAX,
 };
 use crate::disk::{Root, Standing};
@@ -32,7 +32,7 @@ const RACY_NS: i64 = 2_000_000_000;
 /// A file to read, and what is known of it.
 type Work = (Entry, Option<KnownFile>);
 /// The content is `None` if the reader was stopped.
-type Read = (Entry, Option<KnownFile>, Option<Result<Content, Skip>>);
+type Read = (Entry, Option<KnownFile>, Option<Result<Reading, Skip>>);
 
 /// `stop` is asked often, by several threads; once it has said yes it must go on saying so.
 pub fn run(
@@ -79,7 +79,7 @@ pub fn run(
         });
         scope.spawn(move || {
             to_read.into_iter().par_bridge().for_each(|(entry, known)| {
-                let content = (!halted()).then(|| hash::content(root, &entry.path, halted));
+                let content = (!halted()).then(|| hash::reading(root, &entry.path, halted));
                 // What was read when the end came may be half a file.
                 let content = content.filter(|_| !halted());
                 // The other end is gone only after an error, which is already being reported.
@@ -223,13 +223,13 @@ impl Diff<'_> {
         standing.is_ok_and(|standing| standing == Standing::There)
     }
 
-    fn read(&mut self, (entry, known, content): Read) -> Result<(), Error> {
-        let content = match content {
-            Some(Ok(content)) => content,
+    fn read(&mut self, (entry, known, reading): Read) -> Result<(), Error> {
+        let reading = match reading {
+            Some(Ok(reading)) => reading,
             Some(Err(skip)) => return self.skip(skip),
             None => return Ok(()),
         };
-        let same = |sha256: &Sha256| *sha256 == content.sha256;
+        let same = |sha256: &Sha256| *sha256 == reading.sha256;
         match &known {
             None => self.found.new += 1,
             Some(file) if same(&file.sha256) => self.found.unchanged += 1,
@@ -238,15 +238,11 @@ impl Diff<'_> {
         if let Some(file) = &known {
             self.seen.set(file.id);
         }
-        self.count(content.size_bytes);
-        self.record.file(Seen {
+        self.count(reading.size_bytes);
+        self.record.file(SeenFile {
             path_value: identity::path_value(&entry.path),
             path: entry.path,
-            size_bytes: content.size_bytes,
-            mtime_ns: content.mtime_ns,
-            hashed_ms: content.hashed_ms,
-            sha256: content.sha256,
-            mime: content.mime,
+            reading,
         })
     }
 

@@ -11,23 +11,14 @@ use super::{FILE_BYTES_MAX, Skip, SkipReason, mime, rules, walk};
 use crate::clock;
 use crate::disk::{Opened, Root};
 use crate::identity::Sha256;
+use crate::state::Reading;
 
 const BUFFER_BYTES: usize = 128 * 1024;
 /// A file that changes while it is read is read once more.
 const READS_MAX: u32 = 2;
 
-/// What a file held, all at one time.
-#[derive(Debug, Clone)]
-pub struct Content {
-    pub size_bytes: u64,
-    pub mtime_ns: i64,
-    pub hashed_ms: i64,
-    pub sha256: Sha256,
-    pub mime: String,
-}
-
 /// Reads the file. `stop` is asked between blocks; an answer that was stopped is worth nothing.
-pub fn content(root: &Root, path: &str, stop: &dyn Fn() -> bool) -> Result<Content, Skip> {
+pub fn reading(root: &Root, path: &str, stop: &dyn Fn() -> bool) -> Result<Reading, Skip> {
     let skip = |reason, detail: String| Skip {
         path: path.to_owned(),
         reason,
@@ -57,7 +48,7 @@ pub fn content(root: &Root, path: &str, stop: &dyn Fn() -> bool) -> Result<Conte
             0 => Err(skip(SkipReason::Empty, "0 bytes".to_owned())),
             n if n > FILE_BYTES_MAX => Err(skip(SkipReason::TooLarge, walk::too_large(n))),
             size_bytes => match mime::of(path, &read.head) {
-                Ok(mime) => Ok(Content {
+                Ok(mime) => Ok(Reading {
                     size_bytes,
                     mtime_ns: mtime_ns(&after),
                     hashed_ms,
@@ -89,13 +80,13 @@ fn open(root: &Root, path: &str) -> Result<Opened, Skip> {
 }
 
 /// One file that was found changed while it was uploaded. `path` is relative to the folder `root`.
-pub fn rescan(root: &Path, path: &str) -> Result<Content, Skip> {
+pub fn rescan(root: &Path, path: &str) -> Result<Reading, Skip> {
     let root = Root::open(root).map_err(|e| Skip {
         path: path.to_owned(),
         reason: SkipReason::Unreadable,
         detail: e.to_string(),
     })?;
-    content(&root, path, &|| false)
+    reading(&root, path, &|| false)
 }
 
 struct Digested {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::{Error, Filter, Found, Known, KnownFile, Options, Record, Seen, Skip};
+use super::{Error, Filter, Found, Known, KnownFile, Options, Record, SeenFile, Skip};
 
 /// The files of a library, by path.
 #[derive(Default)]
@@ -32,7 +32,7 @@ impl Known for Memory {
 }
 
 impl Record for Told {
-    fn file(&mut self, file: Seen) -> Result<(), Error> {
+    fn file(&mut self, file: SeenFile) -> Result<(), Error> {
         self.0.push(("file", file.path));
         Ok(())
     }
@@ -205,7 +205,7 @@ fn a_bad_ignore_file_at_the_far_end_is_found_before_anything_is_told() {
 struct Full;
 
 impl Record for Full {
-    fn file(&mut self, file: Seen) -> Result<(), Error> {
+    fn file(&mut self, file: SeenFile) -> Result<(), Error> {
         Err(super::unusable(Path::new(&file.path), "full"))
     }
 

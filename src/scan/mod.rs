@@ -1,6 +1,7 @@
 //! A folder becomes rows: walk, compare with what is known, hash what is new, record.
 //!
-//! Reaches the database only through `Known` and `Record`, both used by the calling thread alone.
+//! Reaches the database only through `Known` and `Record` (`catalog` is both), used by the calling thread
+//! alone.
 //! Promises: memory does not grow with the number of files (but for one bit each); what cannot be read
 //! is a skip with its reason, never a deletion; nothing is marked missing unless the whole walk went
 //! well; what one call does not ask for keeps its marks.
@@ -10,7 +11,7 @@ use std::path::Path;
 
 use crate::disk::Root;
 use crate::error::{Error, Kind};
-use crate::identity::Sha256;
+use crate::state::{KnownFile, Reading, SeenFile};
 
 pub mod list;
 
@@ -28,11 +29,14 @@ pub mod hash;
 
 pub mod diff;
 
+pub mod catalog;
+
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod memory;
 
+pub use catalog::{Catalog, Recorder};
 pub use diff::run;
 pub use filter::Filter;
 pub use hash::rescan;
@@ -51,20 +55,9 @@ pub trait Known {
     fn each_present(&self, each: &mut dyn FnMut(i64, &str)) -> Result<(), Error>;
 }
 
-#[derive(Debug, Clone)]
-pub struct KnownFile {
-    pub id: i64,
-    pub size_bytes: u64,
-    pub mtime_ns: i64,
-    /// When its content was read, by the wall clock.
-    pub hashed_ms: i64,
-    pub sha256: Sha256,
-    pub present: bool,
-}
-
 /// Where the findings go. A call may block.
 pub trait Record {
-    fn file(&mut self, file: Seen) -> Result<(), Error>;
+    fn file(&mut self, file: SeenFile) -> Result<(), Error>;
     fn skip(&mut self, skip: Skip) -> Result<(), Error>;
     /// The file is not there any more.
     fn missing(&mut self, id: i64) -> Result<(), Error>;
@@ -75,18 +68,6 @@ pub trait Record {
     fn unchanged(&mut self, _known: &KnownFile, _path: &str) -> Result<(), Error> {
         Ok(())
     }
-}
-
-/// A file that is new, or is not as it was.
-#[derive(Debug, Clone)]
-pub struct Seen {
-    pub path: String,
-    pub path_value: String,
-    pub size_bytes: u64,
-    pub mtime_ns: i64,
-    pub hashed_ms: i64,
-    pub sha256: Sha256,
-    pub mime: String,
 }
 
 #[derive(Debug, Clone)]

@@ -4,19 +4,28 @@
 use super::durable::UploadId;
 use super::upload_state::Method;
 use crate::clock::UnixMs;
-use crate::identity::{ContentKey, Sha256};
+use crate::identity::{ContentKey, Sha256, Variant};
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 
-/// A file as a scan found it.
+/// What a file held, all at one time.
 #[derive(Debug, Clone)]
-pub struct FileRow {
-    pub path: String,
-    pub path_value: String,
+pub struct Reading {
     pub size_bytes: u64,
     pub mtime_ns: i64,
+    /// When it was read, by the wall clock.
     pub hashed_ms: UnixMs,
-    pub content: ContentKey,
+    pub sha256: Sha256,
     pub mime: String,
+}
+
+/// A file that is new to a scan, or is not as it was.
+#[derive(Debug, Clone)]
+pub struct SeenFile {
+    /// Relative, as on disk.
+    pub path: String,
+    /// The identity's value of it.
+    pub path_value: String,
+    pub reading: Reading,
 }
 
 /// Why a path of a library is not sent.
@@ -97,7 +106,9 @@ pub enum Change {
     },
     FileSeen {
         library: i64,
-        file: FileRow,
+        /// What its document would carry besides its bytes.
+        variant: Variant,
+        file: SeenFile,
     },
     FileSkipped(SkipRow),
     FileMissing {
@@ -169,8 +180,6 @@ pub enum Change {
     Staged {
         upload: UploadId,
         file: FileName,
-        /// By the service's clock.
-        expires_ms: Option<UnixMs>,
     },
     /// Its import is about to be sent.
     ImportStarted {
@@ -231,10 +240,7 @@ pub enum Change {
     Rescanned {
         upload: UploadId,
         file: i64,
-        size_bytes: u64,
-        mtime_ns: i64,
-        hashed_ms: UnixMs,
-        sha256: Sha256,
+        reading: Reading,
     },
     Superseded {
         upload: UploadId,

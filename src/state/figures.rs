@@ -1,15 +1,19 @@
-//! What `status`, the summary and a dry run count.
+//! What `status`, the summary and a dry run show: counts, the last run, and what failed or was skipped.
 //!
-//! Promises: what is counted is what was committed when it was asked for; lists come a page or a row at a
-//! time.
+//! Promises: what is counted is what was committed when it was asked for. Lists come by pages, each of them
+//! read at once, so that whoever reads slowly what is printed of them holds up neither the writer nor its
+//! write-ahead log.
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Row, params};
 
-use super::reader::{Libraries, Reader, count};
+use super::lock::{self, Holder};
+use super::reader::{Libraries, PAGE, Reader, count};
+use super::statement::statements;
 use super::upload_state::UploadState;
-use crate::clock::UnixMs;
+use super::{RUN_IS_OPEN, UploadId};
+use crate::clock::{self, UnixMs};
 use crate::error::Error;
 
 /// Uploads of present files' current content, by state.
@@ -34,31 +38,33 @@ pub struct FileCounts {
     pub bytes: u64,
 }
 
-/// The last run, for `status`.
+/// The last run.
 #[derive(Debug, Clone)]
-pub struct RunRow {
+pub struct LastRun {
     pub run: i64,
     pub started_ms: UnixMs,
     pub ended_ms: Option<UnixMs>,
-    pub outcome: Option<String>,
+    /// `running` while the objlib that began it lives.
+    pub outcome: String,
     pub indexed: u64,
     pub failed: u64,
     pub pending: u64,
     pub processing: u64,
 }
 
-/// Files that wait or failed for one reason.
+/// Why some files wait or failed: all of them met the same error.
 #[derive(Debug, Clone)]
-pub struct CauseRow {
-    pub kind: String,
+pub struct Reason {
     pub words: String,
-    pub count: u64,
+    pub files: u64,
+    /// Since when the first of them is in its state.
     pub since_ms: UnixMs,
 }
 
 /// A failed file.
 #[derive(Debug, Clone)]
-pub struct FailedRow {
+pub struct FailedFile {
+    pub upload: UploadId,
     pub library: String,
     pub path: String,
     pub kind: String,
@@ -69,8 +75,7 @@ pub struct FailedRow {
 
 /// A path that the last scan skipped.
 #[derive(Debug, Clone)]
-pub struct SkippedRow {
-    pub library: String,
+pub struct SkippedFile {
     pub path: String,
     pub reason: String,
     pub detail: String,
@@ -92,161 +97,145 @@ impl UploadCounts {
     }
 }
 
+impl FileCounts {
+    pub fn add(&mut self, other: &FileCounts) {
+        self.present += other.present;
+        self.missing += other.missing;
+        self.left_out += other.left_out;
+        self.skipped += other.skipped;
+        self.bytes += other.bytes;
+    }
+}
+
+/// The uploads that failed with an error, in the order of `uploads_by_error`.
+const FAILED: &str = "u.store_id = ?1 AND u.status = 'failed' AND u.current = 1";
+
+statements! {
+    UPLOAD_COUNTS: All("counts uploads, on an index that holds all it needs") =>
+        "SELECT status, count(*), sum(size_bytes) FROM uploads INDEXED BY uploads_counts
+         WHERE store_id = ?1
+         AND library_id IN (SELECT value FROM json_each(?2)) AND current = 1
+         GROUP BY library_id, status";
+    FILE_COUNTS: All("counts files, on an index that holds all it needs") =>
+        "SELECT library_id, state, count(*), sum(size_bytes) FROM files
+         WHERE library_id IN (SELECT value FROM json_each(?1)) GROUP BY library_id, state";
+    SKIPPED_COUNTS: All("counts skips, on an index") =>
+        "SELECT library_id, count(*) FROM skipped_files
+         WHERE library_id IN (SELECT value FROM json_each(?1)) GROUP BY library_id";
+    SKIPPED: Page =>
+        "SELECT path, reason, detail FROM skipped_files WHERE library_id = ?1 AND path >= ?2
+         ORDER BY path", PAGE;
+    EACH_SKIPPED_FOR: All("what could not be read is looked for among what this call selects") =>
+        "SELECT library_id, path FROM skipped_files
+         WHERE library_id IN (SELECT value FROM json_each(?1)) AND reason = ?2";
+    // The lock's row tells whether the objlib that began the run is the one that works now.
+    LAST_RUN: Single =>
+        "SELECT r.id, r.started_ms, r.ended_ms, r.outcome, r.indexed, r.failed, r.pending,
+             r.processing, r.instance, r.host, r.pid, l.heartbeat_ms, ", RUN_IS_OPEN,
+        "FROM runs r LEFT JOIN upload_locks l ON l.instance = r.instance
+         WHERE r.id = (SELECT max(id) FROM runs)";
+    REASONS: All("groups the files that have met an error, which make up its index") =>
+        "SELECT u.error, count(*), min(u.since_ms) FROM uploads u
+         WHERE u.store_id = ?1 AND u.current = 1 AND u.status = ?2 AND u.error IS NOT NULL
+         GROUP BY u.error ORDER BY 2 DESC LIMIT 20";
+    NEXT_ERROR: All("counts the files of one error, on an index") =>
+        "SELECT u.error, count(*) FROM uploads u
+         WHERE", FAILED, "AND u.error >= ?2 GROUP BY u.error ORDER BY u.error LIMIT 1";
+    FAILED_FOR: Page =>
+        "SELECT u.id, l.name, f.path, coalesce(u.error_kind, ''), u.error, u.since_ms, u.attempts
+         FROM uploads u JOIN files f ON f.id = u.file_id JOIN libraries l ON l.id = u.library_id
+         WHERE", FAILED, "AND u.error = ?2 AND u.id > ?3 ORDER BY u.id", PAGE;
+}
+
 impl Reader {
     /// Of the present files of these libraries; one that is still to be queued for the store is pending.
     pub fn upload_counts(&self, store: i64, libraries: &Libraries) -> Result<UploadCounts, Error> {
         let mut counts = UploadCounts::default();
-        for (state, files, bytes) in self.rows_by_state(store, libraries)? {
+        self.each_count(store, libraries, |state, files, bytes| {
             counts.add(state, files, bytes);
-        }
-        // A present file has one current row in a store, or none yet: so two sums tell how many have none,
-        // and no file is looked at.
+        })?;
         let partly_queued = self.to_queue(store, libraries)?;
         if partly_queued.is_empty() {
             return Ok(counts);
         }
+        // A present file has one current row in a store, or none yet: so two sums tell how many have none,
+        // and no file is looked at.
         let partly_queued = Libraries::from_iter(partly_queued);
         let present = self.file_counts(&partly_queued)?;
         let (mut files, mut bytes) = (present.present, present.bytes);
-        for (state, rows, row_bytes) in self.rows_by_state(store, &partly_queued)? {
+        self.each_count(store, &partly_queued, |state, rows, row_bytes| {
             if !state.is_ended() {
                 files = files.saturating_sub(rows);
                 bytes = bytes.saturating_sub(row_bytes);
             }
-        }
+        })?;
         counts.add(UploadState::Pending, files, bytes);
         Ok(counts)
     }
 
-    /// Calls `each` with library, path and size of every present file that is still to be queued for a store.
-    pub fn each_unqueued(
+    fn each_count(
         &self,
         store: i64,
         libraries: &Libraries,
-        each: &mut dyn FnMut(i64, &str, u64),
+        mut each: impl FnMut(UploadState, u64, u64),
     ) -> Result<(), Error> {
-        self.each_row(
-            "SELECT f.library_id, f.path, f.size_bytes FROM files f
-             JOIN library_stores s ON s.library_id = f.library_id AND s.store_id = ?1
-             WHERE s.queued_to IS NOT NULL AND f.state = 'present'
-             AND f.library_id IN (SELECT value FROM json_each(?2))
-             AND NOT EXISTS (SELECT 1 FROM uploads u WHERE u.file_id = f.id AND u.store_id = ?1
-                 AND u.current = 1 AND u.status NOT IN ('superseded', 'retired'))",
-            params![store, libraries],
-            &mut |r| {
-                each(r.get(0)?, r.get_ref(1)?.as_str()?, count(r, 2)?);
-                Ok(())
-            },
-            &mut |()| Ok(()),
-        )
-    }
-
-    fn rows_by_state(
-        &self,
-        store: i64,
-        libraries: &Libraries,
-    ) -> Result<Vec<(UploadState, u64, u64)>, Error> {
-        let rows = self.many(
-            "SELECT status, count(*), sum(size_bytes) FROM uploads WHERE store_id = ?1
-             AND library_id IN (SELECT value FROM json_each(?2)) AND current = 1 GROUP BY status",
-            params![store, libraries],
-            |r| Ok((r.get::<_, String>(0)?, count(r, 1)?, count(r, 2)?)),
-        )?;
-        let known = |(state, files, bytes): (String, u64, u64)| {
-            UploadState::parse(&state).map(|state| (state, files, bytes))
-        };
-        Ok(rows.into_iter().filter_map(known).collect())
-    }
-
-    pub fn file_counts(&self, libraries: &Libraries) -> Result<FileCounts, Error> {
-        let mut counts = FileCounts::default();
-        let rows = self.many(
-            "SELECT state, count(*), sum(size_bytes) FROM files
-             WHERE library_id IN (SELECT value FROM json_each(?1)) GROUP BY state",
-            [libraries],
-            |r| Ok((r.get::<_, String>(0)?, count(r, 1)?, count(r, 2)?)),
-        )?;
-        for (state, files, bytes) in rows {
-            match state.as_str() {
-                "present" => (counts.present, counts.bytes) = (files, bytes),
-                "missing" => counts.missing = files,
-                _ => counts.left_out = files,
+        let take = |r: &Row<'_>| {
+            if let Some(state) = UploadState::parse(r.get_ref(0)?.as_str()?) {
+                each(state, count(r, 1)?, count(r, 2)?);
             }
+            Ok(())
+        };
+        self.checked(UPLOAD_COUNTS.each(&self.conn, params![store, libraries], take))
+    }
+
+    /// Of some libraries together.
+    pub fn file_counts(&self, libraries: &Libraries) -> Result<FileCounts, Error> {
+        let mut sum = FileCounts::default();
+        for counts in self.file_counts_by_library(libraries)?.values() {
+            sum.add(counts);
         }
-        counts.skipped = self.skipped_by(libraries)?.values().sum();
-        Ok(counts)
+        Ok(sum)
     }
 
-    /// What the last scans skipped, by reason.
-    pub fn skipped_by(&self, libraries: &Libraries) -> Result<BTreeMap<String, u64>, Error> {
-        let rows = self.many(
-            "SELECT reason, count(*) FROM skipped_files
-             WHERE library_id IN (SELECT value FROM json_each(?1)) GROUP BY reason",
-            [libraries],
-            |r| Ok((r.get(0)?, count(r, 1)?)),
-        )?;
-        Ok(rows.into_iter().collect())
-    }
-
-    /// Calls `each` for every skipped path, by library and path.
-    pub fn each_skipped(
+    /// Of each of some libraries; one of which nothing is recorded is not among them.
+    pub fn file_counts_by_library(
         &self,
         libraries: &Libraries,
-        each: &mut dyn FnMut(SkippedRow) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        self.each_row(
-            "SELECT l.name, s.path, s.reason, s.detail
-             FROM skipped_files s JOIN libraries l ON l.id = s.library_id
-             WHERE s.library_id IN (SELECT value FROM json_each(?1)) ORDER BY s.library_id, s.path",
-            [libraries],
-            &mut |r| {
-                Ok(SkippedRow {
-                    library: r.get(0)?,
-                    path: r.get(1)?,
-                    reason: r.get(2)?,
-                    detail: r.get(3)?,
-                })
-            },
-            each,
-        )
+    ) -> Result<BTreeMap<i64, FileCounts>, Error> {
+        let mut all: BTreeMap<i64, FileCounts> = BTreeMap::new();
+        let add_files = |r: &Row<'_>| {
+            let counts = all.entry(r.get(0)?).or_default();
+            match r.get_ref(1)?.as_str()? {
+                "present" => (counts.present, counts.bytes) = (count(r, 2)?, count(r, 3)?),
+                "missing" => counts.missing = count(r, 2)?,
+                _ => counts.left_out = count(r, 2)?,
+            }
+            Ok(())
+        };
+        self.checked(FILE_COUNTS.each(&self.conn, [libraries], add_files))?;
+        for (library, skipped) in self.skipped_counts(libraries)? {
+            all.entry(library).or_default().skipped = skipped;
+        }
+        Ok(all)
     }
 
-    pub fn last_run(&self) -> Result<Option<RunRow>, Error> {
-        self.maybe(
-            "SELECT id, started_ms, ended_ms, outcome, indexed, failed, pending, processing
-             FROM runs ORDER BY id DESC LIMIT 1",
-            [],
-            |r| {
-                Ok(RunRow {
-                    run: r.get(0)?,
-                    started_ms: r.get(1)?,
-                    ended_ms: r.get(2)?,
-                    outcome: r.get(3)?,
-                    indexed: count(r, 4)?,
-                    failed: count(r, 5)?,
-                    pending: count(r, 6)?,
-                    processing: count(r, 7)?,
-                })
-            },
-        )
+    /// How many paths the last scan skipped of each of some libraries.
+    pub fn skipped_counts(&self, libraries: &Libraries) -> Result<BTreeMap<i64, u64>, Error> {
+        let counts = |r: &Row<'_>| Ok((r.get(0)?, count(r, 1)?));
+        let counts = self.checked(SKIPPED_COUNTS.rows(&self.conn, [libraries], counts))?;
+        Ok(counts.into_iter().collect())
     }
 
-    /// Why uploads in this state are there, most frequent first; up to a page.
-    pub fn causes(&self, store: i64, state: UploadState) -> Result<Vec<CauseRow>, Error> {
-        self.many(
-            "SELECT coalesce(error_kind, ''), coalesce(error, ''), count(*) AS n, min(since_ms)
-             FROM uploads WHERE store_id = ?1 AND current = 1 AND status = ?2
-             AND error_kind IS NOT NULL GROUP BY 1, 2 ORDER BY n DESC LIMIT 20",
-            params![store, state.as_str()],
-            |r| {
-                Ok(CauseRow {
-                    kind: r.get(0)?,
-                    words: r.get(1)?,
-                    count: count(r, 2)?,
-                    since_ms: r.get(3)?,
-                })
-            },
-        )
+    /// Skipped paths of a library from this one on, by path.
+    pub fn skipped(&self, library: i64, from: &str) -> Result<Vec<SkippedFile>, Error> {
+        let skipped = SKIPPED.rows(&self.conn, params![library, from], |r| {
+            Ok(SkippedFile {
+                path: r.get(0)?,
+                reason: r.get(1)?,
+                detail: r.get(2)?,
+            })
+        });
+        self.checked(skipped)
     }
 
     /// Calls `each` with library and path of all that was skipped for one reason.
@@ -256,57 +245,84 @@ impl Reader {
         libraries: &Libraries,
         each: &mut dyn FnMut(i64, &str),
     ) -> Result<(), Error> {
-        self.each_row(
-            "SELECT library_id, path FROM skipped_files
-             WHERE library_id IN (SELECT value FROM json_each(?1)) AND reason = ?2",
-            params![libraries, reason],
-            &mut |r| Ok((r.get(0)?, r.get::<_, String>(1)?)),
-            &mut |(library, path)| {
-                each(library, &path);
-                Ok(())
-            },
-        )
+        let take = |r: &Row<'_>| {
+            each(r.get(0)?, r.get_ref(1)?.as_str()?);
+            Ok(())
+        };
+        self.checked(EACH_SKIPPED_FOR.each(&self.conn, params![libraries, reason], take))
     }
 
-    /// Calls `each` for every failed file, by library and path.
-    pub fn each_failed(
+    pub fn last_run(&self) -> Result<Option<LastRun>, Error> {
+        let me = Holder::this_process();
+        let now = clock::now_ms();
+        let run = LAST_RUN.first(&self.conn, [], |r| {
+            let holder = Holder {
+                instance: r.get(8)?,
+                host: r.get(9)?,
+                pid: r.get(10)?,
+            };
+            let heartbeat: Option<UnixMs> = r.get(11)?;
+            let lives = heartbeat.is_some_and(|beat| lock::is_alive(&holder, beat, &me, now));
+            Ok(LastRun {
+                run: r.get(0)?,
+                started_ms: r.get(1)?,
+                ended_ms: r.get(2)?,
+                outcome: match (r.get::<_, bool>(12)?, lives) {
+                    (true, true) => "running".to_owned(),
+                    (true, false) => "crashed".to_owned(),
+                    (false, _) => r.get::<_, Option<String>>(3)?.unwrap_or_default(),
+                },
+                indexed: count(r, 4)?,
+                failed: count(r, 5)?,
+                pending: count(r, 6)?,
+                processing: count(r, 7)?,
+            })
+        });
+        self.checked(run)
+    }
+
+    /// Why uploads in this state are there, most frequent first; the first twenty.
+    pub fn reasons(&self, store: i64, state: UploadState) -> Result<Vec<Reason>, Error> {
+        let reasons = REASONS.rows(&self.conn, params![store, state.as_str()], |r| {
+            Ok(Reason {
+                words: r.get(0)?,
+                files: count(r, 1)?,
+                since_ms: r.get(2)?,
+            })
+        });
+        self.checked(reasons)
+    }
+
+    /// Of the errors that files have failed with, by their words, the first from these on, and how many
+    /// files have met it.
+    pub fn next_error(&self, store: i64, from: &str) -> Result<Option<(String, u64)>, Error> {
+        let error = |r: &Row<'_>| Ok((r.get(0)?, count(r, 1)?));
+        self.checked(NEXT_ERROR.first(&self.conn, params![store, from], error))
+    }
+
+    /// Files that have failed with this error, in the order in which they were first queued.
+    pub fn failed_for(
         &self,
         store: i64,
-        each: &mut dyn FnMut(FailedRow) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        self.each_row(
-            "SELECT l.name, f.path, coalesce(u.error_kind, ''), coalesce(u.error, ''), u.since_ms,
-                 u.attempts
-             FROM uploads u JOIN files f ON f.id = u.file_id JOIN libraries l ON l.id = u.library_id
-             WHERE u.store_id = ?1 AND u.current = 1 AND u.status = 'failed' ORDER BY l.name, f.path",
-            [store],
-            &mut |r| {
-                Ok(FailedRow {
-                    library: r.get(0)?,
-                    path: r.get(1)?,
-                    kind: r.get(2)?,
-                    error: r.get(3)?,
-                    since_ms: r.get(4)?,
-                    attempts: r.get(5)?,
-                })
-            },
-            each,
-        )
+        error: &str,
+        after: UploadId,
+    ) -> Result<Vec<FailedFile>, Error> {
+        let failed = FAILED_FOR.rows(&self.conn, params![store, error, after.0], |r| {
+            Ok(FailedFile {
+                upload: UploadId(r.get(0)?),
+                library: r.get(1)?,
+                path: r.get(2)?,
+                kind: r.get(3)?,
+                error: r.get(4)?,
+                since_ms: r.get(5)?,
+                attempts: r.get(6)?,
+            })
+        });
+        self.checked(failed)
     }
+}
 
-    fn each_row<T>(
-        &self,
-        sql: &str,
-        params: impl rusqlite::Params,
-        read: &mut dyn FnMut(&Row<'_>) -> rusqlite::Result<T>,
-        each: &mut dyn FnMut(T) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let fail = |e: rusqlite::Error| self.error(&e);
-        let mut statement = self.conn.prepare_cached(sql).map_err(fail)?;
-        let mut rows = statement.query(params).map_err(fail)?;
-        while let Some(row) = rows.next().map_err(fail)? {
-            each(read(row).map_err(fail)?)?;
-        }
-        Ok(())
-    }
+/// The first text that sorts behind this one: where a list goes on.
+pub fn behind(text: &str) -> String {
+    format!("{text}\0")
 }

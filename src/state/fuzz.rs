@@ -1,4 +1,4 @@
-//! Whatever has become of the file on disk, reading and writing it ends, in a result or in an error of
+//! (tests) Whatever has become of the file on disk, reading and writing it ends, in a result or in an error of
 //! one line; never in a panic.
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::change::{Cause, Change, Charge, FileRow};
+use super::change::{Cause, Change, Charge, Reading, SeenFile};
 use super::durable::UploadId;
 use super::reader::{Libraries, Reader};
 use super::upload_state::{Method, UploadState};
@@ -33,16 +33,18 @@ fn content(i: i64) -> ContentKey {
     }
 }
 
-fn file(i: i64) -> FileRow {
+fn file(i: i64) -> SeenFile {
     let path = format!("folder {}/note-{i}.md", i % 7);
-    FileRow {
+    SeenFile {
         path_value: path.clone(),
         path,
-        size_bytes: 10,
-        mtime_ns: 0,
-        hashed_ms: 0,
-        content: content(i),
-        mime: "text/markdown".to_owned(),
+        reading: Reading {
+            size_bytes: 10,
+            mtime_ns: 0,
+            hashed_ms: 0,
+            sha256: content(i).sha256,
+            mime: "text/markdown".to_owned(),
+        },
     }
 }
 
@@ -59,7 +61,13 @@ fn whole() -> Vec<u8> {
     let library = writer.commit(added).unwrap().row;
     for i in 0..FILES {
         let file = file(i);
-        writer.send(Change::FileSeen { library, file }, |_| {});
+        let variant = content(i).variant;
+        let seen = Change::FileSeen {
+            library,
+            variant,
+            file,
+        };
+        writer.send(seen, |_| {});
     }
     let pinned = Change::StorePinned {
         endpoint: "e".to_owned(),
@@ -173,8 +181,12 @@ fn read(path: &Path) -> Result<(), Error> {
         reader.upload_counts(STORE, &libraries).err(),
         reader.file_counts(&libraries).err(),
         reader.last_run().err(),
-        reader.each_failed(STORE, &mut |_| Ok(())).err(),
-        reader.each_skipped(&libraries, &mut |_| Ok(())).err(),
+        reader.next_error(STORE, "").err(),
+        reader.failed_for(STORE, "no", start).err(),
+        reader.skipped(1, "").err(),
+        reader
+            .each_skipped_for("empty", &libraries, &mut |_, _| {})
+            .err(),
         reader
             .each_unsettled(Some(STORE), &libraries, &mut |_, _, _, _| {})
             .err(),
@@ -188,7 +200,7 @@ fn read(path: &Path) -> Result<(), Error> {
             reader
                 .each_in_state(STORE, &libraries, (state, 0), &mut |_| {})
                 .err(),
-            reader.causes(STORE, state).err(),
+            reader.reasons(STORE, state).err(),
         ];
         errors.iter().flatten().for_each(is_said_plainly);
     }

@@ -7,11 +7,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
 use rustix::process::{Pid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::open;
+use super::statement::statements;
 use crate::clock::UnixMs;
 use crate::error::{Error, Kind};
 use crate::proof;
@@ -20,6 +21,15 @@ use crate::proof;
 const STALE: Duration = Duration::from_secs(60);
 /// What was confirmed longer ago than this may be somebody else's by the time a request has ended.
 const LEASE: Duration = Duration::from_secs(30);
+
+statements! {
+    HELD_BY: Single => "SELECT instance, host, pid, heartbeat_ms FROM upload_locks";
+    TAKE_AWAY: Single => "DELETE FROM upload_locks";
+    TAKE: Single => "INSERT INTO upload_locks VALUES (1, ?1, ?2, ?3, ?4, ?4)";
+    BEAT: Single => "UPDATE upload_locks SET heartbeat_ms = ?2 WHERE instance = ?1";
+    IS_MINE: Single => "SELECT 1 FROM upload_locks WHERE instance = ?1";
+    RELEASE: Single => "DELETE FROM upload_locks WHERE instance = ?1";
+}
 
 fn stale_ms() -> i64 {
     proof::hasten(STALE).as_millis() as i64
@@ -92,21 +102,15 @@ pub fn take(
     now: UnixMs,
 ) -> Result<Option<Holder>, Error> {
     let fail = |e: rusqlite::Error| open::error(path, &e);
-    let held = tx
-        .query_row(
-            "SELECT instance, host, pid, heartbeat_ms FROM upload_locks",
-            [],
-            |r| {
-                let holder = Holder {
-                    instance: r.get(0)?,
-                    host: r.get(1)?,
-                    pid: r.get(2)?,
-                };
-                Ok((holder, r.get::<_, UnixMs>(3)?))
-            },
-        )
-        .optional()
-        .map_err(fail)?;
+    let held_by = |r: &Row<'_>| {
+        let holder = Holder {
+            instance: r.get(0)?,
+            host: r.get(1)?,
+            pid: r.get(2)?,
+        };
+        Ok((holder, r.get::<_, UnixMs>(3)?))
+    };
+    let held = HELD_BY.first(tx, [], held_by).map_err(fail)?;
     if let Some((holder, heartbeat)) = &held {
         if is_alive(holder, *heartbeat, me, now) {
             return Err(Error::new(
@@ -119,39 +123,32 @@ pub fn take(
                 "wait for it to end, or use another database with --db",
             ));
         }
-        tx.execute("DELETE FROM upload_locks", []).map_err(fail)?;
+        TAKE_AWAY.run(tx, []).map_err(fail)?;
     }
-    tx.execute(
-        "INSERT INTO upload_locks VALUES (1, ?1, ?2, ?3, ?4, ?4)",
-        params![me.instance, me.host, me.pid, now],
-    )
-    .map_err(fail)?;
+    TAKE.run(tx, params![me.instance, me.host, me.pid, now])
+        .map_err(fail)?;
     Ok(held.map(|(holder, _)| holder))
 }
 
 /// The heartbeat and the proof of ownership in one: `false` if the row is no longer ours.
 pub fn beat(conn: &Connection, me: &Holder, now: UnixMs) -> rusqlite::Result<bool> {
-    let changed = conn
-        .prepare_cached("UPDATE upload_locks SET heartbeat_ms = ?2 WHERE instance = ?1")?
-        .execute(params![me.instance, now])?;
-    Ok(changed == 1)
+    BEAT.run(conn, params![me.instance, now])
+        .map(|changed| changed == 1)
 }
 
 /// Whether the row is still ours, without writing.
 pub fn is_mine(conn: &Connection, me: &Holder) -> rusqlite::Result<bool> {
-    conn.prepare_cached("SELECT 1 FROM upload_locks WHERE instance = ?1")?
-        .exists([&me.instance])
+    let mine = IS_MINE.first(conn, [&me.instance], |_| Ok(()))?;
+    Ok(mine.is_some())
 }
 
 pub fn release(conn: &Connection, me: &Holder) -> rusqlite::Result<()> {
-    conn.execute(
-        "DELETE FROM upload_locks WHERE instance = ?1",
-        [&me.instance],
-    )?;
-    Ok(())
+    RELEASE.run(conn, [&me.instance]).map(|_| ())
 }
 
-fn is_alive(holder: &Holder, heartbeat: UnixMs, me: &Holder, now: UnixMs) -> bool {
+/// Whether the objlib that wrote this row, with this heartbeat, still works: the one place where that is
+/// decided, for whoever wants the lock and for whoever shows a run.
+pub fn is_alive(holder: &Holder, heartbeat: UnixMs, me: &Holder, now: UnixMs) -> bool {
     // A heartbeat that lies far in the future was written by a clock that was wrong, or by somebody who
     // wants to keep everyone out; a living holder writes a true one within ten seconds, and stops itself
     // when it finds its lock taken.

@@ -7,9 +7,9 @@ use rusqlite::Connection;
 /// `application_id` of the file: "objl". Tells our database from any other SQLite file.
 pub const APPLICATION_ID: i32 = 0x6f62_6a6c;
 
-/// The schema of step 0. Versions 1 and 2 were those of objlibs before the first release: they know
-/// neither libraries by name nor their stores, and are refused.
-const FIRST: i32 = 3;
+/// The schema of step 0. Versions 1 to 3 were those of objlibs before the first release: they lack
+/// libraries, stores or indexes that this one rests on, and are refused.
+const FIRST: i32 = 4;
 
 const STEPS: &[&str] = &[V1];
 
@@ -169,9 +169,8 @@ CREATE TABLE uploads (
     operation TEXT,
     document TEXT,
     temp_file TEXT,
-    temp_expires_ms INTEGER,
     error_kind TEXT,
-    error TEXT,
+    error TEXT,                      -- of the last attempt; whatever has failed has one
     since_ms INTEGER NOT NULL,       -- in this status
     batch_id INTEGER REFERENCES upload_batches(id),
     created_ms INTEGER NOT NULL,
@@ -185,8 +184,11 @@ CREATE UNIQUE INDEX uploads_once ON uploads (file_id, store_id, sha256, variant)
 CREATE UNIQUE INDEX uploads_document ON uploads (document) WHERE document IS NOT NULL;
 CREATE INDEX uploads_by_file ON uploads (file_id, store_id);
 CREATE INDEX uploads_queue ON uploads (store_id, status, queued);
-CREATE INDEX uploads_counts ON uploads (store_id, library_id, current, status, size_bytes);
-CREATE INDEX uploads_by_library ON uploads (library_id);
+CREATE INDEX uploads_counts ON uploads (library_id, store_id, current, status, size_bytes);
+-- Lists by pages: each of these indexes holds its rows in the order of their ids.
+CREATE INDEX uploads_unfinished ON uploads (store_id) WHERE status IN ('uploading', 'processing');
+CREATE INDEX uploads_indexed ON uploads (store_id) WHERE status = 'indexed';
+CREATE INDEX uploads_by_error ON uploads (store_id, status, current, error) WHERE error IS NOT NULL;
 -- Documents found in a listing are matched against the few rows in doubt.
 CREATE INDEX uploads_in_doubt ON uploads (sha256) WHERE status IN ('uploading', 'processing');
 CREATE INDEX uploads_replaced ON uploads (store_id, id) WHERE current = 0 AND status = 'indexed';
@@ -234,7 +236,7 @@ mod tests {
     #[test]
     fn only_what_was_never_released_is_before_the_release() {
         let before: Vec<i32> = (-1..5).filter(|v| is_before_release(*v)).collect();
-        assert_eq!(before, [1, 2]);
+        assert_eq!(before, [1, 2, 3]);
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub mod open;
 
 pub mod migrations;
 
+mod statement;
+
 pub mod lock;
 
 pub mod upload_state;
@@ -28,21 +30,30 @@ pub mod listed;
 
 pub mod drift;
 
-pub mod catalog;
-
-/// The last place in a store's queue that a row holds, whatever has become of the row: what comes back stands
-/// behind everything that was ever in front of it. One seek a status.
-const LAST_PLACE: &str = "SELECT coalesce(max(place), 0) FROM (
-     SELECT max(queued) AS place FROM uploads WHERE store_id = ?1 AND status = 'pending'
-     UNION ALL SELECT max(queued) FROM uploads WHERE store_id = ?1 AND status = 'uploading'
-     UNION ALL SELECT max(queued) FROM uploads WHERE store_id = ?1 AND status = 'processing'
-     UNION ALL SELECT max(queued) FROM uploads WHERE store_id = ?1 AND status = 'indexed'
-     UNION ALL SELECT max(queued) FROM uploads WHERE store_id = ?1 AND status = 'failed')";
-
 /// The key of an upload in SQL: the row `u` is for what the file `f` holds now, and has not ended. Whatever
 /// queues, plans, adopts or compares uploads uses this and `identity::ContentKey`.
 const SAME_CONTENT: &str = "u.file_id = f.id AND u.sha256 = f.sha256 AND u.variant = f.variant
      AND u.status NOT IN ('superseded', 'retired')";
+
+/// A run that nothing has ended yet, in SQL; its objlib may be dead.
+const RUN_IS_OPEN: &str = "ended_ms IS NULL AND outcome IS NULL";
+
+/// The last place in a store's queue that a row holds, whatever has become of the row: what comes back stands
+/// behind everything that was ever in front of it. One seek a status.
+const LAST_QUEUED: &str = "SELECT coalesce(max(queued), 0) FROM (
+     SELECT * FROM (SELECT queued FROM uploads
+         WHERE store_id = ?1 AND status = 'pending' ORDER BY queued DESC LIMIT 1)
+     UNION ALL SELECT * FROM (SELECT queued FROM uploads
+         WHERE store_id = ?1 AND status = 'uploading' ORDER BY queued DESC LIMIT 1)
+     UNION ALL SELECT * FROM (SELECT queued FROM uploads
+         WHERE store_id = ?1 AND status = 'processing' ORDER BY queued DESC LIMIT 1)
+     UNION ALL SELECT * FROM (SELECT queued FROM uploads
+         WHERE store_id = ?1 AND status = 'indexed' ORDER BY queued DESC LIMIT 1)
+     UNION ALL SELECT * FROM (SELECT queued FROM uploads
+         WHERE store_id = ?1 AND status = 'failed' ORDER BY queued DESC LIMIT 1))";
+
+#[cfg(test)]
+mod explain;
 
 #[cfg(test)]
 mod model;
@@ -51,10 +62,10 @@ mod model;
 mod fuzz;
 
 pub use change::{
-    Applied, BatchDone, Cause, Change, Charge, FileRow, NextTime, RunTotals, SkipRow,
+    Applied, BatchDone, Cause, Change, Charge, NextTime, Reading, RunTotals, SeenFile, SkipRow,
 };
 pub use durable::{Durable, Import, Intent, UploadId};
 pub use lock::Lease;
-pub use reader::{Job, Reader};
+pub use reader::{Job, KnownFile, Reader};
 pub use upload_state::{Method, UploadState};
 pub use writer::Writer;

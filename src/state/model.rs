@@ -1,16 +1,16 @@
-//! Random changes, legal and not, against a simple model of the rows.
+//! (tests) Random changes, legal and not, against a simple model of the rows.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use rusqlite::Connection;
 
-use super::change::{Cause, Change, Charge, FileRow, NextTime, Refusal};
+use super::change::{Cause, Change, Charge, NextTime, Reading, Refusal, SeenFile};
 use super::durable::UploadId;
 use super::lock::Holder;
 use super::open;
 use super::upload_state::{Event, Method, UploadState};
-use crate::identity::{ContentKey, Sha256, Variant};
+use crate::identity::{Sha256, Variant};
 use crate::names::{DocumentName, OperationName, SessionUrl, StoreName};
 
 const FILES: i64 = 4;
@@ -44,8 +44,7 @@ impl Rows {
         };
         let library = rows.apply(&added).unwrap();
         for i in 0..FILES {
-            let file = file(i, 0);
-            rows.apply(&Change::FileSeen { library, file }).unwrap();
+            rows.apply(&seen(library, i, 0)).unwrap();
         }
         rows.store = rows
             .apply(&Change::StorePinned {
@@ -84,19 +83,22 @@ impl Rows {
     }
 }
 
-fn file(i: i64, version: u8) -> FileRow {
+fn seen(library: i64, i: i64, version: u8) -> Change {
     let path = format!("f{i}");
-    FileRow {
-        path_value: path.clone(),
-        path,
-        size_bytes: 10,
-        mtime_ns: 0,
-        hashed_ms: 0,
-        content: ContentKey {
-            sha256: Sha256::of(&[version]),
-            variant: Variant::of("docs", &[]),
+    Change::FileSeen {
+        library,
+        variant: Variant::of("docs", &[]),
+        file: SeenFile {
+            path_value: path.clone(),
+            path,
+            reading: Reading {
+                size_bytes: 10,
+                mtime_ns: 0,
+                hashed_ms: 0,
+                sha256: Sha256::of(&[version]),
+                mime: "text/plain".to_owned(),
+            },
         },
-        mime: "text/plain".to_owned(),
     }
 }
 
@@ -216,10 +218,12 @@ proptest! {
             prop_assert_eq!(rows.number(
                 "SELECT count(*) FROM uploads WHERE session_url IS NOT NULL
                      AND status NOT IN ('uploading', 'processing')"), 0);
+            // `status --failed` finds what has failed by its error.
+            prop_assert_eq!(rows.number(
+                "SELECT count(*) FROM uploads WHERE status = 'failed' AND error IS NULL"), 0);
             if content_changes && id <= FILES && applied {
                 let library = 1;
-                let file = file(id - 1, 7);
-                rows.apply(&Change::FileSeen { library, file }).unwrap();
+                rows.apply(&seen(library, id - 1, 7)).unwrap();
                 model = rows.states();
                 attempts = rows.number("SELECT coalesce(sum(attempts), 0) FROM uploads");
             }

@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::migrations;
@@ -17,8 +18,8 @@ use crate::error::{Error, Kind};
 
 /// How long a statement waits for another program that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Statements kept prepared; more than there are.
-const STATEMENTS_CACHED: usize = 64;
+/// Statements kept prepared; more than there are, so that none is ever prepared twice.
+pub(super) const STATEMENTS_CACHED: usize = 128;
 /// Pages kept in memory: the working set of a commit, and of a page of rows.
 const WRITER_CACHE_KIB: i64 = 1024;
 const READER_CACHE_KIB: i64 = 512;
@@ -142,6 +143,11 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(|e| error(path, &e))?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    // Else SQLite looks at the values of parameters, and prepares a statement anew whose partial indexes they
+    // might fit: every time, for one that runs for each file. And what a test has seen of a plan would say
+    // little about the plan of a run.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map_err(|e| error(path, &e))?;
     let identify = || -> rusqlite::Result<(i32, i32, i64, i64)> {
         conn.busy_timeout(BUSY_TIMEOUT)?;
         // What the file says of functions and tables is not run on its word.

@@ -20,6 +20,7 @@ use super::upload_state::Method;
 use crate::clock;
 use crate::error::{Error, Kind};
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl};
+use crate::poison;
 use crate::proof;
 use crate::shutdown::{Shutdown, Stop};
 
@@ -108,7 +109,7 @@ impl WriterThread {
 
     /// The first failed commit, if there was one.
     pub fn failure(&self) -> Option<Error> {
-        lock_of(&self.failure).clone()
+        poison::lock(&self.failure).clone()
     }
 
     /// Waits until everything that was sent is committed, then releases the lock. Every clone of the
@@ -118,7 +119,7 @@ impl WriterThread {
         if self.thread.join().is_err() {
             return Err(panicked());
         }
-        match lock_of(&self.failure).take() {
+        match poison::lock(&self.failure).take() {
             Some(e) => Err(e),
             None => Ok(()),
         }
@@ -238,14 +239,14 @@ impl State {
             }
             self.commit_group(&mut group, beat);
         }
-        if lock_of(&self.failure).is_none() {
+        if poison::lock(&self.failure).is_none() {
             // Not released only if the disk fails now; then the next run takes it over.
             let _ = lock::release(&self.conn, &self.me);
         }
     }
 
     fn commit_group(&mut self, group: &mut Vec<Request>, beat: bool) {
-        let failed = lock_of(&self.failure).clone();
+        let failed = poison::lock(&self.failure).clone();
         let done = match failed {
             Some(e) => Err(e),
             None => self.transact(group, beat),
@@ -270,7 +271,7 @@ impl State {
 
     /// The first failure stays: from here on nothing is accepted, and the run stops.
     fn fail(&self, e: &Error) {
-        lock_of(&self.failure).get_or_insert_with(|| e.clone());
+        poison::lock(&self.failure).get_or_insert_with(|| e.clone());
         self.shutdown.stop(Stop::Error);
     }
 
@@ -337,9 +338,4 @@ fn panicked() -> Error {
         "the thread that writes the database has ended",
         "run again; nothing that was confirmed is lost",
     )
-}
-
-/// The value is an `Option` that is whole at any instant, so a poisoned lock is as good as a clean one.
-fn lock_of<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|e| e.into_inner())
 }

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use crate::poison;
+
 /// A pause in sending is made up for by no more than this.
 const BURST: Duration = Duration::from_millis(50);
 
@@ -28,8 +30,7 @@ impl Bandwidth {
     /// How long to wait before these bytes are sent.
     pub fn reserve(&self, now: Instant, bytes: usize) -> Duration {
         let takes = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second);
-        // The value is one instant, whole at any time.
-        let mut sent_by = self.sent_by.lock().unwrap_or_else(|e| e.into_inner());
+        let mut sent_by = poison::lock(&self.sent_by);
         let earliest = now.checked_sub(BURST).unwrap_or(now);
         let start = sent_by.map_or(earliest, |t| t.max(earliest));
         *sent_by = Some(start + takes);

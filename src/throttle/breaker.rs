@@ -44,7 +44,7 @@ pub enum Outcome {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum BreakerState {
     Closed,
     Open {
         cause: Cause,
@@ -55,6 +55,17 @@ pub enum State {
         cause: Cause,
         probe: Option<Instant>,
     },
+}
+
+impl BreakerState {
+    /// As events spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BreakerState::Closed => "closed",
+            BreakerState::Open { .. } => "open",
+            BreakerState::HalfOpen { .. } => "half_open",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +80,7 @@ pub enum Admission {
 
 #[derive(Debug)]
 pub struct Breaker {
-    state: State,
+    state: BreakerState,
     window: VecDeque<Outcome>,
     limits_in_a_row: u32,
     faults_in_a_row: u32,
@@ -79,7 +90,7 @@ pub struct Breaker {
 impl Default for Breaker {
     fn default() -> Breaker {
         Breaker {
-            state: State::Closed,
+            state: BreakerState::Closed,
             window: VecDeque::with_capacity(WINDOW),
             limits_in_a_row: 0,
             faults_in_a_row: 0,
@@ -89,21 +100,21 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> BreakerState {
         self.state
     }
 
     /// Whether such a request would be refused now; changes nothing.
     pub fn refuses(&self, class: Class, now: Instant) -> Option<Instant> {
         match self.state {
-            State::Closed => None,
-            State::Open { cause, .. } | State::HalfOpen { cause, .. }
+            BreakerState::Closed => None,
+            BreakerState::Open { cause, .. } | BreakerState::HalfOpen { cause, .. }
                 if cause == Cause::Limits && class == Class::Read =>
             {
                 None
             }
-            State::Open { until, .. } => (now < until).then_some(until),
-            State::HalfOpen { probe, .. } => {
+            BreakerState::Open { until, .. } => (now < until).then_some(until),
+            BreakerState::HalfOpen { probe, .. } => {
                 let end = probe? + PROBE_WITHIN;
                 (now < end).then_some(end.min(now + PROBE_LOOK))
             }
@@ -116,25 +127,25 @@ impl Breaker {
             return Admission::Refused { until };
         }
         match self.state {
-            State::Closed => Admission::Free,
-            State::Open { cause, .. } | State::HalfOpen { cause, .. }
+            BreakerState::Closed => Admission::Free,
+            BreakerState::Open { cause, .. } | BreakerState::HalfOpen { cause, .. }
                 if cause == Cause::Limits && class == Class::Read =>
             {
                 Admission::Free
             }
-            State::HalfOpen {
+            BreakerState::HalfOpen {
                 cause,
                 probe: Some(_),
             } => {
                 // It never came back: that is an answer too.
                 self.reopen(cause, None, now);
                 match self.state {
-                    State::Open { until, .. } => Admission::Refused { until },
-                    State::Closed | State::HalfOpen { .. } => Admission::Free,
+                    BreakerState::Open { until, .. } => Admission::Refused { until },
+                    BreakerState::Closed | BreakerState::HalfOpen { .. } => Admission::Free,
                 }
             }
-            State::Open { cause, .. } | State::HalfOpen { cause, probe: None } => {
-                self.state = State::HalfOpen {
+            BreakerState::Open { cause, .. } | BreakerState::HalfOpen { cause, probe: None } => {
+                self.state = BreakerState::HalfOpen {
                     cause,
                     probe: Some(now),
                 };
@@ -145,7 +156,7 @@ impl Breaker {
 
     /// The probe's outcome. Says whether the breaker opened.
     pub fn probed(&mut self, outcome: Outcome, now: Instant) -> bool {
-        let State::HalfOpen { cause, .. } = self.state else {
+        let BreakerState::HalfOpen { cause, .. } = self.state else {
             return false;
         };
         match outcome {
@@ -162,7 +173,7 @@ impl Breaker {
 
     /// Any other request's outcome. Says whether the breaker opened.
     pub fn record(&mut self, outcome: Outcome, now: Instant) -> bool {
-        if self.state != State::Closed {
+        if self.state != BreakerState::Closed {
             // Sent before it opened: no news.
             return false;
         }
@@ -209,7 +220,7 @@ impl Breaker {
 
     fn open(&mut self, cause: Cause, asked: Option<Duration>, now: Instant) {
         let wait = proof::hasten(self.cool_down.max(backoff::honoured(asked)));
-        self.state = State::Open {
+        self.state = BreakerState::Open {
             cause,
             until: now + wait,
         };
@@ -235,7 +246,7 @@ mod tests {
     fn five_faults_in_a_row_open_it_and_four_do_not() {
         let now = Instant::now();
         let four = opened(Outcome::Fault(None), 4, now);
-        assert_eq!(four.state(), State::Closed);
+        assert_eq!(four.state(), BreakerState::Closed);
         let five = opened(Outcome::Fault(None), 5, now);
         assert!(five.refuses(Class::Write, now).is_some());
         assert!(five.refuses(Class::Read, now).is_some());
@@ -260,7 +271,7 @@ mod tests {
             };
             breaker.record(outcome, now);
         }
-        assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
@@ -294,7 +305,7 @@ mod tests {
         now += Duration::from_secs(300);
         assert_eq!(breaker.admit(Class::Write, now), Admission::Probe);
         breaker.probed(Outcome::Good, now);
-        assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(breaker.state(), BreakerState::Closed);
         for _ in 0..5 {
             breaker.record(Outcome::Fault(None), now);
         }

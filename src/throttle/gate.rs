@@ -7,10 +7,11 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::breaker::{Admission, Breaker, Cause, Outcome, State};
+use super::breaker::{Admission, Breaker, BreakerState, Cause, Outcome};
 use super::limiter::Limiter;
 use super::ramp::Ramp;
 use super::{Class, Peaks, Settings};
+use crate::poison;
 use crate::shutdown::Shutdown;
 
 /// How often a waiting worker looks whether the run is stopping.
@@ -45,13 +46,6 @@ pub enum Verdict {
     RateLimited { delay: Option<Duration> },
     /// 5xx, 408, or no answer at all.
     Fault { delay: Option<Duration> },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BreakerState {
-    Closed,
-    Open,
-    HalfOpen,
 }
 
 /// Whether files may start.
@@ -189,10 +183,10 @@ impl Gate {
         // Limits are about starting uploads; one that has begun goes on.
         let outage = matches!(
             inner.breaker.state(),
-            State::Open {
+            BreakerState::Open {
                 cause: Cause::Faults,
                 ..
-            } | State::HalfOpen {
+            } | BreakerState::HalfOpen {
                 cause: Cause::Faults,
                 ..
             }
@@ -275,10 +269,7 @@ impl Gate {
                 inner.busy += 1;
                 return Some(Slot(self));
             }
-            inner = match self.freed.wait_timeout(inner, STOP_CHECK) {
-                Ok((inner, _)) => inner,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
+            inner = poison::wait(&self.freed, inner, STOP_CHECK);
         }
     }
 
@@ -291,19 +282,19 @@ impl Gate {
     pub fn starts(&self) -> Starts {
         let inner = self.lock();
         match inner.breaker.state() {
-            State::Closed => Starts::Free,
-            State::Open { until, .. } if Instant::now() < until => Starts::Refused,
-            State::Open { .. } | State::HalfOpen { .. } => Starts::OneAtATime,
+            BreakerState::Closed => Starts::Free,
+            BreakerState::Open { until, .. } if Instant::now() < until => Starts::Refused,
+            BreakerState::Open { .. } | BreakerState::HalfOpen { .. } => Starts::OneAtATime,
         }
     }
 
     pub fn snapshot(&self) -> Snapshot {
         let inner = self.lock();
         let now = Instant::now();
-        let (state, breaker_pause) = match inner.breaker.state() {
-            State::Closed => (BreakerState::Closed, None),
-            State::Open { cause, until } => (BreakerState::Open, Some((why(cause), until))),
-            State::HalfOpen { .. } => (BreakerState::HalfOpen, None),
+        let state = inner.breaker.state();
+        let breaker_pause = match state {
+            BreakerState::Open { cause, until } => Some((why(cause), until)),
+            BreakerState::Closed | BreakerState::HalfOpen { .. } => None,
         };
         let limiter_pause = inner.limiter.paused_until(Class::Write);
         let limiter_pause = limiter_pause.map(|until| (PauseReason::Limit, until));
@@ -324,9 +315,8 @@ impl Gate {
         self.lock().limiter.peaks()
     }
 
-    /// Every change under the lock is whole, so a poisoned lock is as good as a clean one.
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        poison::lock(&self.inner)
     }
 }
 
@@ -368,7 +358,7 @@ mod tests {
         assert!(matches!(gate.enter_body(), Err(Refused::Open { .. })));
         assert!(gate.skip_until().is_some());
         let snapshot = gate.snapshot();
-        assert_eq!(snapshot.state, BreakerState::Open);
+        assert_eq!(snapshot.state.as_str(), "open");
         assert_eq!(snapshot.paused.unwrap().0, PauseReason::Outage);
     }
 

@@ -140,7 +140,7 @@ fn simulate(rpm: Rpm, mut service: Service, minutes: u64, change: f64, seed: u64
             queue.push(Reverse((until - origin, client, false)));
             continue;
         }
-        let probe = !matches!(breaker.state(), super::breaker::State::Closed);
+        let probe = !matches!(breaker.state(), super::breaker::BreakerState::Closed);
         sent += 1;
         // The answer is acted upon when it arrives; the service counts at once.
         let latency = Duration::from_millis(50 + rng.u64(0..100));

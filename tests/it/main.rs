@@ -44,6 +44,9 @@ mod strangers;
 /// kill -9 and run again.
 mod resume;
 
+/// What is said of what is on disk, however much it is.
+mod status;
+
 /// Database and store compared, and made equal.
 mod verify;
 

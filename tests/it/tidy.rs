@@ -42,6 +42,62 @@ fn the_emulator_shares_nothing_with_the_client() {
     });
 }
 
+/// What the state shares with scans, runs and reports lives in it, or below it.
+#[test]
+fn the_state_knows_none_of_its_users() {
+    let below = [
+        "clock", "error", "identity", "names", "poison", "proof", "shutdown", "state",
+    ];
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut seen = 0;
+    each_source(&src.join("state"), &mut |path, text| {
+        for name in used(text) {
+            seen += 1;
+            assert!(below.contains(&name), "{} uses {name}", path.display());
+        }
+    });
+    assert!(seen > 20, "the sources of the state were not found");
+}
+
+/// Whoever runs SQL declares it with `statements!`, so that `src/state/explain.rs` explains it: only these
+/// speak to SQLite themselves. Opening comes before there is anything to explain, and what a listing showed
+/// is a private table of its own.
+#[test]
+fn no_sql_runs_that_is_not_declared() {
+    let speaks = ["statement.rs", "open.rs", "migrations.rs", "listed.rs"];
+    let words = [
+        ".prepare",
+        ".execute",
+        ".query",
+        ".pragma",
+        "Statement::new(",
+    ];
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut seen = 0;
+    each_source(&src, &mut |path, text| {
+        let relative = path.strip_prefix(&src).unwrap();
+        let is_test = text.starts_with("//! (tests)");
+        if relative.starts_with("emulator") || relative == Path::new("cli/emulator.rs") || is_test {
+            return;
+        }
+        let product = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        if !relative.starts_with("state") {
+            assert!(
+                !product.contains("rusqlite"),
+                "{} knows SQLite",
+                path.display()
+            );
+            return;
+        }
+        seen += 1;
+        let may = speaks.iter().any(|name| relative.ends_with(name));
+        for word in words {
+            assert!(may || !product.contains(word), "{}: {word}", path.display());
+        }
+    });
+    assert!(seen > 15, "the sources of the state were not found");
+}
+
 #[test]
 fn no_async_runtime_comes_in() {
     let lock = include_str!("../../Cargo.lock");

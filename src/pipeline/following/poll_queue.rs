@@ -13,6 +13,7 @@ use super::poll_schedule::Schedule;
 use crate::names::{DocumentName, FileName, OperationName};
 use crate::pipeline::outcome::subject::Subject;
 use crate::pipeline::rules::{Indexing, Listed};
+use crate::poison;
 use crate::shutdown::Shutdown;
 use crate::state::{Durable, Job, UploadId};
 
@@ -281,15 +282,11 @@ impl PollQueue {
     }
 
     fn wait<'a>(&self, inner: MutexGuard<'a, Inner>, how_long: Duration) -> MutexGuard<'a, Inner> {
-        match self.changed.wait_timeout(inner, how_long) {
-            Ok((inner, _)) => inner,
-            Err(poisoned) => poisoned.into_inner().0,
-        }
+        poison::wait(&self.changed, inner, how_long)
     }
 
-    /// Every change under the lock is whole, so a poisoned lock is as good as a clean one.
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+        poison::lock(&self.inner)
     }
 }
 

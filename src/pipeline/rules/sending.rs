@@ -244,7 +244,6 @@ mod tests {
         let file = |state, size_bytes| File {
             name: FileName::new("files/f"),
             state,
-            expires_ms: None,
             size_bytes,
         };
         let of = |state, size| staged(Some(&file(state, size)), 10);

@@ -89,7 +89,6 @@ impl Worker<'_> {
         let staged = Change::Staged {
             upload: job.upload,
             file: file.name.clone(),
-            expires_ms: file.expires_ms,
         };
         if let Err(e) = self.waited(|w| w.commit(staged)) {
             return Returned::Fatal(e);

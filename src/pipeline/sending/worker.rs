@@ -383,13 +383,10 @@ impl Worker<'_> {
                 };
                 self.outcomes.attempt_failed(subject, cause, None);
             }
-            Ok(seen) => self.outcomes.rescheduled(Change::Rescanned {
+            Ok(reading) => self.outcomes.rescheduled(Change::Rescanned {
                 upload: job.upload,
                 file: job.file,
-                size_bytes: seen.size_bytes,
-                mtime_ns: seen.mtime_ns,
-                hashed_ms: seen.hashed_ms,
-                sha256: seen.sha256,
+                reading,
             }),
             Err(skip) => return self.unfit(job, subject, skip),
         }

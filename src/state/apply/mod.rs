@@ -3,13 +3,14 @@
 //! Promises: the state machine is asked before a status changes; one change is applied whole or not
 //! at all.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Params, Row, params};
 
 use self::runs::BatchColumn;
-use super::LAST_PLACE;
-use super::change::{Applied, Change, Charge, Refusal};
+use super::LAST_QUEUED;
+use super::change::{Applied, Change, Refusal};
 use super::durable::UploadId;
 use super::lock::Holder;
+use super::statement::{Statement, statements};
 use super::upload_state::{Event, UploadState};
 use crate::clock::{self, UnixMs};
 
@@ -27,19 +28,42 @@ mod runs;
 
 type Outcome = Result<Applied, Refusal>;
 
+statements! {
+    SAVEPOINT: Single => "SAVEPOINT change";
+    ROLLBACK: Single => "ROLLBACK TO change";
+    RELEASE: Single => "RELEASE change";
+    UPLOAD: Single => "SELECT store_id, status, batch_id FROM uploads WHERE id = ?1";
+    LAST_PLACE: Page => LAST_QUEUED;
+    CHANGE_STATUS: Single =>
+        "UPDATE uploads SET status = ?2, since_ms = ?3, updated_ms = ?3 WHERE id = ?1";
+}
+
+/// The statements of this folder, for the test that explains all.
+#[cfg(test)]
+pub(super) fn all_declared() -> Vec<super::explain::Declared> {
+    let topics = [
+        declared(),
+        libraries::declared(),
+        files::declared(),
+        uploads::declared(),
+        runs::declared(),
+    ];
+    topics.into_iter().flatten().collect()
+}
+
 impl Change {
     /// Applies the change inside the writer's transaction: whole, or not at all if it is refused.
     pub(super) fn apply_whole(&self, conn: &Connection, me: &Holder) -> Outcome {
-        let step = |sql: &str| conn.prepare_cached(sql)?.execute([]);
-        step("SAVEPOINT change")?;
+        SAVEPOINT.run(conn, [])?;
         let done = self.apply(conn, me);
         if done.is_err() {
-            step("ROLLBACK TO change")?;
+            ROLLBACK.run(conn, [])?;
         }
-        step("RELEASE change")?;
+        RELEASE.run(conn, [])?;
         done
     }
 
+    /// The table of contents of this folder: each change and what it does, in the order of a file's life.
     fn apply(&self, conn: &Connection, me: &Holder) -> Outcome {
         let at = At {
             conn,
@@ -47,13 +71,14 @@ impl Change {
         };
         match self {
             Change::LibraryAdded { name, root } => at.library_added(name, root),
-            Change::LibraryMoved { library, root } => at.run(
-                "UPDATE libraries SET root = ?2 WHERE id = ?1",
-                params![library, root],
-            ),
+            Change::LibraryMoved { library, root } => at.library_moved(*library, root),
             Change::LibraryRenamed { library, name } => at.library_renamed(*library, name),
             Change::LibraryForgotten { library } => at.library_forgotten(*library),
-            Change::FileSeen { library, file } => at.file_seen(*library, file),
+            Change::FileSeen {
+                library,
+                variant,
+                file,
+            } => at.file_seen(*library, variant, file),
             Change::FileSkipped(skip) => at.skipped(skip),
             Change::FileMissing { file } => at.file_gone(*file, "missing"),
             Change::FileLeftOut { file } => at.file_gone(*file, "left_out"),
@@ -72,26 +97,9 @@ impl Change {
             Change::RunStarted { store } => at.run_started(*store, me),
             Change::Linked { library, store } => at.linked(*library, *store),
             Change::Queued { library, store } => at.queued(*library, *store),
-            Change::RetriedFailed { upload } => {
-                let row = at.row(*upload)?;
-                at.change_status(&row, Event::Retried)?;
-                at.run(
-                    "UPDATE uploads SET attempts = 0 WHERE id = ?1",
-                    params![row.id],
-                )
-            }
-            Change::BatchOpened { run, number } => at.run(
-                "INSERT INTO upload_batches (run_id, number, status, started_ms)
-                 VALUES (?1, ?2, 'filling', ?3)",
-                params![run, number, at.now],
-            ),
-            Change::BatchFilled { batch, files } => {
-                at.run(
-                    "UPDATE upload_batches SET files = ?2, status = 'filled' WHERE id = ?1",
-                    params![batch, *files as i64],
-                )?;
-                at.batch_settled(Some(*batch))
-            }
+            Change::RetriedFailed { upload } => at.retried(*upload),
+            Change::BatchOpened { run, number } => at.batch_opened(*run, *number),
+            Change::BatchFilled { batch, files } => at.batch_filled(*batch, *files),
             Change::BatchSkipped { batch } => at.batch_counts(Some(*batch), BatchColumn::Skipped),
             Change::Intent {
                 upload,
@@ -100,22 +108,8 @@ impl Change {
                 temporary,
             } => at.intent(*upload, *batch, *method, temporary.as_ref()),
             Change::SessionOpened { upload, url } => at.session_opened(*upload, url),
-            Change::Staged {
-                upload,
-                file,
-                expires_ms,
-            } => at.under_way(
-                *upload,
-                "UPDATE uploads SET temp_file = ?2, temp_expires_ms = ?3, updated_ms = ?4
-                 WHERE id = ?1 AND status = 'uploading' AND method = 'staged'",
-                params![upload.0, file.as_str(), expires_ms, at.now],
-            ),
-            Change::ImportStarted { upload } => at.under_way(
-                *upload,
-                "UPDATE uploads SET importing = 1, session_url = NULL, updated_ms = ?2
-                 WHERE id = ?1 AND status = 'uploading' AND temp_file IS NOT NULL",
-                params![upload.0, at.now],
-            ),
+            Change::Staged { upload, file } => at.staged(*upload, file),
+            Change::ImportStarted { upload } => at.import_started(*upload),
             Change::Submitted {
                 upload,
                 operation,
@@ -138,62 +132,20 @@ impl Change {
                 upload,
                 charge,
                 cause,
-            } => at.run(
-                "UPDATE uploads SET attempts = attempts + ?2, error_kind = ?3, error = ?4,
-                     updated_ms = ?5 WHERE id = ?1",
-                params![
-                    upload.0,
-                    i64::from(*charge == Charge::Attempt),
-                    cause.kind,
-                    cause.words,
-                    at.now
-                ],
-            ),
+            } => at.left_in_doubt(*upload, *charge, cause),
             Change::Rejected {
                 upload,
                 cause,
                 document,
             } => at.rejected(*upload, cause, document.as_ref()),
-            Change::Cleared { upload } => {
-                at.run(
-                    "UPDATE uploads SET document = NULL WHERE id = ?1",
-                    params![upload.0],
-                )?;
-                at.unneeded(*upload)
-            }
+            Change::Cleared { upload } => at.cleared(*upload),
             Change::Dropped { upload } => at.dropped(*upload),
-            Change::FileLost { upload, file, skip } => {
-                let done = at.dropped(*upload)?;
-                at.file_gone(*file, "missing")?;
-                if let Some(skip) = skip {
-                    at.skipped(skip)?;
-                }
-                Ok(done)
-            }
+            Change::FileLost { upload, file, skip } => at.file_lost(*upload, *file, skip.as_ref()),
             Change::Rescanned {
                 upload,
                 file,
-                size_bytes,
-                mtime_ns,
-                hashed_ms,
-                sha256,
-            } => {
-                // A row that is gone is refused before anything is changed.
-                let done = at.dropped(*upload)?;
-                at.run(
-                    "UPDATE files SET size_bytes = ?2, mtime_ns = ?3, hashed_ms = ?4, sha256 = ?5
-                     WHERE id = ?1",
-                    params![
-                        file,
-                        *size_bytes as i64,
-                        mtime_ns,
-                        hashed_ms,
-                        sha256.as_bytes()
-                    ],
-                )?;
-                at.content_changed(*file)?;
-                Ok(done)
-            }
+                reading,
+            } => at.rescanned(*upload, *file, reading),
             Change::Superseded { upload } => at.document_gone(*upload, Event::Replaced),
             Change::Retired { upload } => at.document_gone(*upload, Event::Purged),
             Change::Adopted {
@@ -207,11 +159,7 @@ impl Change {
                 endpoint,
                 class,
                 per_minute,
-            } => at.run(
-                "INSERT INTO rates VALUES (?1, ?2, ?3, ?4) ON CONFLICT (endpoint, class)
-                 DO UPDATE SET per_minute = excluded.per_minute, found_ms = excluded.found_ms",
-                params![endpoint, class, per_minute, at.now],
-            ),
+            } => at.rate_found(endpoint, class, *per_minute),
             Change::Flush => Ok(Applied::default()),
             Change::RunEnded {
                 run,
@@ -226,6 +174,7 @@ impl Change {
 /// An upload's row, as far as a transition needs it.
 struct UploadRow {
     id: i64,
+    store: i64,
     status: UploadState,
     batch: Option<i64>,
 }
@@ -237,8 +186,8 @@ struct At<'c> {
 }
 
 impl At<'_> {
-    fn run(&self, sql: &str, params: impl rusqlite::Params) -> Outcome {
-        let rows = self.conn.prepare_cached(sql)?.execute(params)?;
+    fn run(&self, statement: &Statement, params: impl Params) -> Outcome {
+        let rows = statement.run(self.conn, params)?;
         Ok(Applied {
             row: self.conn.last_insert_rowid(),
             rows: rows as u64,
@@ -254,28 +203,25 @@ impl At<'_> {
         })
     }
 
-    fn last_place(&self, store: i64) -> rusqlite::Result<i64> {
-        let mut statement = self.conn.prepare_cached(LAST_PLACE)?;
-        statement.query_row([store], |r| r.get(0))
-    }
-
     fn row(&self, upload: UploadId) -> Result<UploadRow, Refusal> {
-        let read = |r: &Row<'_>| Ok((r.get::<_, String>(0)?, r.get(1)?));
-        let found = self
-            .conn
-            .prepare_cached("SELECT status, batch_id FROM uploads WHERE id = ?1")?
-            .query_row([upload.0], read)
-            .optional()?;
-        let Some((status, batch)) = found else {
+        let read = |r: &Row<'_>| Ok((r.get(0)?, r.get::<_, String>(1)?, r.get(2)?));
+        let Some((store, status, batch)) = UPLOAD.first(self.conn, [upload.0], read)? else {
             return Err(Refusal::Illegal(format!("upload {} is gone", upload.0)));
         };
         let status = UploadState::parse(&status)
             .ok_or_else(|| Refusal::Illegal(format!("unknown status {status}")))?;
         Ok(UploadRow {
             id: upload.0,
+            store,
             status,
             batch,
         })
+    }
+
+    /// A place at the end of a store's queue.
+    fn next_place(&self, store: i64) -> Result<i64, Refusal> {
+        let last: i64 = LAST_PLACE.one(self.conn, [store], |r| r.get(0))?;
+        Ok(last + 1)
     }
 
     fn change_status(&self, row: &UploadRow, event: Event) -> Result<(), Refusal> {
@@ -283,10 +229,7 @@ impl At<'_> {
             .status
             .after(event)
             .map_err(|e| Refusal::Illegal(format!("upload {}: {e}", row.id)))?;
-        self.run(
-            "UPDATE uploads SET status = ?2, since_ms = ?3, updated_ms = ?3 WHERE id = ?1",
-            params![row.id, next.as_str(), self.now],
-        )?;
+        self.run(&CHANGE_STATUS, params![row.id, next.as_str(), self.now])?;
         Ok(())
     }
 }

@@ -1,17 +1,63 @@
-//! Stores, runs, batches, and the queue of what is pending.
+//! Stores, runs, batches, and the rates that were found.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Row, params};
 
 use super::{At, Outcome};
 use crate::names::StoreName;
+use crate::state::RUN_IS_OPEN;
 use crate::state::change::{Applied, BatchDone, RunTotals};
 use crate::state::lock::Holder;
+use crate::state::statement::statements;
 
 #[derive(Clone, Copy)]
 pub(super) enum BatchColumn {
     Succeeded,
     Failed,
     Skipped,
+}
+
+statements! {
+    STORE_PINNED: Single =>
+        "INSERT INTO stores (name, display_name, endpoint, by_display_name, pinned_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (name) DO UPDATE SET
+             endpoint = excluded.endpoint, pinned_ms = excluded.pinned_ms,
+             by_display_name = max(by_display_name, excluded.by_display_name)
+         RETURNING id";
+    FORGET_UPLOADS: All("a store that is made anew gets everything again") =>
+        "DELETE FROM uploads WHERE store_id = ?1";
+    QUEUE_ALL: Single => "UPDATE library_stores SET queued_to = '' WHERE store_id = ?1";
+    STORE_REPLACED: Single => "UPDATE stores SET name = ?2, pinned_ms = ?3 WHERE id = ?1";
+    INTERRUPT_BATCHES: All("of the few batches that are open, which make up its index") =>
+        "UPDATE upload_batches SET status = 'interrupted' WHERE status IN ('filling', 'filled')";
+    LEAVE_BATCHES: All("of the few that are on their way, which make up its index") =>
+        "UPDATE uploads SET batch_id = NULL WHERE store_id = ?1
+         AND status IN ('uploading', 'processing')";
+    END_CRASHED: All("of the few runs that have not ended, which make up its index") =>
+        "UPDATE runs SET outcome = 'crashed' WHERE", RUN_IS_OPEN;
+    RUN_STARTED: Single =>
+        "INSERT INTO runs (instance, host, pid, version, store_id, started_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    INTERRUPT_BATCHES_OF: Single =>
+        "UPDATE upload_batches SET status = 'interrupted', completed_ms = ?2
+         WHERE run_id = ?1 AND status IN ('filling', 'filled')";
+    RUN_ENDED: Single =>
+        "UPDATE runs SET ended_ms = ?2, outcome = ?3, exit = ?4, recovered = ?5, indexed = ?6,
+             failed = ?7, skipped = ?8, pending = ?9, processing = ?10, bytes = ?11,
+             requests = ?12, polls = ?13, retries = ?14, throttled = ?15, resumed = ?16,
+             adopted = ?17, limited_by = ?18 WHERE id = ?1";
+    BATCH_OPENED: Single =>
+        "INSERT INTO upload_batches (run_id, number, status, started_ms) VALUES (?1, ?2, 'filling', ?3)";
+    BATCH_FILLED: Single => "UPDATE upload_batches SET files = ?2, status = 'filled' WHERE id = ?1";
+    BATCH_SUCCEEDED: Single => "UPDATE upload_batches SET succeeded = succeeded + 1 WHERE id = ?1";
+    BATCH_FAILED: Single => "UPDATE upload_batches SET failed = failed + 1 WHERE id = ?1";
+    BATCH_SKIPPED: Single => "UPDATE upload_batches SET skipped = skipped + 1 WHERE id = ?1";
+    BATCH_DONE: Single =>
+        "UPDATE upload_batches SET status = 'done', completed_ms = ?2
+         WHERE id = ?1 AND status = 'filled' AND succeeded + failed + skipped >= files
+         RETURNING id, number, files, succeeded, failed, skipped";
+    RATE_FOUND: Single =>
+        "INSERT INTO rates VALUES (?1, ?2, ?3, ?4) ON CONFLICT (endpoint, class)
+         DO UPDATE SET per_minute = excluded.per_minute, found_ms = excluded.found_ms";
 }
 
 impl At<'_> {
@@ -22,57 +68,30 @@ impl At<'_> {
         name: &StoreName,
         by_display_name: bool,
     ) -> Outcome {
-        let id = self
-            .conn
-            .prepare_cached(
-                "INSERT INTO stores (name, display_name, endpoint, by_display_name, pinned_ms)
-                 VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (name) DO UPDATE SET
-                     endpoint = excluded.endpoint, pinned_ms = excluded.pinned_ms,
-                     by_display_name = max(by_display_name, excluded.by_display_name)
-                 RETURNING id",
-            )?
-            .query_row(
-                params![
-                    name.as_str(),
-                    display_name,
-                    endpoint,
-                    by_display_name,
-                    self.now
-                ],
-                |r| r.get(0),
-            )?;
+        let store = params![
+            name.as_str(),
+            display_name,
+            endpoint,
+            by_display_name,
+            self.now
+        ];
+        let id = STORE_PINNED.one(self.conn, store, |r| r.get(0))?;
         self.touched(id)
     }
 
     pub(super) fn store_replaced(&self, store: i64, name: &StoreName) -> Outcome {
-        self.run("DELETE FROM uploads WHERE store_id = ?1", params![store])?;
-        self.run(
-            "UPDATE library_stores SET queued_to = '' WHERE store_id = ?1",
-            params![store],
-        )?;
-        self.run(
-            "UPDATE stores SET name = ?2, pinned_ms = ?3 WHERE id = ?1",
-            params![store, name.as_str(), self.now],
-        )
+        self.run(&FORGET_UPLOADS, [store])?;
+        self.run(&QUEUE_ALL, [store])?;
+        self.run(&STORE_REPLACED, params![store, name.as_str(), self.now])
     }
 
     pub(super) fn run_started(&self, store: i64, me: &Holder) -> Outcome {
         // Batches and runs that a crash left open belong to no one any more.
+        self.run(&INTERRUPT_BATCHES, [])?;
+        self.run(&LEAVE_BATCHES, [store])?;
+        self.run(&END_CRASHED, [])?;
         self.run(
-            "UPDATE upload_batches SET status = 'interrupted' WHERE status IN ('filling', 'filled')",
-            [],
-        )?;
-        self.run(
-            "UPDATE uploads SET batch_id = NULL WHERE store_id = ?1 AND status IN ('uploading', 'processing')",
-            params![store],
-        )?;
-        self.run(
-            "UPDATE runs SET outcome = 'crashed' WHERE ended_ms IS NULL AND outcome IS NULL",
-            [],
-        )?;
-        self.run(
-            "INSERT INTO runs (instance, host, pid, version, store_id, started_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            &RUN_STARTED,
             params![
                 me.instance,
                 me.host,
@@ -85,16 +104,9 @@ impl At<'_> {
     }
 
     pub(super) fn run_ended(&self, run: i64, outcome: &str, exit: u8, t: &RunTotals) -> Outcome {
+        self.run(&INTERRUPT_BATCHES_OF, params![run, self.now])?;
         self.run(
-            "UPDATE upload_batches SET status = 'interrupted', completed_ms = ?2
-             WHERE run_id = ?1 AND status IN ('filling', 'filled')",
-            params![run, self.now],
-        )?;
-        self.run(
-            "UPDATE runs SET ended_ms = ?2, outcome = ?3, exit = ?4, recovered = ?5, indexed = ?6,
-                 failed = ?7, skipped = ?8, pending = ?9, processing = ?10, bytes = ?11,
-                 requests = ?12, polls = ?13, retries = ?14, throttled = ?15, resumed = ?16,
-                 adopted = ?17, limited_by = ?18 WHERE id = ?1",
+            &RUN_ENDED,
             params![
                 run,
                 self.now,
@@ -118,46 +130,49 @@ impl At<'_> {
         )
     }
 
+    pub(super) fn batch_opened(&self, run: i64, number: i64) -> Outcome {
+        self.run(&BATCH_OPENED, params![run, number, self.now])
+    }
+
+    pub(super) fn batch_filled(&self, batch: i64, files: u64) -> Outcome {
+        self.run(&BATCH_FILLED, params![batch, files as i64])?;
+        self.batch_settled(Some(batch))
+    }
+
     pub(super) fn batch_counts(&self, batch: Option<i64>, column: BatchColumn) -> Outcome {
         let Some(id) = batch else {
             return Ok(Applied::default());
         };
-        let sql = match column {
-            BatchColumn::Succeeded => {
-                "UPDATE upload_batches SET succeeded = succeeded + 1 WHERE id = ?1"
-            }
-            BatchColumn::Failed => "UPDATE upload_batches SET failed = failed + 1 WHERE id = ?1",
-            BatchColumn::Skipped => "UPDATE upload_batches SET skipped = skipped + 1 WHERE id = ?1",
+        let count = match column {
+            BatchColumn::Succeeded => &BATCH_SUCCEEDED,
+            BatchColumn::Failed => &BATCH_FAILED,
+            BatchColumn::Skipped => &BATCH_SKIPPED,
         };
-        self.run(sql, params![id])?;
+        self.run(count, [id])?;
         self.batch_settled(Some(id))
     }
 
     /// The batch is done once all its files have an outcome and no more will come.
-    pub(super) fn batch_settled(&self, batch: Option<i64>) -> Outcome {
-        let done = self
-            .conn
-            .prepare_cached(
-                "UPDATE upload_batches SET status = 'done', completed_ms = ?2
-                 WHERE id = ?1 AND status = 'filled' AND succeeded + failed + skipped >= files
-                 RETURNING id, number, files, succeeded, failed, skipped",
-            )?
-            .query_row(params![batch, self.now], |r| {
-                let count = |i| r.get::<_, i64>(i).map(|n| n.max(0) as u64);
-                Ok(BatchDone {
-                    batch: r.get(0)?,
-                    number: r.get(1)?,
-                    files: count(2)?,
-                    succeeded: count(3)?,
-                    failed: count(4)?,
-                    skipped: count(5)?,
-                })
+    fn batch_settled(&self, batch: Option<i64>) -> Outcome {
+        let done = |r: &Row<'_>| {
+            let count = |i| r.get::<_, i64>(i).map(|n| n.max(0) as u64);
+            Ok(BatchDone {
+                batch: r.get(0)?,
+                number: r.get(1)?,
+                files: count(2)?,
+                succeeded: count(3)?,
+                failed: count(4)?,
+                skipped: count(5)?,
             })
-            .optional()?;
+        };
         Ok(Applied {
             row: batch.unwrap_or(0),
             rows: 1,
-            batch_done: done,
+            batch_done: BATCH_DONE.first(self.conn, params![batch, self.now], done)?,
         })
+    }
+
+    pub(super) fn rate_found(&self, endpoint: &str, class: &str, per_minute: f64) -> Outcome {
+        self.run(&RATE_FOUND, params![endpoint, class, per_minute, self.now])
     }
 }

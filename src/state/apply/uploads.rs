@@ -1,6 +1,6 @@
 //! One upload, from intent to its end.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Params, params};
 
 use super::runs::BatchColumn;
 use super::{At, Outcome};
@@ -8,7 +8,62 @@ use crate::identity::ContentKey;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl};
 use crate::state::change::{Cause, Charge, NextTime, Refusal};
 use crate::state::durable::UploadId;
+use crate::state::statement::{Statement, statements};
 use crate::state::upload_state::{Event, Method};
+
+statements! {
+    INTENT: Single =>
+        "UPDATE uploads SET batch_id = ?2, session_url = NULL, operation = NULL, importing = 0,
+             method = ?3, temp_file = ?4 WHERE id = ?1";
+    SESSION_OPENED: Single =>
+        "UPDATE uploads SET session_url = ?2, updated_ms = ?3 WHERE id = ?1 AND status = 'uploading'";
+    STAGED: Single =>
+        "UPDATE uploads SET temp_file = ?2, updated_ms = ?3
+         WHERE id = ?1 AND status = 'uploading' AND method = 'staged'";
+    IMPORT_STARTED: Single =>
+        "UPDATE uploads SET importing = 1, session_url = NULL, updated_ms = ?2
+         WHERE id = ?1 AND status = 'uploading' AND temp_file IS NOT NULL";
+    SUBMITTED: Single =>
+        "UPDATE uploads SET operation = ?2, document = ?3, importing = 0 WHERE id = ?1";
+    ACTIVATED: Single =>
+        "UPDATE uploads SET document = ?2, session_url = NULL, error = NULL, error_kind = NULL,
+             temp_file = CASE ?3 WHEN 1 THEN temp_file END WHERE id = ?1";
+    HANDED_BACK: Single =>
+        "UPDATE uploads SET session_url = NULL, operation = NULL, document = ?7, importing = 0,
+             batch_id = NULL, attempts = attempts + ?2, mime = coalesce(?3, mime),
+             error_kind = coalesce(?4, error_kind), error = coalesce(?5, error),
+             direct_faults = direct_faults + ?6, queued = ?8 WHERE id = ?1";
+    IN_DOUBT: Single =>
+        "UPDATE uploads SET attempts = attempts + ?2, error_kind = ?3, error = ?4, updated_ms = ?5
+         WHERE id = ?1";
+    REJECTED: Single =>
+        "UPDATE uploads SET session_url = NULL, operation = NULL, document = ?4, importing = 0,
+             attempts = attempts + 1, error_kind = ?2, error = ?3 WHERE id = ?1";
+    TRIED_ANEW: Single => "UPDATE uploads SET attempts = 0 WHERE id = ?1";
+    TEMPORARY_GONE: Single => "UPDATE uploads SET temp_file = NULL WHERE id = ?1";
+    DOCUMENT_GONE: Single => "UPDATE uploads SET document = NULL WHERE id = ?1";
+    UNNEEDED: Single =>
+        "DELETE FROM uploads WHERE id = ?1 AND current = 0 AND document IS NULL
+         AND temp_file IS NULL AND status IN ('pending', 'failed')";
+    DROPPED: Single =>
+        "DELETE FROM uploads WHERE id = ?1 AND temp_file IS NULL AND document IS NULL";
+    KEPT_AS_REMAINS: Single =>
+        "UPDATE uploads SET current = 0, session_url = NULL, batch_id = NULL WHERE id = ?1";
+    FILE_OF: Single => "SELECT file_id FROM uploads WHERE id = ?1";
+    LINKED_BY_DOCUMENT: Single =>
+        "INSERT INTO library_stores (library_id, store_id, linked_ms)
+         SELECT library_id, ?2, ?3 FROM files WHERE id = ?1 ON CONFLICT DO NOTHING";
+    GIVES_WAY: Single =>
+        "DELETE FROM uploads WHERE file_id = ?1 AND store_id = ?2 AND sha256 = ?3
+         AND variant = ?4 AND status IN ('pending', 'failed', 'indexed') RETURNING temp_file";
+    ADOPTED: Single =>
+        "INSERT INTO uploads (file_id, library_id, store_id, sha256, variant, size_bytes, status,
+             queued, document, current, temp_file, since_ms, created_ms, updated_ms)
+         SELECT id, library_id, ?2, ?3, ?4, ?5, 'indexed', 0, ?6,
+             sha256 = ?3 AND variant = ?4 AND state = 'present', ?7, ?8, ?8, ?8
+         FROM files WHERE id = ?1
+         ON CONFLICT DO NOTHING";
+}
 
 impl At<'_> {
     pub(super) fn intent(
@@ -21,8 +76,7 @@ impl At<'_> {
         let row = self.row(upload)?;
         self.change_status(&row, Event::Started)?;
         self.run(
-            "UPDATE uploads SET batch_id = ?2, session_url = NULL, operation = NULL, importing = 0,
-                 method = ?3, temp_file = ?4, temp_expires_ms = NULL WHERE id = ?1",
+            &INTENT,
             params![
                 row.id,
                 batch,
@@ -35,20 +89,23 @@ impl At<'_> {
     pub(super) fn session_opened(&self, upload: UploadId, url: &SessionUrl) -> Outcome {
         self.under_way(
             upload,
-            "UPDATE uploads SET session_url = ?2, updated_ms = ?3
-             WHERE id = ?1 AND status = 'uploading'",
+            &SESSION_OPENED,
             params![upload.0, url.expose(), self.now],
         )
     }
 
+    pub(super) fn staged(&self, upload: UploadId, file: &FileName) -> Outcome {
+        let params = params![upload.0, file.as_str(), self.now];
+        self.under_way(upload, &STAGED, params)
+    }
+
+    pub(super) fn import_started(&self, upload: UploadId) -> Outcome {
+        self.under_way(upload, &IMPORT_STARTED, params![upload.0, self.now])
+    }
+
     /// A step within `uploading`: the row must be there for it.
-    pub(super) fn under_way(
-        &self,
-        upload: UploadId,
-        sql: &str,
-        params: impl rusqlite::Params,
-    ) -> Outcome {
-        let done = self.run(sql, params)?;
+    fn under_way(&self, upload: UploadId, step: &Statement, params: impl Params) -> Outcome {
+        let done = self.run(step, params)?;
         match done.rows {
             1 => Ok(done),
             _ => Err(Refusal::Illegal(format!(
@@ -67,7 +124,7 @@ impl At<'_> {
         let row = self.row(upload)?;
         self.change_status(&row, Event::Submitted)?;
         self.run(
-            "UPDATE uploads SET operation = ?2, document = ?3, importing = 0 WHERE id = ?1",
+            &SUBMITTED,
             params![
                 row.id,
                 operation.map(OperationName::as_str),
@@ -85,8 +142,7 @@ impl At<'_> {
         let row = self.row(upload)?;
         self.change_status(&row, Event::Activated)?;
         self.run(
-            "UPDATE uploads SET document = ?2, session_url = NULL, error = NULL, error_kind = NULL,
-                 temp_file = CASE ?3 WHEN 1 THEN temp_file END WHERE id = ?1",
+            &ACTIVATED,
             params![row.id, document.as_str(), keeps_temporary],
         )?;
         self.batch_counts(row.batch, BatchColumn::Succeeded)
@@ -106,17 +162,8 @@ impl At<'_> {
             NextTime::AsMime(mime) => Some(mime),
             NextTime::Same | NextTime::LessDirect => None,
         };
-        let store = self
-            .conn
-            .prepare_cached("SELECT store_id FROM uploads WHERE id = ?1")?
-            .query_row([row.id], |r| r.get(0))?;
-        let place = self.last_place(store)? + 1;
         self.run(
-            "UPDATE uploads SET session_url = NULL, operation = NULL, document = ?7, importing = 0,
-                 batch_id = NULL, attempts = attempts + ?2, mime = coalesce(?3, mime),
-                 error_kind = coalesce(?4, error_kind), error = coalesce(?5, error),
-                 direct_faults = direct_faults + ?6,
-                 queued = ?8 WHERE id = ?1",
+            &HANDED_BACK,
             params![
                 row.id,
                 i64::from(charge == Charge::Attempt),
@@ -125,10 +172,23 @@ impl At<'_> {
                 cause.map(|c| c.words.as_str()),
                 i64::from(next == NextTime::LessDirect),
                 document.map(DocumentName::as_str),
-                place
+                self.next_place(row.store)?
             ],
         )?;
         self.batch_counts(row.batch, BatchColumn::Skipped)
+    }
+
+    pub(super) fn left_in_doubt(&self, upload: UploadId, charge: Charge, cause: &Cause) -> Outcome {
+        self.run(
+            &IN_DOUBT,
+            params![
+                upload.0,
+                i64::from(charge == Charge::Attempt),
+                cause.kind,
+                cause.words,
+                self.now
+            ],
+        )
     }
 
     pub(super) fn rejected(
@@ -140,8 +200,7 @@ impl At<'_> {
         let row = self.row(upload)?;
         self.change_status(&row, Event::Rejected)?;
         self.run(
-            "UPDATE uploads SET session_url = NULL, operation = NULL, document = ?4, importing = 0,
-                 attempts = attempts + 1, error_kind = ?2, error = ?3 WHERE id = ?1",
+            &REJECTED,
             params![
                 row.id,
                 cause.kind,
@@ -152,48 +211,44 @@ impl At<'_> {
         self.batch_counts(row.batch, BatchColumn::Failed)
     }
 
+    pub(super) fn retried(&self, upload: UploadId) -> Outcome {
+        let row = self.row(upload)?;
+        self.change_status(&row, Event::Retried)?;
+        self.run(&TRIED_ANEW, [row.id])
+    }
+
     /// A file that is there with just this content (put back meanwhile, say) is sent again.
     pub(super) fn document_gone(&self, upload: UploadId, event: Event) -> Outcome {
         let row = self.row(upload)?;
         self.change_status(&row, event)?;
-        let file = self
-            .conn
-            .prepare_cached("SELECT file_id FROM uploads WHERE id = ?1")?
-            .query_row([row.id], |r| r.get(0))?;
+        let file = FILE_OF.one(self.conn, [row.id], |r| r.get(0))?;
         self.queue_content(file)?;
         self.touched(row.id)
     }
 
+    /// The document that a failed attempt had left is deleted.
+    pub(super) fn cleared(&self, upload: UploadId) -> Outcome {
+        self.run(&DOCUMENT_GONE, [upload.0])?;
+        self.unneeded(upload)
+    }
+
     pub(super) fn temporary_gone(&self, upload: UploadId) -> Outcome {
-        self.run(
-            "UPDATE uploads SET temp_file = NULL, temp_expires_ms = NULL WHERE id = ?1",
-            params![upload.0],
-        )?;
+        self.run(&TEMPORARY_GONE, [upload.0])?;
         self.unneeded(upload)
     }
 
     /// A row that was only kept for what it had left at the service goes with it.
-    pub(super) fn unneeded(&self, upload: UploadId) -> Outcome {
-        self.run(
-            "DELETE FROM uploads WHERE id = ?1 AND current = 0 AND document IS NULL
-             AND temp_file IS NULL AND status IN ('pending', 'failed')",
-            params![upload.0],
-        )
+    fn unneeded(&self, upload: UploadId) -> Outcome {
+        self.run(&UNNEEDED, [upload.0])
     }
 
     pub(super) fn dropped(&self, upload: UploadId) -> Outcome {
         let row = self.row(upload)?;
-        let gone = self.run(
-            "DELETE FROM uploads WHERE id = ?1 AND temp_file IS NULL AND document IS NULL",
-            params![row.id],
-        )?;
+        let gone = self.run(&DROPPED, [row.id])?;
         // What is left at the service keeps its row until it is deleted.
         if gone.rows == 0 {
             self.change_status(&row, Event::HandedBack)?;
-            self.run(
-                "UPDATE uploads SET current = 0, session_url = NULL, batch_id = NULL WHERE id = ?1",
-                params![row.id],
-            )?;
+            self.run(&KEPT_AS_REMAINS, [row.id])?;
         }
         self.batch_counts(row.batch, BatchColumn::Skipped)
     }
@@ -210,32 +265,16 @@ impl At<'_> {
         content: &ContentKey,
         document: &DocumentName,
     ) -> Outcome {
-        self.run(
-            "INSERT INTO library_stores (library_id, store_id, linked_ms)
-             SELECT library_id, ?2, ?3 FROM files WHERE id = ?1 ON CONFLICT DO NOTHING",
-            params![file, store, self.now],
-        )?;
+        self.run(&LINKED_BY_DOCUMENT, params![file, store, self.now])?;
         let key = params![
             file,
             store,
             content.sha256.as_bytes(),
             content.variant.as_bytes()
         ];
-        let temporary: Option<Option<String>> = self
-            .conn
-            .prepare_cached(
-                "DELETE FROM uploads WHERE file_id = ?1 AND store_id = ?2 AND sha256 = ?3
-                 AND variant = ?4 AND status IN ('pending', 'failed', 'indexed') RETURNING temp_file",
-            )?
-            .query_row(key, |r| r.get(0))
-            .optional()?;
+        let temporary: Option<Option<String>> = GIVES_WAY.first(self.conn, key, |r| r.get(0))?;
         self.run(
-            "INSERT INTO uploads (file_id, library_id, store_id, sha256, variant, size_bytes, status,
-                 queued, document, current, temp_file, since_ms, created_ms, updated_ms)
-             SELECT id, library_id, ?2, ?3, ?4, ?5, 'indexed', 0, ?6,
-                 sha256 = ?3 AND variant = ?4 AND state = 'present', ?7, ?8, ?8, ?8
-             FROM files WHERE id = ?1
-             ON CONFLICT DO NOTHING",
+            &ADOPTED,
             params![
                 file,
                 store,

@@ -254,7 +254,6 @@ pub fn file(id: u64) -> File {
     File {
         name: FileName::new(format!("files/{id}")),
         state: FileState::Active,
-        expires_ms: None,
         size_bytes: Some(SIZE),
     }
 }

@@ -6,13 +6,13 @@
 use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 
-use super::change::{Change, FileRow, SkipRow};
-use super::reader::{LibraryRow, Reader};
-use super::writer::Writer;
+use super::{Known, Record, Skip};
 use crate::clock::{self, UnixMs};
 use crate::error::Error;
-use crate::identity::{ContentKey, Variant};
-use crate::scan::{Known, KnownFile, Record, Seen, Skip};
+use crate::identity::Variant;
+use crate::poison;
+use crate::state::reader::LibraryRow;
+use crate::state::{Change, KnownFile, Reader, SeenFile, SkipRow, Writer};
 
 /// One library of the database.
 pub struct Catalog<'r> {
@@ -42,15 +42,7 @@ impl Known for Catalog<'_> {
             self.reader.renew()?;
         }
         self.lookups.set(lookups.wrapping_add(1));
-        let record = self.reader.file(self.library, path)?;
-        Ok(record.map(|r| KnownFile {
-            id: r.id,
-            size_bytes: r.size_bytes,
-            mtime_ns: r.mtime_ns,
-            hashed_ms: r.hashed_ms,
-            sha256: r.sha256,
-            present: r.present,
-        }))
+        self.reader.file(self.library, path)
     }
 
     fn extent(&self) -> Result<(u64, i64), Error> {
@@ -101,35 +93,23 @@ impl<'w> Recorder<'w> {
         let failure = Arc::clone(&self.failure);
         self.writer.send(change, move |done| {
             if let Err(e) = done {
-                let mut first = failure.lock().unwrap_or_else(|p| p.into_inner());
-                first.get_or_insert(e);
+                poison::lock(&failure).get_or_insert(e);
             }
         });
         Ok(())
     }
 
     fn check(&self) -> Result<(), Error> {
-        let failure = self.failure.lock().unwrap_or_else(|p| p.into_inner());
-        failure.clone().map_or(Ok(()), Err)
+        poison::lock(&self.failure).clone().map_or(Ok(()), Err)
     }
 }
 
 impl Record for Recorder<'_> {
-    fn file(&mut self, file: Seen) -> Result<(), Error> {
+    fn file(&mut self, file: SeenFile) -> Result<(), Error> {
         self.send(Change::FileSeen {
             library: self.library,
-            file: FileRow {
-                path: file.path,
-                path_value: file.path_value,
-                size_bytes: file.size_bytes,
-                mtime_ns: file.mtime_ns,
-                hashed_ms: file.hashed_ms,
-                content: ContentKey {
-                    sha256: file.sha256,
-                    variant: self.variant,
-                },
-                mime: file.mime,
-            },
+            variant: self.variant,
+            file,
         })
     }
 

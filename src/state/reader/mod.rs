@@ -1,0 +1,104 @@
+//! Reading: pages and rows over a connection that cannot write.
+//!
+//! Owns that connection. What is read of uploads, files, libraries and stores is in the files beside this
+//! one; counts are in `figures`. Promises: never more than a page in memory, whatever the size of the
+//! library.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, Row};
+
+use super::open;
+use super::statement::{Statement, statements};
+use crate::error::Error;
+use crate::identity::Sha256;
+
+/// Libraries: their names, their roots, where they go.
+mod libraries;
+
+/// Stores, and the rates that were found at them.
+mod stores;
+
+/// Files, as scans have recorded them.
+mod files;
+
+/// Uploads, with all that a worker needs of their files.
+mod uploads;
+
+pub use files::{FileLike, KnownFile};
+pub use libraries::{Libraries, LibraryRow};
+pub use stores::StoreRow;
+pub use uploads::{Job, Queued};
+
+/// Rows read at once: enough to keep the workers fed between two reads, small in memory.
+pub(super) const PAGE: &str = "LIMIT 256";
+
+pub struct Reader {
+    pub(super) conn: Connection,
+    path: PathBuf,
+}
+
+statements! {
+    BEGIN: Single => "BEGIN";
+    COMMIT: Single => "COMMIT";
+}
+
+/// The statements of this folder, for the test that explains all.
+#[cfg(test)]
+pub(super) fn all_declared() -> Vec<super::explain::Declared> {
+    let topics = [
+        declared(),
+        libraries::declared(),
+        stores::declared(),
+        files::declared(),
+        uploads::declared(),
+    ];
+    topics.into_iter().flatten().collect()
+}
+
+impl Reader {
+    pub fn open(path: &Path) -> Result<Reader, Error> {
+        Ok(Reader {
+            conn: open::reading(path)?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// A database that holds nothing, in memory: for a dry run where there is none yet.
+    pub fn of_nothing() -> Result<Reader, Error> {
+        Ok(Reader {
+            conn: open::nothing()?,
+            path: PathBuf::from("memory"),
+        })
+    }
+
+    /// One read transaction from here to the next call: the database is seen as it is now.
+    pub fn renew(&self) -> Result<(), Error> {
+        let step = |statement: &Statement| self.checked(statement.run(&self.conn, []));
+        if !self.conn.is_autocommit() {
+            step(&COMMIT)?;
+        }
+        step(&BEGIN).map(|_| ())
+    }
+
+    /// The answer, or SQLite's error in words that name the database.
+    pub(super) fn checked<T>(&self, answer: rusqlite::Result<T>) -> Result<T, Error> {
+        answer.map_err(|e| open::error(&self.path, &e))
+    }
+}
+
+/// A column that is never negative.
+pub(super) fn count(r: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    let value: i64 = r.get(column)?;
+    u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(column, value))
+}
+
+fn sha256(r: &Row<'_>, column: usize) -> rusqlite::Result<Sha256> {
+    Sha256::from_slice(r.get_ref(column)?.as_blob()?).ok_or_else(|| {
+        rusqlite::Error::FromSqlConversionFailure(
+            column,
+            rusqlite::types::Type::Blob,
+            "not a SHA-256".into(),
+        )
+    })
+}

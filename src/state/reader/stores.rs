@@ -1,0 +1,86 @@
+//! Stores, and the rates that were found at their services. There are as many as somebody has named, so
+//! all of them are read at once.
+
+use rusqlite::Row;
+
+use super::Reader;
+use crate::clock::UnixMs;
+use crate::error::Error;
+use crate::names::StoreName;
+use crate::state::statement::statements;
+
+/// A store's pin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreRow {
+    pub id: i64,
+    /// Canonical, or `emulator`.
+    pub endpoint: String,
+    pub display_name: String,
+    pub name: StoreName,
+    /// It was found, or made, by its display name.
+    pub by_display_name: bool,
+}
+
+const STORE: &str = "SELECT id, endpoint, display_name, name, by_display_name FROM stores";
+
+statements! {
+    STORE_NAMED: Single => STORE, "WHERE name = ?1";
+    STORE_PINNED: Single => STORE,
+        "WHERE endpoint = ?1 AND display_name = ?2 AND by_display_name = 1
+         ORDER BY pinned_ms DESC, id DESC LIMIT 1";
+    STORES_CALLED: Single => STORE, "WHERE display_name = ?1 OR name = ?1";
+    LAST_RUN_INTO: Page => "SELECT id FROM runs WHERE store_id = ?1 ORDER BY id DESC LIMIT 1";
+    STORES_OF: Single => STORE,
+        "JOIN library_stores ON store_id = id WHERE library_id = ?1 ORDER BY display_name, name";
+    RATE: Single => "SELECT per_minute, found_ms FROM rates WHERE endpoint = ?1 AND class = ?2";
+}
+
+impl Reader {
+    pub fn store_named(&self, name: &StoreName) -> Result<Option<StoreRow>, Error> {
+        self.checked(STORE_NAMED.first(&self.conn, [name.as_str()], store))
+    }
+
+    /// The store that was found, or made, by its display name at a service.
+    pub fn store_pinned(
+        &self,
+        endpoint: &str,
+        display_name: &str,
+    ) -> Result<Option<StoreRow>, Error> {
+        self.checked(STORE_PINNED.first(&self.conn, [endpoint, display_name], store))
+    }
+
+    /// Of the stores of a display name, or of this resource name, the one that a run used last, wherever
+    /// it is.
+    pub fn store_used_last(&self, name: &str) -> Result<Option<StoreRow>, Error> {
+        let mut called = Vec::new();
+        for store in self.checked(STORES_CALLED.rows(&self.conn, [name], store))? {
+            let run = LAST_RUN_INTO.first(&self.conn, [store.id], |r| r.get::<_, i64>(0));
+            called.push((self.checked(run)?, store));
+        }
+        let last = called
+            .into_iter()
+            .max_by_key(|(run, store)| (*run, store.id));
+        Ok(last.map(|(_, store)| store))
+    }
+
+    /// Stores that a library goes into.
+    pub fn stores_of(&self, library: i64) -> Result<Vec<StoreRow>, Error> {
+        self.checked(STORES_OF.rows(&self.conn, [library], store))
+    }
+
+    /// The rate that was found for a class of requests, and when.
+    pub fn rate(&self, endpoint: &str, class: &str) -> Result<Option<(f64, UnixMs)>, Error> {
+        let rate = |r: &Row<'_>| Ok((r.get(0)?, r.get(1)?));
+        self.checked(RATE.first(&self.conn, [endpoint, class], rate))
+    }
+}
+
+fn store(r: &Row<'_>) -> rusqlite::Result<StoreRow> {
+    Ok(StoreRow {
+        id: r.get(0)?,
+        endpoint: r.get(1)?,
+        display_name: r.get(2)?,
+        name: StoreName::new(r.get::<_, String>(3)?),
+        by_display_name: r.get(4)?,
+    })
+}
