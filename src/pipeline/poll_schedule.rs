@@ -362,9 +362,9 @@ mod tests {
         assert_eq!(typical(&schedule), 1000 * MS);
         let mut now = now + Duration::from_secs(1);
         // The bound is half a second; the mean is the geometric one.
-        for expected in [0.707_107, 0.594_604, 0.545_254, 0.545_254] {
+        for expected in [707_107, 594_604, 545_254, 545_254] {
             good(&mut schedule, now);
-            let expected = Duration::from_secs_f64(expected);
+            let expected = Duration::from_micros(expected);
             assert!(
                 is_about(typical(&schedule), expected),
                 "{:?}",
@@ -385,7 +385,7 @@ mod tests {
         }
         good(&mut schedule, long_after);
         // Half way, geometrically, to four fifths.
-        let lowered = Duration::from_secs_f64(0.447_214);
+        let lowered = Duration::from_micros(447_214);
         assert!(is_about(typical(&schedule), lowered));
     }
 

@@ -461,7 +461,7 @@ mod tests {
         let now = Instant::now();
         let mut bucket = Bucket { free: None };
         let starts: Vec<_> = (0..4).map(|_| bucket.reserve(now, 60.0) - now).collect();
-        assert_eq!(starts, [0 * MS, 700 * MS, 1700 * MS, 2700 * MS]);
+        assert_eq!(starts, [0, 700, 1700, 2700].map(|ms| ms * MS));
         // However long it was idle; at a high rate four tokens are less than what the moment gives.
         let later = now + MINUTE;
         let starts: Vec<_> = (0..7)
