@@ -291,6 +291,73 @@ mod tests {
     }
 
     #[test]
+    fn hash_and_variant_go_into_a_database_and_come_back() {
+        let sha256 = Sha256::of(b"abc");
+        let hex = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256.to_string(), hex);
+        assert_eq!(format!("{sha256:?}"), hex);
+        assert_eq!(sha256.as_bytes()[..2], [0xba, 0x78]);
+        assert_eq!(Sha256::from_slice(sha256.as_bytes()), Some(sha256));
+        assert_eq!(Sha256::from_slice(&[0; 31]), None);
+        let variant = Variant::of("docs", &[]);
+        assert_eq!(Variant::from_slice(variant.as_bytes()), Some(variant));
+        assert_eq!(Variant::from_slice(&[0; 15]), None);
+    }
+
+    /// Databases and stores hold it: another value would send every file again.
+    #[test]
+    fn a_variant_is_what_it_was_in_every_version() {
+        let entries = [
+            Entry::string("course", "3"),
+            Entry {
+                key: "year".to_owned(),
+                value: Value::NumericValue(2026.0),
+            },
+        ];
+        let variant = format!("{:?}", Variant::of("docs", &entries));
+        assert_eq!(variant, "9b2f9a4bf947663615da3de4c7f3c947");
+    }
+
+    #[test]
+    fn a_number_is_no_text_and_counts_as_the_service_keeps_it() {
+        let of = |value| {
+            let key = "k".to_owned();
+            Variant::of("docs", &[Entry { key, value }])
+        };
+        let number = |n| of(Value::NumericValue(n));
+        assert_ne!(number(1.0), of(Value::StringValue("1".to_owned())));
+        assert_ne!(number(1.0), number(2.0));
+        assert_eq!(number(0.1), number(f64::from(0.1f32)));
+        let values = |values: &[&str]| {
+            let values = values.iter().map(|v| (*v).to_owned()).collect();
+            of(Value::StringListValue { values })
+        };
+        assert_ne!(values(&["a", "b"]), values(&["a"]));
+    }
+
+    #[test]
+    fn a_hash_is_64_hex_digits_of_either_case() {
+        let upper = "AB".repeat(32);
+        assert_eq!(Sha256::parse(&upper), Some(Sha256::from_bytes([0xab; 32])));
+        for not_one in [&upper[1..], &format!("{upper}0"), &"g0".repeat(32)] {
+            assert_eq!(Sha256::parse(not_one), None);
+        }
+    }
+
+    #[test]
+    fn what_just_fits_is_left_as_it_is() {
+        let path = "p".repeat(VALUE_BYTES_MAX);
+        assert_eq!(path_value(&path), path);
+        assert!(path_value(&format!("{path}p")).starts_with("sha256:"));
+        assert_eq!(library_name(&path), Ok(path));
+        let name = "n".repeat(DISPLAY_NAME_CHARS_MAX);
+        assert_eq!(display_name(&name), name);
+        let cut = format!("…{}", &name[1..]);
+        assert_eq!(display_name(&format!("{name}n")), cut);
+        assert_eq!(display_name(" \u{a0}a "), "a");
+    }
+
+    #[test]
     fn entries_are_in_the_services_shape() {
         let json = serde_json::to_string(&Entry::string("k", "v")).unwrap();
         assert_eq!(json, r#"{"key":"k","stringValue":"v"}"#);

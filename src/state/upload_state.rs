@@ -180,4 +180,21 @@ mod tests {
             assert_eq!(UploadState::parse(state.as_str()), Some(state));
         }
     }
+
+    #[test]
+    fn every_method_reads_back_from_its_name() {
+        assert_eq!(Method::Direct.as_str(), "direct");
+        assert_eq!(Method::Staged.as_str(), "staged");
+        for method in [Method::Direct, Method::Staged] {
+            assert_eq!(Method::parse(method.as_str()), Some(method));
+        }
+        assert_eq!(Method::parse("by post"), None);
+        assert_eq!(UploadState::parse("by post"), None);
+    }
+
+    #[test]
+    fn a_refused_transition_says_what_was_refused() {
+        let refused = UploadState::Indexed.after(Event::Started).unwrap_err();
+        assert_eq!(refused.to_string(), "Started cannot follow Indexed");
+    }
 }

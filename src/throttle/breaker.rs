@@ -384,4 +384,147 @@ mod tests {
             }
         }
     }
+
+    /// One step is one outcome; whether the last one opened it.
+    fn lives_through(outcomes: &[Outcome], now: Instant) -> bool {
+        let mut breaker = Breaker::default();
+        let mut opened = false;
+        for outcome in outcomes {
+            assert!(!opened, "it opened before the last one");
+            opened = breaker.record(*outcome, now);
+            assert_eq!(opened, breaker.state() != State::Closed);
+        }
+        opened
+    }
+
+    #[test]
+    fn what_is_in_a_row_is_broken_by_anything_else() {
+        let now = Instant::now();
+        let (good, limit, fault) = (Outcome::Good, Outcome::Limit(None), Outcome::Fault(None));
+        assert!(!lives_through(&[limit, limit, good, limit, limit], now));
+        assert!(!lives_through(&[limit, limit, fault, limit, limit], now));
+        assert!(lives_through(&[limit, limit, limit], now));
+        assert!(!lives_through(
+            &[fault, fault, fault, fault, good, fault],
+            now
+        ));
+        assert!(!lives_through(
+            &[fault, fault, fault, fault, limit, fault],
+            now
+        ));
+        assert!(lives_through(
+            &[good, fault, fault, fault, fault, fault],
+            now
+        ));
+    }
+
+    #[test]
+    fn a_share_counts_from_twenty_outcomes_on_and_only_above_its_mark() {
+        let now = Instant::now();
+        // Never five faults in a row.
+        let faults = |of: usize, faults: usize| -> Vec<Outcome> {
+            let mut all = vec![Outcome::Good; of - faults];
+            for i in 0..faults {
+                all.insert((i * 5 / 4).min(all.len()), Outcome::Fault(None));
+            }
+            all.reverse();
+            all
+        };
+        let last_is_fault = |mut all: Vec<Outcome>| {
+            let at = all.iter().rposition(|o| *o != Outcome::Good).unwrap();
+            let last = all.remove(at);
+            all.push(last);
+            all
+        };
+        assert!(!lives_through(&last_is_fault(faults(19, 12)), now));
+        assert!(!lives_through(&last_is_fault(faults(20, 10)), now));
+        assert!(lives_through(&last_is_fault(faults(20, 11)), now));
+        let limits = |of: usize, limits: usize| {
+            let mut all = vec![Outcome::Good; of - limits];
+            for i in 0..limits - 1 {
+                all.insert(2 * i, Outcome::Limit(None));
+            }
+            all.push(Outcome::Limit(None));
+            all
+        };
+        assert!(!lives_through(&limits(19, 2), now));
+        assert!(!lives_through(&limits(20, 1), now));
+        assert!(lives_through(&limits(20, 2), now));
+        assert!(!lives_through(&limits(100, 5), now));
+        assert!(lives_through(&limits(100, 6), now));
+    }
+
+    #[test]
+    fn only_the_last_hundred_outcomes_count() {
+        let now = Instant::now();
+        let mut breaker = Breaker::default();
+        for i in 1..=2000 {
+            let outcome = match i % 20 {
+                0 => Outcome::Limit(None),
+                _ => Outcome::Good,
+            };
+            assert!(!breaker.record(outcome, now), "{i}");
+        }
+        assert!(breaker.record(Outcome::Limit(None), now));
+    }
+
+    #[test]
+    fn reads_go_on_while_only_writes_are_limited() {
+        let now = Instant::now();
+        let mut breaker = opened(Outcome::Limit(None), 3, now);
+        let open = breaker.state();
+        assert_eq!(breaker.admit(Class::Read, now), Admission::Free);
+        let later = now + COOL_DOWN_MIN;
+        assert_eq!(breaker.admit(Class::Read, later), Admission::Free);
+        assert_eq!(breaker.state(), open, "a read is no probe");
+        assert_eq!(breaker.admit(Class::Write, later), Admission::Probe);
+        assert_eq!(breaker.refuses(Class::Read, later), None);
+        assert_eq!(breaker.admit(Class::Read, later), Admission::Free);
+        assert!(breaker.refuses(Class::Write, later).is_some());
+    }
+
+    #[test]
+    fn in_an_outage_nothing_goes_but_the_probe() {
+        let now = Instant::now();
+        for class in [Class::Read, Class::Write] {
+            let mut breaker = opened(Outcome::Fault(None), 5, now);
+            let until = now + COOL_DOWN_MIN;
+            let just_before = until - Duration::from_millis(1);
+            assert_eq!(breaker.refuses(class, just_before), Some(until));
+            assert_eq!(breaker.refuses(class, until), None);
+            assert_eq!(breaker.admit(class, until), Admission::Probe);
+        }
+    }
+
+    #[test]
+    fn whoever_is_refused_for_a_probe_may_ask_again_soon_and_at_the_latest_when_it_is_lost() {
+        let now = Instant::now();
+        let mut breaker = opened(Outcome::Fault(None), 5, now);
+        let sent = now + COOL_DOWN_MIN;
+        breaker.admit(Class::Write, sent);
+        let refused = |at: Instant| breaker.refuses(Class::Write, at);
+        assert_eq!(refused(sent), Some(sent + PROBE_LOOK));
+        let lost = sent + PROBE_WITHIN;
+        let just_before = lost - Duration::from_millis(1);
+        assert_eq!(refused(just_before), Some(lost));
+        assert_eq!(refused(lost), None);
+    }
+
+    #[test]
+    fn only_a_probe_says_anything_while_it_is_not_closed() {
+        let now = Instant::now();
+        let mut breaker = opened(Outcome::Fault(None), 5, now);
+        let open = breaker.state();
+        for outcome in [Outcome::Good, Outcome::Fault(None), Outcome::Limit(None)] {
+            assert!(!breaker.record(outcome, now + SECOND));
+            assert!(!breaker.probed(outcome, now + SECOND), "none is out");
+            assert_eq!(breaker.state(), open);
+        }
+        let later = now + COOL_DOWN_MIN;
+        breaker.admit(Class::Write, later);
+        assert!(!breaker.probed(Outcome::Good, later));
+        assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(breaker.refuses(Class::Write, later), None);
+        assert_eq!(breaker.admit(Class::Write, later), Admission::Free);
+    }
 }

@@ -430,4 +430,248 @@ mod tests {
             assert_eq!(limiter.reserve(Class::Write, now), now);
         }
     }
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const MS: Duration = Duration::from_millis(1);
+
+    fn auto(now: Instant) -> Limiter {
+        Limiter::new(Rpm::Auto, Peaks::default(), now)
+    }
+
+    fn write_rate(limiter: &Limiter) -> f64 {
+        limiter.per_minute(Class::Write).unwrap()
+    }
+
+    /// At a rate that was found: the service said no when it had accepted so many.
+    fn found(accepted: u32, now: Instant) -> Limiter {
+        let mut limiter = auto(now);
+        for _ in 0..accepted {
+            limiter.accepted(Class::Write, now);
+        }
+        assert!(limiter.limited(Class::Write, now, None, now));
+        limiter
+    }
+
+    fn is_about(a: f64, b: f64) -> bool {
+        (a - b).abs() < 1e-6 * b
+    }
+
+    #[test]
+    fn requests_are_spaced_and_an_idle_moment_saves_a_little() {
+        let now = Instant::now();
+        let mut bucket = Bucket { free: None };
+        let starts: Vec<_> = (0..4).map(|_| bucket.reserve(now, 60.0) - now).collect();
+        assert_eq!(starts, [0, 700, 1700, 2700].map(|ms| ms * MS));
+        // However long it was idle; at a high rate four tokens are less than what the moment gives.
+        let later = now + MINUTE;
+        let starts: Vec<_> = (0..7)
+            .map(|_| bucket.reserve(later, 6000.0) - later)
+            .collect();
+        let expected = [0, 0, 0, 0, 0, 10, 20].map(|ms| ms * MS);
+        assert_eq!(starts, expected);
+    }
+
+    #[test]
+    fn what_was_accepted_is_counted_for_a_minute() {
+        let origin = Instant::now();
+        let mut accepted = Accepted::new(origin);
+        for second in 0..200u32 {
+            let now = origin + second * SECOND;
+            accepted.count(now);
+            let expected = f64::from((second + 1).min(60));
+            assert_eq!(accepted.in_last_minute(now), expected, "second {second}");
+        }
+        let last = origin + 199 * SECOND;
+        assert_eq!(accepted.in_last_minute(last + 59 * SECOND), 1.0);
+        assert_eq!(accepted.in_last_minute(last + MINUTE), 0.0);
+        accepted.count(last + 10 * MINUTE);
+        assert_eq!(accepted.in_last_minute(last + 10 * MINUTE), 1.0);
+    }
+
+    #[test]
+    fn the_search_doubles_every_quarter_minute_while_somebody_has_to_wait() {
+        let now = Instant::now();
+        let mut limiter = auto(now);
+        let mut use_it = |at: Instant| {
+            for _ in 0..100 {
+                limiter.reserve(Class::Write, at);
+            }
+            write_rate(&limiter)
+        };
+        assert_eq!(use_it(now), 60.0);
+        assert_eq!(use_it(now + 15 * SECOND - MS), 60.0);
+        assert_eq!(use_it(now + 15 * SECOND), 120.0);
+        assert_eq!(use_it(now + 30 * SECOND - MS), 120.0);
+        assert_eq!(use_it(now + 30 * SECOND), 240.0);
+    }
+
+    #[test]
+    fn a_rate_that_nobody_uses_up_is_not_raised() {
+        let now = Instant::now();
+        let mut limiter = auto(now);
+        for i in 0..60 {
+            let at = now + 2 * i * SECOND;
+            assert_eq!(limiter.reserve(Class::Write, at), at);
+        }
+        assert_eq!(write_rate(&limiter), 60.0);
+        // That somebody waited once says nothing of the next quarter of a minute.
+        let mut at = now + 121 * SECOND;
+        limiter.reserve(Class::Write, at);
+        limiter.reserve(Class::Write, at);
+        for _ in 0..30 {
+            at += 2 * SECOND;
+            limiter.reserve(Class::Write, at);
+        }
+        assert_eq!(write_rate(&limiter), 120.0);
+    }
+
+    #[test]
+    fn a_search_that_is_used_ends_without_a_limit() {
+        let now = Instant::now();
+        let mut limiter = auto(now);
+        for i in 0..100 {
+            for _ in 0..100 {
+                limiter.reserve(Class::Write, now + 15 * i * SECOND);
+            }
+        }
+        assert_eq!(limiter.per_minute(Class::Write), None);
+        assert_eq!(limiter.per_minute(Class::Read), Some(START_PER_MINUTE));
+        let later = now + 1500 * SECOND;
+        for _ in 0..1000 {
+            assert_eq!(limiter.reserve(Class::Write, later), later);
+        }
+    }
+
+    /// Fast to just below what was accepted, slowly past it, and then the quota has grown.
+    #[test]
+    fn after_a_429_the_rate_climbs_back() {
+        let now = Instant::now();
+        let mut limiter = found(100, now);
+        assert_eq!(write_rate(&limiter), 90.0);
+        let mut at = now + PAUSE_DEFAULT;
+        let mut after = |seconds: u32| {
+            at += seconds * SECOND;
+            limiter.reserve(Class::Write, at);
+            write_rate(&limiter)
+        };
+        assert!(is_about(after(0), 90.0));
+        assert!(is_about(after(1), 91.0));
+        assert!(is_about(after(2), 93.0));
+        assert!(is_about(after(60), 95.0), "no further than the mark");
+        assert!(is_about(after(10), 95.5));
+        assert!(is_about(after(20), 96.5));
+        assert!(is_about(after(600), 105.0));
+        assert!(is_about(after(60), 210.0));
+        assert!(is_about(after(30), 210.0 * 2f64.sqrt()));
+    }
+
+    #[test]
+    fn no_rate_passes_its_ceiling_or_falls_below_one_a_minute() {
+        let now = Instant::now();
+        let mut limiter = ceiling(100);
+        limiter.limited(Class::Write, now, None, now);
+        limiter.reserve(Class::Write, now + 10 * SECOND);
+        for minute in 1..60 {
+            limiter.reserve(Class::Write, now + minute * MINUTE);
+        }
+        assert_eq!(write_rate(&limiter), 99.0);
+        for minute in 60..90 {
+            let now = now + minute * MINUTE;
+            limiter.limited(Class::Write, now, None, now);
+        }
+        assert_eq!(write_rate(&limiter), PER_MINUTE_MIN);
+    }
+
+    /// A 429 of a request that left before says so; its rate is not to be raised while it waits.
+    #[test]
+    fn a_pause_that_is_drawn_out_raises_no_rate_before_its_end() {
+        let now = Instant::now();
+        let drawn_out = || {
+            let mut limiter = found(100, now);
+            let minute = Some(MINUTE);
+            assert!(!limiter.limited(Class::Write, now, minute, now + SECOND));
+            limiter
+        };
+        let end = now + 61 * SECOND;
+        let mut limiter = drawn_out();
+        assert_eq!(limiter.paused_until(Class::Write), Some(end));
+        assert_eq!(limiter.paused_until(Class::Read), None);
+        assert!(limiter.reserve(Class::Write, end - MS) >= end);
+        assert_eq!(write_rate(&limiter), 90.0);
+        let mut limiter = drawn_out();
+        limiter.reserve(Class::Write, end);
+        assert!(write_rate(&limiter) > 90.0);
+    }
+
+    #[test]
+    fn a_429_soon_after_a_pause_doubles_it_up_to_the_longest() {
+        let mut now = Instant::now();
+        let mut limiter = auto(now);
+        let mut pause = |now: Instant| {
+            assert!(limiter.limited(Class::Write, now, None, now));
+            limiter.paused_until(Class::Write).unwrap() - now
+        };
+        for seconds in [2, 2, 4, 8, 16, 16] {
+            let paused = pause(now);
+            assert_eq!(paused, seconds * SECOND);
+            now += paused + SOON - MS;
+        }
+        now += MS;
+        assert_eq!(pause(now), 2 * SECOND, "late enough to be another event");
+        // What the service asks for counts where it is more.
+        let asked = Some(37 * SECOND);
+        let soon = now + 3 * SECOND;
+        limiter.limited(Class::Write, soon, asked, soon);
+        let until = limiter.paused_until(Class::Write);
+        assert_eq!(until, Some(soon + 37 * SECOND));
+    }
+
+    /// Not together.
+    #[test]
+    fn those_who_waited_for_the_end_of_a_pause_start_one_after_the_other() {
+        let now = Instant::now();
+        let mut limiter = found(60, now);
+        let end = now + PAUSE_DEFAULT;
+        let starts: Vec<_> = (0..3).map(|_| limiter.reserve(Class::Write, now)).collect();
+        let apart = Duration::from_secs_f64(60.0 / 54.0);
+        assert_eq!(starts, [end, end + apart, end + 2 * apart]);
+    }
+
+    #[test]
+    fn a_first_429_within_a_minute_may_count_an_earlier_runs_requests() {
+        let begin = Instant::now();
+        let peak_at = |age: Duration| {
+            let mut limiter = auto(begin);
+            let now = begin + age;
+            limiter.accepted(Class::Write, now);
+            limiter.limited(Class::Write, now, None, now);
+            limiter.peaks().write.unwrap()
+        };
+        assert_eq!(peak_at(MINUTE - MS), 30.0);
+        assert_eq!(peak_at(MINUTE), 1.0);
+    }
+
+    #[test]
+    fn a_lower_measurement_is_believed_down_to_half_of_the_last() {
+        let now = Instant::now();
+        let mut limiter = found(100, now);
+        let later = now + 3 * MINUTE;
+        limiter.limited(Class::Write, later, None, later);
+        assert_eq!(limiter.peaks().write, Some(50.0));
+        assert_eq!(write_rate(&limiter), 45.0);
+        let last = later + 3 * MINUTE;
+        for _ in 0..80 {
+            limiter.accepted(Class::Write, last);
+        }
+        limiter.limited(Class::Write, last, None, last);
+        assert_eq!(limiter.peaks().write, Some(80.0), "a higher one at once");
+    }
+
+    #[test]
+    fn a_429_of_a_request_that_left_with_the_cut_is_the_same_event() {
+        let now = Instant::now();
+        let mut limiter = found(100, now);
+        assert!(!limiter.limited(Class::Write, now, None, now + SECOND));
+        assert!(limiter.limited(Class::Write, now + MS, None, now + SECOND));
+    }
 }

@@ -235,4 +235,170 @@ mod tests {
         }
         assert_eq!(before, LOOK_EVERY_MAX);
     }
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn typical(schedule: &Schedule) -> Duration {
+        let now = Instant::now();
+        schedule.first_look(now) - now
+    }
+
+    /// One generation of operations that were submitted and are over at these times; `hits` of them were so
+    /// at the first look.
+    fn generation(
+        schedule: &mut Schedule,
+        now: Instant,
+        took: &[Duration; GENERATION],
+        hits: usize,
+    ) {
+        for (i, took) in took.iter().enumerate() {
+            schedule.finished(now, i < hits, now + *took);
+        }
+    }
+
+    fn good(schedule: &mut Schedule, now: Instant) {
+        generation(schedule, now, &[Duration::ZERO; GENERATION], GENERATION);
+    }
+
+    /// Whose estimate has just turned out too low, and to be right all the same: nothing moves it now.
+    fn settled(now: Instant) -> Schedule {
+        let mut schedule = Schedule::new();
+        generation(&mut schedule, now, &[Duration::ZERO; GENERATION], 0);
+        assert_eq!(typical(&schedule), TYPICAL_START);
+        schedule
+    }
+
+    fn is_about(a: Duration, b: Duration) -> bool {
+        a.abs_diff(b) < Duration::from_micros(10)
+    }
+
+    #[test]
+    fn looks_double_from_a_quarter_of_the_estimate() {
+        let now = Instant::now();
+        let schedule = Schedule::new();
+        let waits: Vec<_> = (1..=4).map(|n| schedule.next_look(n, now) - now).collect();
+        assert_eq!(waits, [125 * MS, 250 * MS, 500 * MS, 1000 * MS]);
+    }
+
+    #[test]
+    fn four_looks_at_half_as_long_again_raise_the_estimate() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new();
+        for _ in 0..10 {
+            schedule.seen_running(now, now + 750 * MS - Duration::from_nanos(1));
+        }
+        for raised in [750 * MS, 1125 * MS] {
+            let long = typical(&schedule).mul_f64(1.5);
+            for _ in 0..3 {
+                schedule.seen_running(now, now + long);
+                assert!(typical(&schedule) < raised);
+            }
+            schedule.seen_running(now, now + long);
+            assert_eq!(typical(&schedule), raised);
+        }
+    }
+
+    #[test]
+    fn the_estimate_stays_within_its_bounds() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new();
+        for _ in 0..20 {
+            good(&mut schedule, now);
+        }
+        assert_eq!(typical(&schedule), TYPICAL_MIN);
+        let mut schedule = Schedule::new();
+        for _ in 0..100 {
+            schedule.seen_running(now, now + 1000 * TYPICAL_MAX);
+        }
+        assert_eq!(typical(&schedule), TYPICAL_MAX);
+    }
+
+    #[test]
+    fn fourteen_hits_of_sixteen_are_good_and_thirteen_are_not() {
+        let now = Instant::now();
+        // The 14th of 16 is past the 85th percentile.
+        let took = std::array::from_fn(|i| Duration::from_secs(i as u64));
+        let mut schedule = Schedule::new();
+        generation(&mut schedule, now, &took, 14);
+        assert_eq!(typical(&schedule), TYPICAL_START / 2);
+        let mut schedule = Schedule::new();
+        generation(&mut schedule, now, &took, 13);
+        assert_eq!(typical(&schedule), Duration::from_secs(13));
+    }
+
+    #[test]
+    fn fifteen_operations_judge_nothing() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new();
+        for _ in 0..GENERATION - 1 {
+            schedule.finished(now, true, now);
+        }
+        assert_eq!(typical(&schedule), TYPICAL_START);
+        schedule.finished(now, true, now);
+        assert_eq!(typical(&schedule), TYPICAL_START / 2);
+    }
+
+    #[test]
+    fn only_operations_that_the_estimate_scheduled_judge_it() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new();
+        let later = now + Duration::from_secs(9);
+        good(&mut schedule, later);
+        let lowered = TYPICAL_START / 2;
+        assert_eq!(typical(&schedule), lowered);
+        for _ in 0..3 * GENERATION {
+            schedule.finished(later - Duration::from_nanos(1), true, later);
+        }
+        assert_eq!(typical(&schedule), lowered);
+        good(&mut schedule, later);
+        assert_eq!(typical(&schedule), lowered / 2);
+    }
+
+    #[test]
+    fn above_a_bound_it_is_lowered_half_way_to_it_until_that_is_hardly_a_step() {
+        let now = Instant::now();
+        let mut schedule = Schedule::new();
+        generation(&mut schedule, now, &[1000 * MS; GENERATION], 0);
+        assert_eq!(typical(&schedule), 1000 * MS);
+        let mut now = now + Duration::from_secs(1);
+        // The bound is half a second; the mean is the geometric one.
+        for expected in [707_107, 594_604, 545_254, 545_254] {
+            good(&mut schedule, now);
+            let expected = Duration::from_micros(expected);
+            assert!(
+                is_about(typical(&schedule), expected),
+                "{:?}",
+                typical(&schedule)
+            );
+            now += MS;
+        }
+    }
+
+    #[test]
+    fn after_sixteen_good_generations_the_bound_itself_is_lowered() {
+        let now = Instant::now();
+        let mut schedule = settled(now);
+        let long_after = now + Duration::from_secs(3600);
+        for _ in 0..15 {
+            good(&mut schedule, long_after);
+            assert_eq!(typical(&schedule), TYPICAL_START);
+        }
+        good(&mut schedule, long_after);
+        // Half way, geometrically, to four fifths.
+        let lowered = Duration::from_micros(447_214);
+        assert!(is_about(typical(&schedule), lowered));
+    }
+
+    #[test]
+    fn nor_is_it_before_thirty_two_times_its_length() {
+        let now = Instant::now();
+        let mut schedule = settled(now);
+        let enough = now + 32 * TYPICAL_START;
+        for _ in 0..100 {
+            good(&mut schedule, enough - MS);
+            assert_eq!(typical(&schedule), TYPICAL_START);
+        }
+        good(&mut schedule, enough);
+        assert!(typical(&schedule) < TYPICAL_START);
+    }
 }
