@@ -42,9 +42,9 @@ pub struct Around<'a> {
 pub fn run(args: &args::Scan, database: &Path, style: Style) -> Result<u8, Error> {
     let asked = asked(&args.dirs, &args.options)?;
     let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
-    signals::listen(&shutdown)?;
-    let started = writer::start(database, Arc::clone(&shutdown))?;
     let reporter = Reporter::start(style, Arc::new(Progress::new(0)));
+    signals::listen(&shutdown, reporter.urgent())?;
+    let started = writer::start(database, Arc::clone(&shutdown))?;
     let events = reporter.sender();
     let around = Around {
         shutdown: &shutdown,

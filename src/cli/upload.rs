@@ -57,12 +57,12 @@ fn upload(
     let endpoint_name = settings::endpoint_name(&args.remote)?;
     let asked = scan::asked(&args.dirs, &args.scan)?;
     if args.dry_run {
-        signals::listen(shutdown)?;
+        signals::listen(shutdown, reporter.urgent())?;
         let plan = dry_run::plan(args, database, &endpoint_name, &asked, shutdown)?;
         return Ok(dry_run::said(plan, reporter, exit_of_stop(shutdown)));
     }
     let service = settings::service(&args.remote)?;
-    signals::listen(shutdown)?;
+    signals::listen(shutdown, reporter.urgent())?;
     let started = writer::start(database, Arc::clone(shutdown))?;
     if let Some(dead) = &started.taken_over {
         reporter.send(Event::Notice(format!(

@@ -38,7 +38,8 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
     // Nothing is known yet: then there is nothing to compare.
     drop(Reader::open(database)?);
     let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
-    signals::listen(&shutdown)?;
+    let reporter = Reporter::start(style, Arc::new(Progress::new(0)));
+    signals::listen(&shutdown, reporter.urgent())?;
     let started = writer::start(database, Arc::clone(&shutdown))?;
     let writer = started.thread.writer();
     let reader = Reader::open(database)?;
@@ -52,7 +53,6 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
         let service = (endpoint, key);
         let (_, client) = connect::client(&args.remote, service, &pace, &reader, lease, &shutdown)?;
         let name = &args.remote.store.name;
-        let reporter = Reporter::start(style, Arc::new(Progress::new(0)));
         let events = reporter.sender();
         let resolve = Resolve {
             wanted: name,
@@ -64,10 +64,7 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
             shutdown: &shutdown,
             patience: PATIENCE,
         };
-        let store = resolve.existing();
-        drop(events);
-        reporter.finish();
-        let Some(store) = store? else {
+        let Some(store) = resolve.existing()? else {
             return Err(Error::new(
                 Kind::Store,
                 format!("store `{name}`"),
@@ -92,6 +89,7 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
     });
     drop(writer);
     let closed = started.thread.close();
+    reporter.finish();
     match (shutdown.reason(), &done) {
         (Some(Stop::Interrupt), _) => return Ok(signals::EXIT_INTERRUPTED),
         (Some(Stop::Terminate), _) => return Ok(signals::EXIT_TERMINATED),
