@@ -16,9 +16,9 @@ const EXIT_UNREADABLE: u8 = 3;
 pub fn run(args: &args::Scan, database: &Path, style: Style) -> Result<u8, Error> {
     let folders = settings::folders(&args.dirs, &args.options)?;
     let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
-    signals::listen(&shutdown)?;
     let progress = Arc::new(Progress::new(0));
     let reporter = Reporter::start(style, Arc::clone(&progress));
+    signals::listen(&shutdown, reporter.urgent())?;
     let scanned = app::scan::run(
         &Call {
             database,

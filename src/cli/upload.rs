@@ -9,7 +9,7 @@ use super::{settings, signals};
 use crate::app::{self, Call, exit_of_stop};
 use crate::error::Error;
 use crate::pipeline::rules::MethodChoice;
-use crate::report::{Event, Progress, Reporter, Style, Summary};
+use crate::report::{Event, Progress, Reporter, Style, Summary, Urgent};
 use crate::shutdown::Shutdown;
 
 /// The exit code; whatever happens, the last line says how it ended.
@@ -24,9 +24,10 @@ pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
         shutdown: &shutdown,
         verbose: style.verbose,
     };
+    let urgent = reporter.urgent();
     let done = match args.dry_run {
-        true => plan(args, &call),
-        false => upload(args, &call),
+        true => plan(args, &call, urgent),
+        false => upload(args, &call, urgent),
     };
     drop(call);
     let summary = done.unwrap_or_else(|error| stopped(&error, &shutdown));
@@ -35,7 +36,7 @@ pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
     exit
 }
 
-fn upload(args: &args::Upload, call: &Call<'_>) -> Result<Summary, Error> {
+fn upload(args: &args::Upload, call: &Call<'_>, urgent: Urgent) -> Result<Summary, Error> {
     let folders = settings::folders(&args.dirs, &args.scan)?;
     let options = app::upload::Options {
         target: settings::target(&args.remote)?,
@@ -51,7 +52,7 @@ fn upload(args: &args::Upload, call: &Call<'_>) -> Result<Summary, Error> {
         passes: args.passes,
         max_attempts: args.max_attempts,
     };
-    signals::listen(call.shutdown)?;
+    signals::listen(call.shutdown, urgent)?;
     let summary = app::upload::run(call, &options)?;
     let endpoint = &options.target.endpoint_name;
     Ok(Summary {
@@ -61,7 +62,7 @@ fn upload(args: &args::Upload, call: &Call<'_>) -> Result<Summary, Error> {
 }
 
 /// The plan is an event, and the last line comes after it.
-fn plan(args: &args::Upload, call: &Call<'_>) -> Result<Summary, Error> {
+fn plan(args: &args::Upload, call: &Call<'_>, urgent: Urgent) -> Result<Summary, Error> {
     let options = app::plan::Options {
         store: args.remote.store.name.clone(),
         endpoint_name: settings::endpoint_name(&args.remote)?,
@@ -70,7 +71,7 @@ fn plan(args: &args::Upload, call: &Call<'_>) -> Result<Summary, Error> {
         method: method(args.method),
         limit: args.limit,
     };
-    signals::listen(call.shutdown)?;
+    signals::listen(call.shutdown, urgent)?;
     let plan = app::plan::plan(&options, call.database, call.shutdown)?;
     let files = plan.files;
     let stopped = exit_of_stop(call.shutdown);

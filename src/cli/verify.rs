@@ -31,9 +31,9 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
         share_max_percent: args.max_share,
     };
     let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
-    signals::listen(&shutdown)?;
     let progress = Arc::new(Progress::new(0));
     let reporter = Reporter::start(style, Arc::clone(&progress));
+    signals::listen(&shutdown, reporter.urgent())?;
     let done = app::verify::run(
         &Call {
             database,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use ureq::config::Config;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::DefaultConnector;
 
@@ -14,7 +15,9 @@ use super::secrets::Secrets;
 use crate::error::{Error, Kind};
 use crate::names::ApiKey;
 use crate::proof;
+use crate::shutdown::Shutdown;
 use crate::state::Lease;
+use crate::throttle::Class;
 use crate::throttle::gate::Gate;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -43,13 +46,40 @@ pub struct Settings {
 
 /// Shared by reference between the threads of a run.
 pub struct Client {
-    pub(super) agent: ureq::Agent,
+    agents: Agents,
     pub(super) endpoint: Endpoint,
     pub(super) key: ApiKey,
     pub(super) secrets: Secrets,
     pub(super) gate: Arc<Gate>,
     pub(super) lease: Arc<Lease>,
     pub(super) sent: Sent,
+}
+
+/// Connections apart by what a stop does to them. Whoever waits for an answer sees no flag, so the connection
+/// itself is closed: to reads when the stop is asked for, to writes when the grace period is over.
+struct Agents {
+    read: ureq::Agent,
+    write: ureq::Agent,
+}
+
+impl Agents {
+    fn new(config: &Config, shutdown: &Shutdown) -> Agents {
+        let agent = || {
+            ureq::Agent::with_parts(
+                config.clone(),
+                DefaultConnector::default(),
+                CachingResolver::default(),
+            )
+        };
+        let agents = Agents {
+            read: agent(),
+            write: agent(),
+        };
+        let (read, write) = (agents.read.clone(), agents.write.clone());
+        shutdown.when_stopped(|| read.shutdown());
+        shutdown.when_over(|| write.shutdown());
+        agents
+    }
 }
 
 /// Requests so far.
@@ -76,7 +106,7 @@ impl Client {
         if let Some(path) = &settings.ca_file {
             tls = tls.root_certs(roots_and(path)?);
         }
-        // A worker and a poller each keep their connection.
+        // Of each class: a worker and a poller each keep their connection.
         let connections = settings.concurrency * 2 + 2;
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -94,11 +124,7 @@ impl Client {
             .output_buffer_size(BUFFER_BYTES)
             .user_agent(concat!("objlib/", env!("CARGO_PKG_VERSION")));
         Ok(Client {
-            agent: ureq::Agent::with_parts(
-                config.build(),
-                DefaultConnector::default(),
-                CachingResolver::default(),
-            ),
+            agents: Agents::new(&config.build(), gate.shutdown()),
             endpoint: settings.endpoint,
             secrets: Secrets::new(&settings.key),
             key: settings.key,
@@ -106,6 +132,13 @@ impl Client {
             lease: settings.lease,
             sent: Sent::default(),
         })
+    }
+
+    pub(super) fn agent(&self, class: Class) -> &ureq::Agent {
+        match class {
+            Class::Read => &self.agents.read,
+            Class::Write => &self.agents.write,
+        }
     }
 
     pub fn counts(&self) -> Counts {

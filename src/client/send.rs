@@ -164,7 +164,7 @@ impl Client {
     pub fn hold_lock(&self) -> Result<(), Failure> {
         while !self.lease.is_fresh() {
             if !self.gate.sleep(LOCK_CHECK) {
-                return Err(Failure::new(FailureKind::Stopped, "the run is stopping"));
+                return Err(stopping());
             }
         }
         Ok(())
@@ -194,11 +194,12 @@ impl Client {
     fn exchange(&self, url: &str, call: &Call<'_>) -> Result<Received, Failure> {
         self.sent.requests.fetch_add(1, Relaxed);
         let key = self.key.expose();
+        let agent = self.agent(call.class);
         let result = match call.method {
             Method::Get | Method::Delete => {
                 let request = match call.method {
-                    Method::Get => self.agent.get(url),
-                    _ => self.agent.delete(url),
+                    Method::Get => agent.get(url),
+                    _ => agent.delete(url),
                 };
                 request
                     .header("x-goog-api-key", key)
@@ -208,8 +209,7 @@ impl Client {
                     .call()
             }
             Method::Post => {
-                let mut request = self
-                    .agent
+                let mut request = agent
                     .post(url)
                     .header("x-goog-api-key", key)
                     .header("content-type", "application/json");
@@ -223,7 +223,7 @@ impl Client {
                 request.send(call.body.as_deref().unwrap_or_default())
             }
         };
-        self.received(result, None)
+        self.received(result, call.class, None)
     }
 }
 
@@ -278,19 +278,25 @@ impl Received {
 }
 
 impl Client {
-    /// Reads an answer whole, and takes the secrets out of it. `session`: the one that was asked.
+    /// Reads an answer whole, and takes the secrets out of it. `session`: the one that was asked. A read
+    /// without an answer while the run stops was interrupted on this side, which says nothing of the service;
+    /// a write without one may have taken effect, and is judged as a lost answer always is.
     pub(super) fn received(
         &self,
         result: Result<Response<ureq::Body>, ureq::Error>,
+        class: Class,
         session: Option<&SessionUrl>,
     ) -> Result<Received, Failure> {
         let opened = result.as_ref().ok();
         let opened = opened.and_then(|answer| answer.headers().get(SESSION_URL)?.to_str().ok());
         let urls = session.map(SessionUrl::expose).into_iter().chain(opened);
         let cut = self.secrets.and_sessions(urls);
-        let received = read(result, self.endpoint.host()).map_err(|failure| Failure {
-            words: cut.words(&failure.words),
-            ..failure
+        let received = read(result, self.endpoint.host()).map_err(|failure| match class {
+            Class::Read if self.gate.cuts_off(class) => stopping(),
+            Class::Read | Class::Write => Failure {
+                words: cut.words(&failure.words),
+                ..failure
+            },
         })?;
         Ok(received.without(&cut))
     }
@@ -389,8 +395,12 @@ pub(super) fn refused(refused: Refused) -> Failure {
             FailureKind::Skipped { until },
             "the service is left alone for a while",
         ),
-        Refused::Stopping => Failure::new(FailureKind::Stopped, "the run is stopping"),
+        Refused::Stopping => stopping(),
     }
+}
+
+pub(super) fn stopping() -> Failure {
+    Failure::new(FailureKind::Stopped, "the run is stopping")
 }
 
 /// A query value, with everything escaped that is not unreserved (RFC 3986).

@@ -17,7 +17,7 @@ use super::body::{Body, Broken};
 use super::failure::{About, Failure, FailureKind, names_the_key};
 use super::files::{File, WireFile};
 use super::operations::document_name;
-use super::send::{Answer, Call, Method, Received, TRIES_MAX, refused};
+use super::send::{Answer, Call, Method, Received, TRIES_MAX, refused, stopping};
 use crate::identity::Entry;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 use crate::proof;
@@ -202,9 +202,7 @@ impl Client {
                         Ok(()) | Err(_) => Ok(Finished::Changed),
                     };
                 }
-                Sent::Broken(Broken::Stopped) => {
-                    return Err(Failure::new(FailureKind::Stopped, "the run is stopping"));
-                }
+                Sent::Broken(Broken::Stopped) => return Err(stopping()),
                 Sent::Broken(Broken::Unreadable(e)) => {
                     let words = format!("cannot be read: {e}");
                     return Err(Failure::new(FailureKind::LocalFile, words));
@@ -324,7 +322,7 @@ impl Client {
         proof::point("before", command);
         self.sent.requests.fetch_add(1, Relaxed);
         let result = self
-            .agent
+            .agent(class)
             .post(&url)
             .header(COMMAND, command)
             .config()
@@ -342,7 +340,7 @@ impl Client {
         result: Result<Response<ureq::Body>, ureq::Error>,
         session: &SessionUrl,
     ) -> (bool, Result<Answer, Failure>) {
-        let got = self.received(result, Some(session));
+        let got = self.received(result, pass.class(), Some(session));
         let is_final = got.as_ref().is_ok_and(Received::is_final);
         let result = self.judged(pass, got, About::Session);
         let foreign = |failure: &Failure| failure.kind == FailureKind::NotTheService;
@@ -371,7 +369,7 @@ impl Client {
         self.sent.requests.fetch_add(1, Relaxed);
         let left = body.size_bytes() - offset;
         let result = self
-            .agent
+            .agent(Class::Write)
             .post(&url)
             .header(COMMAND, "upload, finalize")
             .header("x-goog-upload-offset", offset.to_string())

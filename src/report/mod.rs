@@ -1,7 +1,8 @@
 //! What happened, said once for every listener: people on a terminal, people reading a log, programs.
 //!
-//! Owns one thread that prints events and one that draws, so that no worker ever waits for a terminal.
-//! Results go to stdout, progress and diagnostics to stderr.
+//! Owns one thread that prints and draws, so that no worker ever waits for a terminal. Results go to stdout,
+//! progress and diagnostics to stderr. Promises: whoever has something to say never waits for it to be read;
+//! what cannot be kept is dropped and counted, the last event is kept; no bar is left on the screen.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 
 pub mod event;
 
@@ -78,8 +79,48 @@ impl EventSender {
     }
 }
 
+/// Words that wait; a person gives no more signals before the first is answered.
+const URGENT_MAX: usize = 4;
+
+/// The senders are dropped once it is done.
+enum Word {
+    Say(String),
+    /// No bars until the next frame.
+    Clear(Sender<()>),
+    /// The last line: nothing is printed or drawn after it.
+    Close(String, Sender<()>),
+}
+
+/// What goes before all events that wait, for who cannot wait either: the answer to a signal. Cheap to clone.
+#[derive(Clone)]
+pub struct Urgent(Sender<Word>);
+
+impl Urgent {
+    pub fn say(&self, line: String) {
+        let _ = self.0.try_send(Word::Say(line));
+    }
+
+    /// Takes the bars off the screen; waits for it no longer than `limit`.
+    pub fn clear(&self, limit: Duration) {
+        self.done(Word::Clear, limit);
+    }
+
+    /// The same, and says the last line.
+    pub fn close(&self, line: String, limit: Duration) {
+        self.done(|doing| Word::Close(line, doing), limit);
+    }
+
+    fn done(&self, word: impl FnOnce(Sender<()>) -> Word, limit: Duration) {
+        let (doing, done) = bounded::<()>(0);
+        if self.0.try_send(word(doing)).is_ok() {
+            let _ = done.recv_timeout(limit);
+        }
+    }
+}
+
 pub struct Reporter {
     events: EventSender,
+    urgent: Urgent,
     /// Its last event, for which there is always room.
     last: Arc<Mutex<Option<Event>>>,
     /// Disconnected when everything is printed.
@@ -89,6 +130,7 @@ pub struct Reporter {
 impl Reporter {
     pub fn start(style: Style, progress: Arc<Progress>) -> Reporter {
         let (events, queue) = bounded(EVENTS_MAX);
+        let (urgent, words) = bounded(URGENT_MAX);
         let (printing, printed) = bounded::<()>(0);
         let dropped: Arc<AtomicU64> = Arc::default();
         let last: Arc<Mutex<Option<Event>>> = Arc::default();
@@ -99,7 +141,9 @@ impl Reporter {
             .name("report".to_owned())
             .spawn(move || {
                 let _printing = printing;
-                printer.run(&queue);
+                if printer.run(&queue, &words) == Ended::Closed {
+                    return;
+                }
                 let last = poison::lock(&of_printer).take();
                 printer.end(count.load(Relaxed), last.as_ref());
             });
@@ -108,6 +152,7 @@ impl Reporter {
                 queue: events,
                 dropped,
             },
+            urgent: Urgent(urgent),
             last,
             printed,
         }
@@ -121,10 +166,15 @@ impl Reporter {
         self.events.clone()
     }
 
+    pub fn urgent(&self) -> Urgent {
+        self.urgent.clone()
+    }
+
     /// Prints what is left. Every `EventSender` must be gone. A reader that does not read is not waited for:
     /// the exit code tells as well.
     pub fn finish(self) {
         drop(self.events);
+        // `urgent` lives until here, so that the printer only ever ends by the events.
         let _ = self.printed.recv_timeout(LAST_WORDS);
     }
 
@@ -133,6 +183,15 @@ impl Reporter {
         *poison::lock(&self.last) = Some(last);
         self.finish();
     }
+}
+
+/// Why the printer has nothing more to do.
+#[derive(PartialEq, Eq)]
+enum Ended {
+    /// Every event was read; the last one is to come.
+    Read,
+    /// The last line was said.
+    Closed,
 }
 
 struct Printer {
@@ -157,13 +216,26 @@ impl Printer {
         }
     }
 
-    fn run(&mut self, queue: &Receiver<Event>) {
+    fn run(&mut self, queue: &Receiver<Event>, words: &Receiver<Word>) -> Ended {
         let every = if self.style.progress { FRAME } else { LINE };
         loop {
-            match queue.recv_deadline(self.drawn + every) {
-                Ok(event) => self.print(&event),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+            select_biased! {
+                recv(words) -> word => match word {
+                    Ok(Word::Say(line)) => self.urgent(&line),
+                    Ok(Word::Clear(_doing)) => self.clear(),
+                    Ok(Word::Close(line, _doing)) => {
+                        self.clear();
+                        self.urgent(&line);
+                        return Ended::Closed;
+                    }
+                    // The reporter is gone, and with it whoever would wait for the rest.
+                    Err(_) => break,
+                },
+                recv(queue) -> event => match event {
+                    Ok(event) => self.print(&event),
+                    Err(_) => break,
+                },
+                default((self.drawn + every).saturating_duration_since(Instant::now())) => {}
             }
             // Not only in pauses: a busy run must show its progress too.
             if self.drawn.elapsed() >= every {
@@ -171,9 +243,23 @@ impl Printer {
                 self.drawn = Instant::now();
             }
         }
+        self.clear();
+        Ended::Read
+    }
+
+    fn clear(&mut self) {
         if let Some(bars) = self.bars.take() {
             bars.clear();
         }
+    }
+
+    /// A terminal has echoed the ^C that this answers; the answer takes its place.
+    fn urgent(&self, line: &str) {
+        let over_echo = match self.style.progress {
+            true => bars::OVER_THE_LINE,
+            false => "",
+        };
+        self.stderr(&format!("{over_echo}objlib: {line}"));
     }
 
     fn end(&mut self, dropped: u64, last: Option<&Event>) {
@@ -253,9 +339,7 @@ impl Printer {
     }
 
     fn summary(&mut self, summary: &Summary) {
-        if let Some(bars) = self.bars.take() {
-            bars.clear();
-        }
+        self.clear();
         if let Some(error) = &summary.error {
             self.stderr(&format!("objlib: {}", one_line(error)));
         }

@@ -1,7 +1,8 @@
 //! The one door of every request: breaker, token, wait, verdict.
 //!
 //! Owns limiter, breaker and ramp behind one mutex that is never held across a wait or a request.
-//! Promises: whoever waits here is woken by the end of the run; every verdict reaches all three.
+//! Promises: whoever waits here is woken by the end of the run; every verdict reaches all three; once the
+//! run stops no read begins, and once its grace period is over nothing does.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -26,6 +27,12 @@ pub struct Pass {
     metered: bool,
     sent_at: Instant,
     probe: bool,
+}
+
+impl Pass {
+    pub fn class(&self) -> Class {
+        self.class
+    }
 }
 
 /// Why a request may not be sent now.
@@ -141,6 +148,9 @@ impl Gate {
 
     /// Breaker, then a token of the class; waits for the token.
     pub fn enter(&self, class: Class) -> Result<Pass, Refused> {
+        if self.cuts_off(class) {
+            return Err(Refused::Stopping);
+        }
         let mut inner = self.lock();
         let now = Instant::now();
         if let Some(until) = inner.breaker.refuses(class, now) {
@@ -167,19 +177,32 @@ impl Gate {
             }
             inner = self.lock();
         }
-        if self.shutdown.is_over() {
+        if self.cuts_off(class) {
             return Err(Refused::Stopping);
         }
-        Self::admitted(&mut inner, class, true)
+        self.admitted(&mut inner, class, true)
+    }
+
+    /// Whether the run is so far in stopping that requests of this class end. Nothing is lost with the answer
+    /// to a read, so the stop itself ends it; a write is a part of a transfer, which the grace period is for.
+    pub fn cuts_off(&self, class: Class) -> bool {
+        match class {
+            Class::Read => self.shutdown.is_stopping(),
+            Class::Write => self.shutdown.is_over(),
+        }
+    }
+
+    /// What stops the run: for a request that is under way when it is cut off.
+    pub fn shutdown(&self) -> &Arc<Shutdown> {
+        &self.shutdown
     }
 
     /// The same without a token: the body of an upload, whose session has paid already.
     pub fn enter_body(&self) -> Result<Pass, Refused> {
-        if self.shutdown.is_over() {
+        if self.cuts_off(Class::Write) {
             return Err(Refused::Stopping);
         }
         let mut inner = self.lock();
-        let now = Instant::now();
         // Limits are about starting uploads; one that has begun goes on.
         let outage = matches!(
             inner.breaker.state(),
@@ -192,33 +215,38 @@ impl Gate {
             }
         );
         if !outage {
-            return Ok(Pass {
-                class: Class::Write,
-                metered: false,
-                sent_at: now,
-                probe: false,
-            });
+            return Ok(self.pass(Class::Write, false, false));
         }
-        Self::admitted(&mut inner, Class::Write, false)
+        self.admitted(&mut inner, Class::Write, false)
     }
 
-    fn admitted(inner: &mut Inner, class: Class, metered: bool) -> Result<Pass, Refused> {
+    fn admitted(&self, inner: &mut Inner, class: Class, metered: bool) -> Result<Pass, Refused> {
         let now = Instant::now();
         let probe = match inner.breaker.admit(class, now) {
             Admission::Free => false,
             Admission::Probe => true,
             Admission::Refused { until } => return Err(Refused::Open { until }),
         };
-        Ok(Pass {
+        Ok(self.pass(class, metered, probe))
+    }
+
+    fn pass(&self, class: Class, metered: bool, probe: bool) -> Pass {
+        if class == Class::Write {
+            self.shutdown.took_off();
+        }
+        Pass {
             class,
             metered,
-            sent_at: now,
+            sent_at: Instant::now(),
             probe,
-        })
+        }
     }
 
     /// Every pass comes back with how its request ended.
     pub fn report(&self, pass: Pass, verdict: Verdict) {
+        if pass.class == Class::Write {
+            self.shutdown.landed();
+        }
         let mut inner = self.lock();
         let now = Instant::now();
         let mut grown = false;
@@ -374,6 +402,27 @@ mod tests {
         });
         shutdown.stop(Stop::Error);
         assert!(gate.job_slot().is_none());
+    }
+
+    #[test]
+    fn a_stop_ends_reads_at_once_and_writes_after_the_grace_period() {
+        let shutdown = Arc::new(Shutdown::new(Duration::from_secs(3600)));
+        let settings = Settings {
+            rpm: Rpm::Unlimited,
+            concurrency: 1,
+            peaks: Peaks::default(),
+        };
+        let gate = Gate::new(settings, Arc::clone(&shutdown));
+        let body = gate.enter_body().unwrap();
+        let read = gate.enter(Class::Read).unwrap();
+        shutdown.stop(Stop::Interrupt);
+        assert_eq!(shutdown.in_flight(), 1);
+        assert_eq!(gate.enter(Class::Read).unwrap_err(), Refused::Stopping);
+        let write = gate.enter(Class::Write).unwrap();
+        for pass in [body, read, write] {
+            gate.report(pass, Verdict::Answered);
+        }
+        assert_eq!(shutdown.in_flight(), 0);
     }
 
     #[test]

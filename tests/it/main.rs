@@ -32,6 +32,9 @@ mod network;
 /// What a terminal would obey or hide is spelled out.
 mod terminal;
 
+/// The bars, as a terminal shows them.
+mod screen;
+
 /// Faults of the service, each proven to have fired.
 mod faults;
 

@@ -1,6 +1,8 @@
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use crate::run::{Place, RunToEnd, Service, seen};
+use crate::run::{Place, RunToEnd, Seen, Service, seen};
 
 /// A run that has begun and is far from its end.
 fn begun(place: &Place, service: &Service, args: &[&str]) -> Child {
@@ -120,14 +122,41 @@ fn a_lock_that_a_dead_process_left_is_taken_over_with_a_notice() {
     service.ledger().is_exactly(&place.docs());
 }
 
-/// A token, a pause or a retry is not waited for: with nothing in flight the prompt is back at once.
+/// Sends the signal and waits for the end. A run that waits out what the service does to it in these tests
+/// takes a minute or more, so the bound only tells that from one that does not.
+#[track_caller]
+fn ends_soon(run: Child, name: &str, exit: i32) -> Seen {
+    let began = Instant::now();
+    signal(&run, name);
+    let seen = seen(run.wait_with_output().unwrap()).exit(exit);
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(25), "prompt after {took:?}");
+    seen
+}
+
+/// A run that has met this fault.
+fn met(place: &Place, service: &Service, args: &[&str], fault: &str) -> Child {
+    let mut run = place
+        .upload(service, args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while service.fired(fault) == 0 {
+        assert!(run.try_wait().unwrap().is_none(), "it ended early");
+        std::thread::yield_now();
+    }
+    run
+}
+
+/// A token is not waited for: the next one would come after six seconds, and all of them after minutes.
 #[test]
 fn nothing_waits_for_a_token_after_ctrl_c() {
     let place = Place::new();
     place.files(40);
     let service = Service::start(&place, &[]);
     let mut run = place
-        .upload(&service, &["--rpm", "6", "--grace", "60"])
+        .upload(&service, &["--rpm", "10", "--grace", "60"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -136,12 +165,86 @@ fn nothing_waits_for_a_token_after_ctrl_c() {
         assert!(run.try_wait().unwrap().is_none(), "it ended early");
         std::thread::yield_now();
     }
-    let began = std::time::Instant::now();
-    signal(&run, "INT");
-    let seen = seen(run.wait_with_output().unwrap()).exit(130);
-    // The next token would come after ten seconds, and all of them after minutes.
-    println!("prompt after {:?}", began.elapsed());
+    let seen = ends_soon(run, "INT", 130);
+    assert!(seen.stderr.contains("objlib: stopping"), "{}", seen.stderr);
     assert!(service.requests().len() < 12, "{}", seen.stdout);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    service.ledger().is_exactly(&place.docs());
+}
+
+/// Everybody waits for a quota, for as long as the service asked.
+#[test]
+fn nothing_waits_for_a_quota_after_ctrl_c() {
+    let place = Place::new();
+    place.files(40);
+    let flags = ["--quota-per-min", "8", "--quota-retry-delay-s", "55"];
+    let service = Service::start(&place, &flags);
+    let run = met(&place, &service, &["--grace", "60"], "quota_per_min");
+    ends_soon(run, "INT", 130);
+    service.set_faults(serde_json::json!({"quota_per_min": null}));
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    service.ledger().is_exactly(&place.docs());
+}
+
+/// The service takes a request and never answers: the grace period is all that it gets, and a row that knows
+/// what to ask for is left. Nothing is in flight while a document is looked at, or the store is listed.
+#[test]
+fn the_grace_period_bounds_a_service_that_never_answers() {
+    for (kind, method) in [
+        ("upload.start", "direct"),
+        ("upload.body", "direct"),
+        ("document.get", "direct"),
+        ("import", "staged"),
+        ("store.list", "direct"),
+    ] {
+        let place = Place::new();
+        place.files(6);
+        let service = Service::start(&place, &[]);
+        service.set_faults(serde_json::json!({"stall": 1.0, "only_kinds": [kind]}));
+        let args = ["--rpm", "0", "--grace", "1", "--method", method];
+        let run = met(&place, &service, &args, "stall");
+        let first = ends_soon(run, "INT", 130);
+        assert_eq!(first.summary()["exit"], 130, "{kind}");
+        service.set_faults(serde_json::json!({"stall": 0.0}));
+        place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+        service.ledger().is_exactly(&place.docs());
+    }
+}
+
+/// An answer that comes a byte every five seconds is as good as none.
+#[test]
+fn the_grace_period_bounds_an_answer_that_trickles() {
+    let place = Place::new();
+    place.files(6);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--limit", "1"]).seen().exit(0);
+    service.set_faults(serde_json::json!({"drip_ms": 5000}));
+    let run = met(&place, &service, &["--rpm", "0", "--grace", "1"], "drip_ms");
+    ends_soon(run, "TERM", 143);
+    service.set_faults(serde_json::json!({"drip_ms": 0}));
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    service.ledger().is_exactly(&place.docs());
+}
+
+#[test]
+fn the_first_signal_says_what_is_waited_for_and_the_second_that_it_is_over() {
+    let place = Place::new();
+    place.files(6);
+    let service = Service::start(&place, &[]);
+    service.set_faults(serde_json::json!({"stall": 1.0, "only_kinds": ["upload.body"]}));
+    let args = ["--rpm", "0", "--grace", "300", "--concurrency", "1"];
+    let mut run = met(&place, &service, &args, "stall");
+    signal(&run, "INT");
+    let mut said = BufReader::new(run.stderr.take().unwrap()).lines();
+    let mut line = || said.next().unwrap().unwrap();
+    while !line().starts_with("objlib: created the store") {}
+    let waits = "up to 300 s for 1 transfer in flight (Ctrl-C again: at once)";
+    assert_eq!(line(), format!("objlib: stopping: {waits}"));
+    signal(&run, "INT");
+    let over = "stopped at once: run the same command again to continue";
+    assert_eq!(line(), format!("objlib: {over}"));
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    service.set_faults(serde_json::json!({"stall": 0.0}));
     place.upload(&service, &["--rpm", "0"]).seen().exit(0);
     service.ledger().is_exactly(&place.docs());
 }
