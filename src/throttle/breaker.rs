@@ -392,7 +392,7 @@ mod tests {
         for outcome in outcomes {
             assert!(!opened, "it opened before the last one");
             opened = breaker.record(*outcome, now);
-            assert_eq!(opened, breaker.state() != State::Closed);
+            assert_eq!(opened, breaker.state() != BreakerState::Closed);
         }
         opened
     }
@@ -523,7 +523,7 @@ mod tests {
         let later = now + COOL_DOWN_MIN;
         breaker.admit(Class::Write, later);
         assert!(!breaker.probed(Outcome::Good, later));
-        assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(breaker.state(), BreakerState::Closed);
         assert_eq!(breaker.refuses(Class::Write, later), None);
         assert_eq!(breaker.admit(Class::Write, later), Admission::Free);
     }
