@@ -118,7 +118,8 @@ impl Service {
             Some(refused) => Some(refused),
             None if asked.kind == "upload.body" => {
                 let after = luck.meets(Trouble::ResetAfter);
-                sessions::body(self, asked.head, asked.command, body, within, after)
+                let reset = sessions::Reset { within, after };
+                sessions::body(self, asked.head, asked.command, body, reset)
             }
             None => self.read_and_call(asked, &luck, body),
         };

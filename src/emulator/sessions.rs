@@ -204,16 +204,22 @@ pub fn cancel(service: &Service, call: &Call<'_>) -> Result {
     Ok(Answer::text(200, "").with("X-Goog-Upload-Status", "cancelled"))
 }
 
+/// Where a fault cuts the connection: within the body, or after it and before any effect.
+#[derive(Debug, Clone, Copy)]
+pub struct Reset {
+    pub within: bool,
+    pub after: bool,
+}
+
 /// Bytes, an end, or both. `None`: the connection is reset.
 pub fn body(
     service: &Service,
     head: &Head,
     command: &str,
     body: &mut BodyReader<'_>,
-    reset_within: bool,
-    reset_after: bool,
+    reset: Reset,
 ) -> Option<Answer> {
-    match transfer(service, head, command, body, reset_within, reset_after) {
+    match transfer(service, head, command, body, reset) {
         Ok(answer) => answer,
         Err(e) => Some(error(500, &e.to_string(), Vec::new())),
     }
@@ -224,8 +230,7 @@ fn transfer(
     head: &Head,
     command: &str,
     body: &mut BodyReader<'_>,
-    reset_within: bool,
-    reset_after: bool,
+    reset: Reset,
 ) -> rusqlite::Result<Option<Answer>> {
     let Some(session) = session(service, head)? else {
         return Ok(Some(error(404, "Upload session not found.", Vec::new())));
@@ -260,7 +265,7 @@ fn transfer(
             let answer = Answer::text(409, "Offset mismatch.");
             return Ok(Some(answer.with("X-Goog-Upload-Status", "active")));
         }
-        let stop_at = reset_within.then(|| body.announced().unwrap_or(0) / 2);
+        let stop_at = reset.within.then(|| body.announced().unwrap_or(0) / 2);
         match live.receive(service, body, stop_at, bytes_max(&session.target)) {
             Received::Whole => {}
             Received::BrokenOff => return Ok(None),
@@ -271,7 +276,7 @@ fn transfer(
             }
         }
     }
-    if reset_after {
+    if reset.after {
         return Ok(None);
     }
     if !command.contains("finalize") {

@@ -202,11 +202,7 @@ pub enum Change {
     },
     HandedBack {
         upload: UploadId,
-        charge: Charge,
-        cause: Option<Cause>,
-        next: NextTime,
-        /// What the attempt left at the service.
-        document: Option<DocumentName>,
+        back: HandBack,
     },
     /// The attempt ended, but what became of it at the service is not known: the row stays as it is,
     /// its session is asked later.
@@ -250,13 +246,7 @@ pub enum Change {
         upload: UploadId,
     },
     /// The store holds this content of a file already: its row is `indexed`, whatever it was.
-    Adopted {
-        file: i64,
-        store: i64,
-        size_bytes: u64,
-        content: ContentKey,
-        document: DocumentName,
-    },
+    Adopted(Adopted),
     RateFound {
         endpoint: String,
         class: &'static str,
@@ -270,6 +260,49 @@ pub enum Change {
         exit: u8,
         totals: Box<RunTotals>,
     },
+}
+
+/// How a file goes back to the queue.
+#[derive(Debug, Clone)]
+pub struct HandBack {
+    pub charge: Charge,
+    pub cause: Option<Cause>,
+    pub next: NextTime,
+    /// What the attempt left at the service: deleted before the next one.
+    pub document: Option<DocumentName>,
+}
+
+impl HandBack {
+    /// The attempt does not count, and the next one is like it.
+    pub fn uncharged() -> HandBack {
+        HandBack {
+            charge: Charge::Nothing,
+            cause: None,
+            next: NextTime::Same,
+            document: None,
+        }
+    }
+
+    pub fn because(self, cause: Cause) -> HandBack {
+        HandBack {
+            cause: Some(cause),
+            ..self
+        }
+    }
+
+    pub fn next_time(self, next: NextTime) -> HandBack {
+        HandBack { next, ..self }
+    }
+}
+
+/// A document that is found to hold a file's content.
+#[derive(Debug, Clone)]
+pub struct Adopted {
+    pub file: i64,
+    pub store: i64,
+    pub size_bytes: u64,
+    pub content: ContentKey,
+    pub document: DocumentName,
 }
 
 /// How many files one `Queued` looks at: some 40 ms of the writer's time, for which others wait.
@@ -346,7 +379,7 @@ impl Change {
             Change::Rescanned { .. } => "commit rescanned",
             Change::Superseded { .. } => "commit superseded",
             Change::Retired { .. } => "commit retired",
-            Change::Adopted { .. } => "commit adopted",
+            Change::Adopted(_) => "commit adopted",
             Change::RateFound { .. } => "commit rate",
             Change::Flush => "flush",
             Change::RunEnded { .. } => "commit run end",

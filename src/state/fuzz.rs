@@ -224,10 +224,12 @@ fn write(path: &Path) -> Result<(), Error> {
         },
         Change::HandedBack {
             upload: UploadId(1),
-            charge: Charge::Attempt,
-            cause: Some(cause()),
-            next: super::NextTime::Same,
-            document: None,
+            back: crate::state::HandBack {
+                charge: Charge::Attempt,
+                cause: Some(cause()),
+                next: super::NextTime::Same,
+                document: None,
+            },
         },
         Change::FileMissing { file: 3 },
         Change::Superseded {

@@ -62,7 +62,8 @@ mod model;
 mod fuzz;
 
 pub use change::{
-    Applied, BatchDone, Cause, Change, Charge, NextTime, Reading, RunTotals, SeenFile, SkipRow,
+    Adopted, Applied, BatchDone, Cause, Change, Charge, HandBack, NextTime, Reading, RunTotals,
+    SeenFile, SkipRow,
 };
 pub use durable::{Durable, Import, Intent, UploadId};
 pub use lock::Lease;

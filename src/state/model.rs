@@ -160,10 +160,12 @@ fn change(step: Step, upload: UploadId, batch: i64) -> (Change, Event) {
         Step::HandedBack(charge) => (
             Change::HandedBack {
                 upload,
-                charge,
-                cause: Some(cause()),
-                next: NextTime::Same,
-                document: None,
+                back: crate::state::HandBack {
+                    charge,
+                    cause: Some(cause()),
+                    next: NextTime::Same,
+                    document: None,
+                },
             },
             Event::HandedBack,
         ),

@@ -9,11 +9,12 @@ use super::poll_queue::Poll;
 use crate::client::{Client, Failure, FailureKind};
 use crate::error::Error;
 use crate::names::DocumentName;
-use crate::pipeline::outcome::{HandBack, Outcomes};
+use crate::pipeline::outcome::Outcomes;
 use crate::pipeline::rules::{End, Heard, Step};
 use crate::proof;
 use crate::shutdown::{Shutdown, Stop};
 use crate::state::Charge;
+use crate::state::HandBack;
 use crate::throttle::backoff;
 
 /// A poller that the breaker refuses rests so long, lest it turn the whole queue over.

@@ -13,45 +13,13 @@ use crate::names::{DocumentName, FileName};
 use crate::pipeline::following::poll_queue::{Poll, PollQueue};
 use crate::pipeline::rules::{self, Indexing};
 use crate::report::{Event, EventSender, FileStatus, Progress};
-use crate::state::{Applied, Cause, Change, Charge, NextTime, Writer};
+use crate::state::{Applied, Cause, Change, Charge, HandBack, NextTime, Writer};
 
 /// The file that something is said of.
 pub mod subject;
 
 /// Plain counters.
 pub mod tally;
-
-/// How a file goes back to the queue.
-#[derive(Debug, Clone)]
-pub struct HandBack {
-    charge: Charge,
-    cause: Option<Cause>,
-    next: NextTime,
-    /// What the attempt left at the service: deleted before the next one.
-    document: Option<DocumentName>,
-}
-
-impl HandBack {
-    pub fn uncharged() -> HandBack {
-        HandBack {
-            charge: Charge::Nothing,
-            cause: None,
-            next: NextTime::Same,
-            document: None,
-        }
-    }
-
-    pub fn because(self, cause: Cause) -> HandBack {
-        HandBack {
-            cause: Some(cause),
-            ..self
-        }
-    }
-
-    pub fn next_time(self, next: NextTime) -> HandBack {
-        HandBack { next, ..self }
-    }
-}
 
 /// Commits outcomes; one each for workers and pollers, cheap to clone.
 #[derive(Clone)]
@@ -133,13 +101,8 @@ impl Outcomes {
         let after = self.clone();
         let subject = subject.clone();
         let said = back.cause.as_ref().map(|c| c.words.clone());
-        let change = Change::HandedBack {
-            upload: subject.upload,
-            charge: back.charge,
-            cause: back.cause,
-            next: back.next,
-            document: back.document,
-        };
+        let upload = subject.upload;
+        let change = Change::HandedBack { upload, back };
         self.writer.send(change, move |done| {
             if after.committed(&done) {
                 after.tally.requeued.add(1);

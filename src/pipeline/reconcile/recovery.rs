@@ -14,13 +14,13 @@ use crate::client::{Client, Submitted};
 use crate::error::Error;
 use crate::names::StoreName;
 use crate::pipeline::following::poll_queue::Poll;
+use crate::pipeline::outcome::Outcomes;
 use crate::pipeline::outcome::subject::Subject;
-use crate::pipeline::outcome::{HandBack, Outcomes};
 use crate::pipeline::rules::{self, Next, Standing};
 use crate::proof;
 use crate::shutdown::Shutdown;
 use crate::state::listed::ListedDocument;
-use crate::state::{Job, Reader, UploadId};
+use crate::state::{HandBack, Job, Reader, UploadId};
 
 /// Lists lag behind by seconds (fact sheet 11: 0.5 s at the median, tails of 2 s); a listing younger
 /// than this after the last request that could have taken effect proves nothing.

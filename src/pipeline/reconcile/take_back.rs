@@ -18,7 +18,7 @@ use crate::proof;
 use crate::report::Event;
 use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
 use crate::state::reader::Libraries;
-use crate::state::{Change, UploadState};
+use crate::state::{Adopted, Change, UploadState};
 
 /// Documents on one page of a listing (fact sheet 11).
 const PAGE_DOCUMENTS: u64 = 20;
@@ -75,21 +75,15 @@ fn take_back(settings: &Settings, parts: &Parts, names: &BTreeSet<String>) -> Re
     let (documents, surplus) = whole_listing(settings, parts)?;
     let mut taken = HashSet::new();
     documents.each(&mut |document| {
-        let change = match own(settings, parts, names, document)? {
-            Some(change) => change,
-            None => return Ok(()),
+        let Some(own) = own(settings, parts, names, document)? else {
+            return Ok(());
         };
-        if let Change::Adopted { document, .. } = &change
-            && surplus
-            && is_deleted(settings, parts, document)?
-        {
+        if surplus && is_deleted(settings, parts, &own.document)? {
             return Ok(());
         }
         // A second document of one file is for `verify` to judge.
-        if let Change::Adopted { file, .. } = change
-            && taken.insert(file)
-        {
-            parts.writer.send(change, |_| {});
+        if taken.insert(own.file) {
+            parts.writer.send(Change::Adopted(own), |_| {});
         }
         Ok(())
     })?;
@@ -137,7 +131,7 @@ fn own(
     parts: &Parts,
     names: &BTreeSet<String>,
     document: ListedDocument,
-) -> Result<Option<Change>, Error> {
+) -> Result<Option<Adopted>, Error> {
     let Some(identity) = document.identity.filter(|i| names.contains(&i.library)) else {
         return Ok(None);
     };
@@ -152,7 +146,7 @@ fn own(
             .is_none_or(|held| held == file.size_bytes);
         file.current && whole && waits(file.state)
     });
-    Ok(file.map(|file| Change::Adopted {
+    Ok(file.map(|file| Adopted {
         file: file.file,
         store: settings.store.id,
         size_bytes: file.size_bytes,

@@ -17,7 +17,7 @@ use crate::shutdown::Shutdown;
 use crate::state::drift::{Drift, DriftKind, DriftTable};
 use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
 use crate::state::reader::{FileLike, StoreRow};
-use crate::state::{Change, Job, Reader, UploadId, UploadState, Writer};
+use crate::state::{Adopted, Change, Job, Reader, UploadId, UploadState, Writer};
 
 /// What was found, and what `repair` does.
 pub struct Plan {
@@ -324,13 +324,13 @@ impl Verify<'_> {
                 document,
                 ..
             } => {
-                let change = Change::Adopted {
+                let change = Change::Adopted(Adopted {
                     file,
                     store: self.store.id,
                     size_bytes,
                     content,
                     document,
-                };
+                });
                 self.writer.send(change, |_| {});
             }
             Drift::Duplicate { document, .. } => self.delete(&document)?,

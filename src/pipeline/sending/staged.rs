@@ -10,11 +10,11 @@ use super::worker::{Returned, Worker, metadata, new_document};
 use crate::client::{Failure, FailureKind, File, Submitted};
 use crate::identity;
 use crate::names::FileName;
+use crate::pipeline::outcome;
 use crate::pipeline::outcome::subject::Subject;
-use crate::pipeline::outcome::{self, HandBack};
 use crate::pipeline::rules::{self, Staged};
 use crate::proof;
-use crate::state::{Cause, Change, Charge, Job, Method, UploadId};
+use crate::state::{Cause, Change, Charge, HandBack, Job, Method, UploadId};
 
 /// A temporary file that cannot be imported by then is given up; most can at once.
 const FILE_ACTIVE_WITHIN: Duration = Duration::from_secs(300);

@@ -18,13 +18,15 @@ use crate::error::{Error, Kind};
 use crate::identity::{self, Entry};
 use crate::names::{SessionUrl, StoreName};
 use crate::pipeline::outcome::subject::Subject;
-use crate::pipeline::outcome::{self, HandBack, Outcomes};
+use crate::pipeline::outcome::{self, Outcomes};
 use crate::pipeline::rules::{
     self, Asked, MethodChoice, Next, NoDocument, Standing, Unasked, Unclear,
 };
 use crate::scan::{self, Skip, SkipReason};
 use crate::shutdown::Shutdown;
-use crate::state::{Cause, Change, Charge, Durable, Job, Method, NextTime, SkipRow, UploadId};
+use crate::state::{
+    Cause, Change, Charge, Durable, HandBack, Job, Method, NextTime, SkipRow, UploadId,
+};
 use crate::throttle::bandwidth::Bandwidth;
 use crate::throttle::gate::Gate;
 
@@ -185,17 +187,7 @@ impl Worker<'_> {
     ) -> Returned {
         match started {
             Ok(Started::Session(url)) => match self.waited(|w| w.session_opened(job.upload, url)) {
-                Ok(session) => {
-                    let pace = |bytes: usize| self.pace(bytes);
-                    let body = Body::new(
-                        &job.root,
-                        &job.path,
-                        job.size_bytes,
-                        job.content.sha256,
-                        &pace,
-                    );
-                    self.send(job, subject, &session, body, 0)
-                }
+                Ok(session) => self.send(job, subject, &session, None),
                 Err(e) => Returned::Fatal(e),
             },
             // Not a byte was sent, so what it made is not the file; it is deleted before the next try.
@@ -231,16 +223,7 @@ impl Worker<'_> {
         match rules::asked(state, job.method, job.current) {
             Asked::Resume(offset) => {
                 self.outcomes.tally.resumed.add(1);
-                let pace = |bytes: usize| self.pace(bytes);
-                let body = Body::new(
-                    &job.root,
-                    &job.path,
-                    job.size_bytes,
-                    job.content.sha256,
-                    &pace,
-                )
-                .resumed();
-                self.send(job, &subject, session, body, offset)
+                self.send(job, &subject, session, Some(offset))
             }
             Asked::Cancel => match self.client.cancel(session) {
                 Ok(()) => {
@@ -280,15 +263,21 @@ impl Worker<'_> {
         }
     }
 
-    /// The bytes, from `offset` on.
+    /// The bytes: all of them, or what is missing of a session that was sent to before, from an offset on.
     fn send(
         &self,
         job: &Job,
         subject: &Subject,
         session: &Durable<SessionUrl>,
-        mut body: Body<'_>,
-        offset: u64,
+        resumed_at: Option<u64>,
     ) -> Returned {
+        let pace = |bytes: usize| self.pace(bytes);
+        let sha256 = job.content.sha256;
+        let body = Body::new(&job.root, &job.path, job.size_bytes, sha256, &pace);
+        let (mut body, offset) = match resumed_at {
+            Some(offset) => (body.resumed(), offset),
+            None => (body, 0),
+        };
         match self.client.finish(session, &mut body, offset) {
             Ok(Finished::Ended(ended)) => self.ended(job, subject, ended),
             Ok(Finished::Dead(failure)) => self.failed(job, subject, &failure),

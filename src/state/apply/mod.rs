@@ -121,13 +121,7 @@ impl Change {
                 keeps_temporary,
             } => at.activated(*upload, document, *keeps_temporary),
             Change::TemporaryGone { upload } => at.temporary_gone(*upload),
-            Change::HandedBack {
-                upload,
-                charge,
-                cause,
-                next,
-                document,
-            } => at.handed_back(*upload, *charge, cause.as_ref(), *next, document.as_ref()),
+            Change::HandedBack { upload, back } => at.handed_back(*upload, back),
             Change::LeftInDoubt {
                 upload,
                 charge,
@@ -148,13 +142,7 @@ impl Change {
             } => at.rescanned(*upload, *file, reading),
             Change::Superseded { upload } => at.document_gone(*upload, Event::Replaced),
             Change::Retired { upload } => at.document_gone(*upload, Event::Purged),
-            Change::Adopted {
-                file,
-                store,
-                size_bytes,
-                content,
-                document,
-            } => at.adopted(*file, *store, *size_bytes, content, document),
+            Change::Adopted(adopted) => at.adopted(adopted),
             Change::RateFound {
                 endpoint,
                 class,

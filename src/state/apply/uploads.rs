@@ -4,9 +4,8 @@ use rusqlite::{Params, params};
 
 use super::runs::BatchColumn;
 use super::{At, Outcome};
-use crate::identity::ContentKey;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl};
-use crate::state::change::{Cause, Charge, NextTime, Refusal};
+use crate::state::change::{Adopted, Cause, Charge, HandBack, NextTime, Refusal};
 use crate::state::durable::UploadId;
 use crate::state::statement::{Statement, statements};
 use crate::state::upload_state::{Event, Method};
@@ -148,17 +147,10 @@ impl At<'_> {
         self.batch_counts(row.batch, BatchColumn::Succeeded)
     }
 
-    pub(super) fn handed_back(
-        &self,
-        upload: UploadId,
-        charge: Charge,
-        cause: Option<&Cause>,
-        next: NextTime,
-        document: Option<&DocumentName>,
-    ) -> Outcome {
+    pub(super) fn handed_back(&self, upload: UploadId, back: &HandBack) -> Outcome {
         let row = self.row(upload)?;
         self.change_status(&row, Event::HandedBack)?;
-        let mime = match next {
+        let mime = match back.next {
             NextTime::AsMime(mime) => Some(mime),
             NextTime::Same | NextTime::LessDirect => None,
         };
@@ -166,12 +158,12 @@ impl At<'_> {
             &HANDED_BACK,
             params![
                 row.id,
-                i64::from(charge == Charge::Attempt),
+                i64::from(back.charge == Charge::Attempt),
                 mime,
-                cause.map(|c| c.kind),
-                cause.map(|c| c.words.as_str()),
-                i64::from(next == NextTime::LessDirect),
-                document.map(DocumentName::as_str),
+                back.cause.as_ref().map(|c| c.kind),
+                back.cause.as_ref().map(|c| c.words.as_str()),
+                i64::from(back.next == NextTime::LessDirect),
+                back.document.as_ref().map(DocumentName::as_str),
                 self.next_place(row.store)?
             ],
         )?;
@@ -257,14 +249,14 @@ impl At<'_> {
     /// for. A row that says `indexed` gets the document in place of its own, which is gone. Another row
     /// that claims the same document keeps it. That the document is in the store proves that its library
     /// goes there.
-    pub(super) fn adopted(
-        &self,
-        file: i64,
-        store: i64,
-        size_bytes: u64,
-        content: &ContentKey,
-        document: &DocumentName,
-    ) -> Outcome {
+    pub(super) fn adopted(&self, adopted: &Adopted) -> Outcome {
+        let Adopted {
+            file,
+            store,
+            size_bytes,
+            content,
+            document,
+        } = adopted;
         self.run(&LINKED_BY_DOCUMENT, params![file, store, self.now])?;
         let key = params![
             file,
@@ -280,7 +272,7 @@ impl At<'_> {
                 store,
                 content.sha256.as_bytes(),
                 content.variant.as_bytes(),
-                size_bytes as i64,
+                *size_bytes as i64,
                 document.as_str(),
                 temporary.flatten(),
                 self.now
