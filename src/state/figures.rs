@@ -107,7 +107,7 @@ impl FileCounts {
     }
 }
 
-/// The uploads that failed with an error, in the order of `uploads_by_error`.
+/// Of a store, what has failed and is still to be sent.
 const FAILED: &str = "u.store_id = ?1 AND u.status = 'failed' AND u.current = 1";
 
 statements! {

@@ -127,11 +127,9 @@ pub fn reading(path: &Path) -> Result<Connection, Error> {
     }
     // Not SQLITE_OPEN_READ_ONLY: a reader of a WAL database has to be able to make its -shm file.
     let conn = connect(path)?;
-    let settle = || {
-        conn.pragma_update(None, "query_only", "ON")?;
-        conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)
-    };
-    settle().map_err(|e: rusqlite::Error| error(path, &e))?;
+    conn.pragma_update(None, "query_only", "ON")
+        .and_then(|()| conn.pragma_update(None, "cache_size", -READER_CACHE_KIB))
+        .map_err(|e| error(path, &e))?;
     Ok(conn)
 }
 
@@ -143,12 +141,10 @@ fn connect(path: &Path) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let conn = Connection::open_with_flags(path, flags).map_err(|e| error(path, &e))?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-    // Else SQLite looks at the values of parameters, and prepares a statement anew whose partial indexes they
-    // might fit: every time, for one that runs for each file. And what a test has seen of a plan would say
-    // little about the plan of a run.
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
-        .map_err(|e| error(path, &e))?;
     let identify = || -> rusqlite::Result<(i32, i32, i64, i64)> {
+        // The plan of a statement is the one that `explain.rs` has seen, whatever the values of its
+        // parameters. Else those that might fit a partial index have it prepared anew at each run.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         conn.busy_timeout(BUSY_TIMEOUT)?;
         // What the file says of functions and tables is not run on its word.
         conn.pragma_update(None, "trusted_schema", "OFF")?;
