@@ -31,6 +31,7 @@ pub mod error;
 pub mod identity;
 pub mod library;
 pub mod names;
+pub mod panic;
 pub mod proof;
 pub mod shutdown;
 pub mod text;

@@ -42,7 +42,7 @@ pub struct Around<'a> {
 pub fn run(args: &args::Scan, database: &Path, style: Style) -> Result<u8, Error> {
     let asked = asked(&args.dirs, &args.options)?;
     let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
-    let reporter = Reporter::start(style, Arc::new(Progress::new(0)));
+    let reporter = Reporter::start(style, Arc::new(Progress::new(0)), &shutdown);
     signals::listen(&shutdown, reporter.urgent())?;
     let started = writer::start(database, Arc::clone(&shutdown))?;
     let events = reporter.sender();
@@ -57,6 +57,9 @@ pub fn run(args: &args::Scan, database: &Path, style: Style) -> Result<u8, Error
     reporter.finish();
     let scanned = scanned?;
     closed?;
+    if let Some(error) = shutdown.error() {
+        return Err(error);
+    }
     Ok(match shutdown.reason() {
         Some(Stop::Interrupt) => signals::EXIT_INTERRUPTED,
         Some(Stop::Terminate) => signals::EXIT_TERMINATED,

@@ -14,6 +14,7 @@ use crate::client::Endpoint;
 use crate::error::Error;
 use crate::library;
 use crate::names::ApiKey;
+use crate::panic;
 use crate::pipeline::bottleneck;
 use crate::pipeline::rules::MethodChoice;
 use crate::pipeline::run::{self, Ended};
@@ -30,17 +31,20 @@ use crate::throttle::bandwidth::Bandwidth;
 /// The exit code; whatever happens, the last line says how it ended.
 pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
     let progress = Arc::new(Progress::new(usize::from(args.concurrency)));
-    let reporter = Reporter::start(style, Arc::clone(&progress));
     let shutdown = Arc::new(Shutdown::new(Duration::from_secs(args.grace)));
-    let summary = upload(
-        args,
-        database,
-        style.verbose,
-        &reporter,
-        &progress,
-        &shutdown,
-    )
-    .unwrap_or_else(|error| stopped(&error, &shutdown));
+    let reporter = Reporter::start(style, Arc::clone(&progress), &shutdown);
+    let verbose = style.verbose;
+    let done = panic::caught("upload", || {
+        upload(args, database, verbose, &reporter, &progress, &shutdown)
+    });
+    let mut summary = done
+        .and_then(|done| done)
+        .unwrap_or_else(|error| stopped(&error, &shutdown));
+    // Of a thread that is none of the run's own.
+    if let (None, Some(error)) = (&summary.error, shutdown.error()) {
+        summary.exit = error.kind.exit_code();
+        summary.error = Some(error.to_string());
+    }
     let exit = summary.exit;
     reporter.finish_with(Event::Summary(summary));
     exit

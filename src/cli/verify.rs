@@ -38,7 +38,7 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
     // Nothing is known yet: then there is nothing to compare.
     drop(Reader::open(database)?);
     let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
-    let reporter = Reporter::start(style, Arc::new(Progress::new(0)));
+    let reporter = Reporter::start(style, Arc::new(Progress::new(0)), &shutdown);
     signals::listen(&shutdown, reporter.urgent())?;
     let started = writer::start(database, Arc::clone(&shutdown))?;
     let writer = started.thread.writer();

@@ -9,7 +9,7 @@ use super::poll_queue::{Poll, PollQueue};
 use super::subject::Subject;
 use super::tally::Tally;
 use crate::client::{Failure, FailureKind};
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::names::{DocumentName, FileName};
 use crate::report::{Event, EventSender, FileStatus, Progress};
 use crate::state::{Applied, Cause, Change, Charge, NextTime, Writer};
@@ -256,14 +256,4 @@ pub fn fatal(failure: &Failure, store: &str) -> Option<Error> {
         | FailureKind::NotTheService
         | FailureKind::LocalFile => None,
     }
-}
-
-/// A thread that panicked, as a user is told.
-pub fn panicked(thread: &str) -> Error {
-    Error::new(
-        Kind::Bug,
-        thread,
-        "internal error",
-        "run again (nothing that was confirmed is lost) and please report this",
-    )
 }

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::outcome::{self, Outcomes};
+use super::outcome::Outcomes;
 use super::poll_queue::{Poll, Searched};
 use super::recovery::{self, LookUp, LookedUp};
 use super::selection::FROM_THE_START;
 use super::worker::{Returned, Task};
 use super::{Parts, Settings};
 use crate::error::Error;
+use crate::panic;
 use crate::proof;
 use crate::report::Event;
 use crate::state::{Change, Job, UploadId, UploadState};
@@ -336,7 +337,7 @@ impl<'r> Passes<'r> {
                 self.lost_since = Instant::now();
             }
             Returned::Fatal(error) => (self.stop)(error),
-            Returned::Panicked => (self.stop)(outcome::panicked("worker")),
+            Returned::Panicked => (self.stop)(panic::error("worker")),
         }
     }
 

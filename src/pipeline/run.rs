@@ -18,6 +18,7 @@ use super::tally::Tally;
 use super::worker::{Returned, Task, Worker};
 use super::{Parts, Settings, leftovers, take_back, watch};
 use crate::error::{Error, Kind};
+use crate::panic;
 use crate::report::Event;
 use crate::shutdown::{Shutdown, Stop};
 use crate::state::Change;
@@ -195,7 +196,8 @@ fn with_threads(
         spawn(scope, "watch".to_owned(), &stop, body);
         drop((task_queue, returned));
         let mut passes = Passes::new(settings, parts, outcomes, run, tasks, answers, &stop);
-        if let Err(error) = passes.run() {
+        let done = panic::caught("passes", || passes.run());
+        if let Err(error) = done.and_then(|done| done) {
             stop(error);
         }
         let progressed = passes.progressed();
@@ -207,14 +209,20 @@ fn with_threads(
     })
 }
 
-/// A thread that cannot be started stops the run; those that run are joined with the scope.
+/// A thread that cannot be started, or panics, stops the run; those that run are joined with the scope.
 fn spawn<'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: String,
-    stop: &dyn Fn(Error),
+    stop: &'scope (dyn Fn(Error) + Sync),
     body: impl FnOnce() + Send + 'scope,
 ) {
     let builder = thread::Builder::new().name(name.clone());
+    let what = name.clone();
+    let body = move || {
+        if let Err(error) = panic::caught(&what, body) {
+            stop(error);
+        }
+    };
     if let Err(e) = builder.spawn_scoped(scope, body) {
         stop(Error::new(
             Kind::System,
