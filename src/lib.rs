@@ -37,6 +37,7 @@ pub mod error;
 pub mod identity;
 pub mod library;
 pub mod names;
+pub mod panic;
 pub mod poison;
 pub mod proof;
 pub mod shutdown;

@@ -1,4 +1,4 @@
-//! Where the proof programs end the process, and the waits they shorten.
+//! Where the proof programs end the process or a thread, and the waits they shorten.
 //!
 //! In a normal build all of it compiles to nothing; only the feature `proof` gives it a meaning.
 //! Promises: `point` never returns if it is the one that was asked for, and leaves nothing behind that
@@ -13,6 +13,12 @@ use std::time::Duration;
 #[inline(always)]
 pub fn point(_when: &'static str, _step: &'static str) {}
 
+/// A place in a thread that passes no `point`. With the feature `proof` and `OBJLIB_PANIC_AT="walk"`, or with the
+/// name of a `point`, the thread panics there.
+#[cfg(not(feature = "proof"))]
+#[inline(always)]
+pub fn mishap(_place: &'static str) {}
+
 /// A wait that is there for the service's sake. With the feature `proof` and `OBJLIB_HASTE=100` it is a
 /// hundredth of what it is.
 #[cfg(not(feature = "proof"))]
@@ -22,7 +28,7 @@ pub fn hasten(wait: Duration) -> Duration {
 }
 
 #[cfg(feature = "proof")]
-pub use armed::{hasten, point};
+pub use armed::{hasten, mishap, point};
 
 #[cfg(feature = "proof")]
 mod armed {
@@ -67,6 +73,16 @@ mod armed {
             loop {
                 std::thread::park();
             }
+        }
+        drop(met);
+        mishap(&name);
+    }
+
+    pub fn mishap(place: &str) {
+        static ASKED: OnceLock<Option<String>> = OnceLock::new();
+        let asked = ASKED.get_or_init(|| std::env::var("OBJLIB_PANIC_AT").ok());
+        if asked.as_deref() == Some(place) {
+            panic!("asked for by the proof");
         }
     }
 

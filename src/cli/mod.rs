@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 
 use self::args::{Cli, Command};
 use crate::error::Error;
+use crate::panic;
 use crate::text::one_line;
 
 pub mod args;
@@ -32,18 +33,12 @@ pub mod signals;
 
 /// Parses, runs, and turns the result into the exit code of the contract.
 pub fn main() -> ExitCode {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        warn(&format!(
-            "internal error at {}: nothing that was confirmed is lost: please report this",
-            place.as_deref().unwrap_or("an unknown place")
-        ));
-    }));
-    let exit = match Cli::try_parse() {
+    panic::install(|error| warn(&error.to_string()));
+    let exit = panic::caught("objlib", || match Cli::try_parse() {
         Ok(cli) => run(&cli),
         Err(e) => usage(&e),
-    };
-    ExitCode::from(exit)
+    });
+    ExitCode::from(exit.unwrap_or_else(|e| complain(&e)))
 }
 
 fn run(cli: &Cli) -> u8 {

@@ -17,7 +17,7 @@ pub fn run(args: &args::Scan, database: &Path, style: Style) -> Result<u8, Error
     let folders = settings::folders(&args.dirs, &args.options)?;
     let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
     let progress = Arc::new(Progress::new(0));
-    let reporter = Reporter::start(style, Arc::clone(&progress));
+    let reporter = Reporter::start(style, Arc::clone(&progress), &shutdown);
     signals::listen(&shutdown, reporter.urgent())?;
     let scanned = app::scan::run(
         &Call {
@@ -31,6 +31,9 @@ pub fn run(args: &args::Scan, database: &Path, style: Style) -> Result<u8, Error
     );
     reporter.finish();
     let unreadable = scanned?.unreadable > 0;
+    if let Some(error) = shutdown.error() {
+        return Err(error);
+    }
     Ok(match app::exit_of_stop(&shutdown) {
         Some(exit) => exit,
         None if unreadable => EXIT_UNREADABLE,

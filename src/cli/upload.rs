@@ -8,6 +8,7 @@ use super::args::{self, MethodArg};
 use super::{settings, signals};
 use crate::app::{self, Call, exit_of_stop};
 use crate::error::Error;
+use crate::panic;
 use crate::pipeline::rules::MethodChoice;
 use crate::report::{Event, Progress, Reporter, Style, Summary, Urgent};
 use crate::shutdown::Shutdown;
@@ -15,8 +16,8 @@ use crate::shutdown::Shutdown;
 /// The exit code; whatever happens, the last line says how it ended.
 pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
     let progress = Arc::new(Progress::new(usize::from(args.concurrency)));
-    let reporter = Reporter::start(style, Arc::clone(&progress));
     let shutdown = Arc::new(Shutdown::new(Duration::from_secs(args.grace)));
+    let reporter = Reporter::start(style, Arc::clone(&progress), &shutdown);
     let call = Call {
         database,
         events: reporter.sender(),
@@ -25,12 +26,19 @@ pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
         verbose: style.verbose,
     };
     let urgent = reporter.urgent();
-    let done = match args.dry_run {
+    let done = panic::caught("upload", || match args.dry_run {
         true => plan(args, &call, urgent),
         false => upload(args, &call, urgent),
-    };
+    });
     drop(call);
-    let summary = done.unwrap_or_else(|error| stopped(&error, &shutdown));
+    let mut summary = done
+        .and_then(|done| done)
+        .unwrap_or_else(|error| stopped(&error, &shutdown));
+    // Of a thread that is none of the run's own.
+    if let (None, Some(error)) = (&summary.error, shutdown.error()) {
+        summary.exit = error.kind.exit_code();
+        summary.error = Some(error.to_string());
+    }
     let exit = summary.exit;
     reporter.finish_with(Event::Summary(summary));
     exit

@@ -32,7 +32,7 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
     };
     let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
     let progress = Arc::new(Progress::new(0));
-    let reporter = Reporter::start(style, Arc::clone(&progress));
+    let reporter = Reporter::start(style, Arc::clone(&progress), &shutdown);
     signals::listen(&shutdown, reporter.urgent())?;
     let done = app::verify::run(
         &Call {

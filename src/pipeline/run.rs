@@ -18,6 +18,7 @@ use super::reconcile::take_back;
 use super::sending::worker::{Returned, Task, Worker};
 use super::{Parts, Settings, watch};
 use crate::error::{Error, Kind};
+use crate::panic;
 use crate::poison;
 use crate::report::Event;
 use crate::shutdown::{Shutdown, Stop};
@@ -223,33 +224,37 @@ fn with_threads(run: &Run<'_>) -> Option<Progressed> {
         let body = move || watch::run(gate, client, progress, events, &watching);
         spawn(scope, "watch".to_owned(), stop, body);
         drop((task_queue, returned));
-        let progressed = match Passes::new(run, tasks, answers) {
-            Ok(mut passes) => {
-                if let Err(error) = passes.run() {
-                    stop(error);
-                }
-                Some(passes.progressed())
-            }
-            Err(error) => {
-                stop(error);
-                None
-            }
-        };
-        // Workers have ended, since no task can come; pollers end when the queue is closed.
+        let mut progressed = None;
+        let done = panic::caught("passes", || -> Result<(), Error> {
+            let mut passes = Passes::new(run, tasks, answers)?;
+            let done = passes.run();
+            progressed = Some(passes.progressed());
+            done
+        });
+        if let Err(error) = done.and_then(|done| done) {
+            stop(error);
+        }
+        // Workers end when no task can come; pollers end when the queue is closed.
         outcomes.polls.close();
         drop(closed.0);
         progressed
     })
 }
 
-/// A thread that cannot be started stops the run; those that run are joined with the scope.
+/// A thread that cannot be started, or panics, stops the run; those that run are joined with the scope.
 fn spawn<'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: String,
-    stop: &dyn Fn(Error),
+    stop: &'scope (dyn Fn(Error) + Sync),
     body: impl FnOnce() + Send + 'scope,
 ) {
     let builder = thread::Builder::new().name(name.clone());
+    let what = name.clone();
+    let body = move || {
+        if let Err(error) = panic::caught(&what, body) {
+            stop(error);
+        }
+    };
     if let Err(e) = builder.spawn_scoped(scope, body) {
         stop(Error::new(
             Kind::System,

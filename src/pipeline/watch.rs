@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::client::Client;
+use crate::proof;
 use crate::report::{Event, EventSender, Progress, ThrottleView};
 use crate::throttle::gate::{Gate, Snapshot};
 
@@ -25,6 +26,7 @@ pub fn run(
 ) {
     let mut said: Option<Snapshot> = None;
     while let Err(RecvTimeoutError::Timeout) = closed.recv_timeout(EVERY) {
+        proof::mishap("watch");
         let now = gate.snapshot();
         let counts = client.counts();
         progress.throttle(ThrottleView {

@@ -39,7 +39,9 @@ pub use progress::{Progress, ThrottleView};
 pub use status::{LibraryLine, Status, StoreLine};
 
 use crate::poison;
+use crate::shutdown::Shutdown;
 use crate::text::one_line;
+use crate::{panic, proof};
 
 /// Events that may wait to be printed, some 250 bytes each; beyond it they are dropped and counted, since
 /// no work may wait for somebody who does not read.
@@ -128,7 +130,8 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    pub fn start(style: Style, progress: Arc<Progress>) -> Reporter {
+    /// A panic while something is said or drawn stops the run, and its last event is said all the same.
+    pub fn start(style: Style, progress: Arc<Progress>, shutdown: &Arc<Shutdown>) -> Reporter {
         let (events, queue) = bounded(EVENTS_MAX);
         let (urgent, words) = bounded(URGENT_MAX);
         let (printing, printed) = bounded::<()>(0);
@@ -136,13 +139,22 @@ impl Reporter {
         let last: Arc<Mutex<Option<Event>>> = Arc::default();
         let mut printer = Printer::new(style, progress);
         let (of_printer, count) = (Arc::clone(&last), Arc::clone(&dropped));
+        let shutdown = Arc::clone(shutdown);
         // Without a thread for it nothing can be said; the exit code still tells.
         let _ = thread::Builder::new()
             .name("report".to_owned())
             .spawn(move || {
                 let _printing = printing;
-                if printer.run(&queue, &words) == Ended::Closed {
-                    return;
+                match panic::caught("report", || printer.run(&queue, &words)) {
+                    Ok(Ended::Closed) => return,
+                    Ok(Ended::Read) => {}
+                    Err(error) => {
+                        shutdown.fail(error);
+                        // Whatever it was doing with the bars may end in the same way.
+                        let _ = panic::caught("report", || printer.clear());
+                        // The last event comes when everybody has ended.
+                        queue.iter().for_each(drop);
+                    }
                 }
                 let last = poison::lock(&of_printer).take();
                 printer.end(count.load(Relaxed), last.as_ref());
@@ -217,7 +229,7 @@ impl Printer {
     }
 
     fn run(&mut self, queue: &Receiver<Event>, words: &Receiver<Word>) -> Ended {
-        let every = if self.style.progress { FRAME } else { LINE };
+        let every = proof::hasten(if self.style.progress { FRAME } else { LINE });
         loop {
             select_biased! {
                 recv(words) -> word => match word {
@@ -273,6 +285,7 @@ impl Printer {
     }
 
     fn draw(&mut self) {
+        proof::mishap("draw");
         let snapshot = self.progress.snapshot(Instant::now());
         if !snapshot.running || self.style.quiet {
             return;
@@ -287,6 +300,9 @@ impl Printer {
     }
 
     fn print(&mut self, event: &Event) {
+        if matches!(event, Event::File { .. }) {
+            proof::mishap("print");
+        }
         if self.style.json
             && let Some(line) = ndjson::line(event, crate::clock::now_ms())
         {

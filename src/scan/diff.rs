@@ -22,6 +22,7 @@ use super::{
 use crate::disk::{Root, Standing};
 use crate::error::{Error, Kind};
 use crate::identity::{self, Sha256};
+use crate::{panic, proof};
 
 /// Entries between two steps.
 const QUEUE_MAX: usize = 256;
@@ -31,8 +32,12 @@ const RACY_NS: i64 = 2_000_000_000;
 
 /// A file to read, and what is known of it.
 type Work = (Entry, Option<KnownFile>);
-/// The content is `None` if the reader was stopped.
-type Read = (Entry, Option<KnownFile>, Option<Result<Reading, Skip>>);
+/// The content is `None` if the reader was stopped; an error is its thread's.
+type Read = (
+    Entry,
+    Option<KnownFile>,
+    Result<Option<Result<Reading, Skip>>, Error>,
+);
 
 /// `stop` is asked often, by several threads; once it has said yes it must go on saying so.
 pub fn run(
@@ -71,19 +76,29 @@ pub fn run(
         let (done, read) = bounded::<Read>(QUEUE_MAX * 2 + rayon::current_num_threads());
         let (root, filter, halted) = (&root, &filter, &halted);
         scope.spawn(move || {
-            for item in walk::walk(root, filter, halted) {
-                if walked.send(item).is_err() {
-                    return;
+            let walking = panic::caught("walk", || {
+                for item in walk::walk(root, filter, halted) {
+                    proof::mishap("walk");
+                    if walked.send(item).is_err() {
+                        return;
+                    }
                 }
+            });
+            // Or it would look like the end of the folder, and what is not seen like what is gone.
+            if let Err(e) = walking {
+                let _ = walked.send(Err(e));
             }
         });
         scope.spawn(move || {
             to_read.into_iter().par_bridge().for_each(|(entry, known)| {
-                let content = (!halted()).then(|| hash::reading(root, &entry.path, halted));
+                let read = panic::caught("hash", || {
+                    proof::mishap("hash");
+                    (!halted()).then(|| hash::reading(root, &entry.path, halted))
+                });
                 // What was read when the end came may be half a file.
-                let content = content.filter(|_| !halted());
+                let read = read.map(|reading| reading.filter(|_| !halted()));
                 // The other end is gone only after an error, which is already being reported.
-                let _ = done.send((entry, known, content));
+                let _ = done.send((entry, known, read));
             });
         });
         let driven = diff.drive(&entries, work, &read, halted);
@@ -224,7 +239,7 @@ impl Diff<'_> {
     }
 
     fn read(&mut self, (entry, known, reading): Read) -> Result<(), Error> {
-        let reading = match reading {
+        let reading = match reading? {
             Some(Ok(reading)) => reading,
             Some(Err(skip)) => return self.skip(skip),
             None => return Ok(()),

@@ -20,6 +20,7 @@ use super::upload_state::Method;
 use crate::clock;
 use crate::error::{Error, Kind};
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl};
+use crate::panic;
 use crate::poison;
 use crate::proof;
 use crate::shutdown::{Shutdown, Stop};
@@ -31,7 +32,26 @@ const QUEUE_CHANGES_MAX: usize = 1024;
 /// How often the lock's heartbeat is written.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-type Ack = Box<dyn FnOnce(Result<Applied, Error>) + Send>;
+/// Whoever waits for a change is told exactly once, also when the writer's thread dies with it in hand.
+struct Ack(Option<Then>);
+
+type Then = Box<dyn FnOnce(Result<Applied, Error>) + Send>;
+
+impl Ack {
+    fn tell(mut self, done: Result<Applied, Error>) {
+        if let Some(then) = self.0.take() {
+            then(done);
+        }
+    }
+}
+
+impl Drop for Ack {
+    fn drop(&mut self) {
+        if let Some(then) = self.0.take() {
+            then(Err(ended()));
+        }
+    }
+}
 
 struct Request {
     change: Change,
@@ -85,7 +105,15 @@ pub fn start(path: &Path, shutdown: Arc<Shutdown>) -> Result<Started, Error> {
     };
     let thread = thread::Builder::new()
         .name("writer".to_owned())
-        .spawn(move || state.run(&requests))
+        .spawn(move || {
+            let (shutdown, failure) = (Arc::clone(&state.shutdown), Arc::clone(&state.failure));
+            if let Err(e) = panic::caught("writer", || state.run(&requests)) {
+                poison::lock(&failure).get_or_insert(e);
+                shutdown.stop(Stop::Error);
+                // A bounded channel keeps what nobody takes: whoever sent it is told by its `Ack` only here.
+                requests.iter().for_each(drop);
+            }
+        })
         .map_err(|e| Error::new(Kind::System, "writer", e.to_string(), "free some memory"))?;
     Ok(Started {
         thread: WriterThread {
@@ -117,7 +145,7 @@ impl WriterThread {
     pub fn close(self) -> Result<(), Error> {
         drop(self.writer);
         if self.thread.join().is_err() {
-            return Err(panicked());
+            return Err(ended());
         }
         match poison::lock(&self.failure).take() {
             Some(e) => Err(e),
@@ -133,7 +161,7 @@ impl Writer {
         self.send(change, move |done| {
             let _ = tell.send(done);
         });
-        told.recv().unwrap_or_else(|_| Err(panicked()))
+        told.recv().unwrap_or_else(|_| Err(ended()))
     }
 
     /// Applies the change without waiting; `then` is called on the writer's thread once it is on
@@ -141,11 +169,10 @@ impl Writer {
     pub fn send(&self, change: Change, then: impl FnOnce(Result<Applied, Error>) + Send + 'static) {
         let request = Request {
             change,
-            ack: Box::new(then),
+            ack: Ack(Some(Box::new(then))),
         };
-        if let Err(refused) = self.queue.send(request) {
-            (refused.into_inner().ack)(Err(panicked()));
-        }
+        // Where the thread has ended it is dropped, and that tells.
+        let _ = self.queue.send(request);
     }
 
     /// Write-ahead rule 1: durable before the first request of an upload.
@@ -235,6 +262,7 @@ impl State {
             group.extend(requests.try_iter().take(room));
             let beat = Instant::now() >= beat_due;
             if beat {
+                proof::mishap("heartbeat");
                 beat_due = Instant::now() + heartbeat;
             }
             self.commit_group(&mut group, beat);
@@ -257,13 +285,13 @@ impl State {
                     if let Err(e) = &result {
                         self.fail(e);
                     }
-                    (request.ack)(result);
+                    request.ack.tell(result);
                 }
             }
             Err(e) => {
                 self.fail(&e);
                 for request in group.drain(..) {
-                    (request.ack)(Err(e.clone()));
+                    request.ack.tell(Err(e.clone()));
                 }
             }
         }
@@ -331,11 +359,7 @@ fn bug(why: String) -> Error {
     )
 }
 
-fn panicked() -> Error {
-    Error::new(
-        Kind::Bug,
-        "writer",
-        "the thread that writes the database has ended",
-        "run again; nothing that was confirmed is lost",
-    )
+/// It ends before its users only by a panic.
+fn ended() -> Error {
+    panic::error("writer")
 }

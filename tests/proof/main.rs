@@ -37,6 +37,9 @@ mod odd;
 /// kill -9 under all faults at once.
 mod torture;
 
+/// A panic in each thread.
+mod panics;
+
 /// The faults of other tools.
 mod peers;
 
@@ -79,6 +82,7 @@ const PROGRAMS: &[Program] = &[
         "disk, database, clock and sleep",
         machine::machine,
     ),
+    ("panics", "a panic in any thread", panics::run),
     ("peers", "the faults of other tools", peers::run),
     ("recovery", "what recovery costs", recovery::run),
 ];

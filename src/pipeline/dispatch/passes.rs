@@ -15,7 +15,7 @@ use super::backlog::Backlog;
 use super::batch::Batches;
 use super::selection::FROM_THE_START;
 use crate::error::Error;
-use crate::pipeline::outcome;
+use crate::panic;
 use crate::pipeline::reconcile::recovery::{self, LookUp, LookedUp};
 use crate::pipeline::run::Run;
 use crate::pipeline::sending::worker::{Returned, Task};
@@ -377,7 +377,7 @@ impl<'r> Passes<'r> {
                 self.undeletable.insert(upload);
             }
             Returned::Fatal(error) => (self.run.stop)(error),
-            Returned::Panicked => (self.run.stop)(outcome::panicked("worker")),
+            Returned::Panicked => (self.run.stop)(panic::error("worker")),
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use self::subject::Subject;
 use self::tally::Tally;
 use crate::client::Failure;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::names::{DocumentName, FileName};
 use crate::pipeline::following::poll_queue::{Poll, PollQueue};
 use crate::pipeline::rules::{self, Indexing};
@@ -213,14 +213,4 @@ pub fn cause(failure: &Failure) -> Cause {
 /// A failure that stops the run, as a user is told.
 pub fn fatal(failure: &Failure, store: &str) -> Option<Error> {
     rules::stops_run(failure.kind).then(|| failure.to_error(store))
-}
-
-/// A thread that panicked, as a user is told.
-pub fn panicked(thread: &str) -> Error {
-    Error::new(
-        Kind::Bug,
-        thread,
-        "internal error",
-        "run again (nothing that was confirmed is lost) and please report this",
-    )
 }
