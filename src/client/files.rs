@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::agent::Client;
-use super::failure::{About, Failure, FailureKind};
+use super::failure::{Failure, FailureKind};
+use super::refusal::About;
 use super::send::{Call, Method};
 use crate::clock::UnixMs;
 use crate::identity::Entry;

@@ -14,9 +14,10 @@ use ureq::http::Response;
 
 use super::agent::{CALL, Client, FINAL_ANSWER};
 use super::body::{Body, Broken};
-use super::failure::{About, Failure, FailureKind, names_the_key};
+use super::failure::{Failure, FailureKind, names_the_key};
 use super::files::{File, WireFile};
 use super::operations::document_name;
+use super::refusal::About;
 use super::send::{Answer, Call, Method, Received, TRIES_MAX, refused};
 use crate::identity::Entry;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
