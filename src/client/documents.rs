@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::Deserialize;
 
 use super::agent::Client;
-use super::failure::{About, Failure, FailureKind};
+use super::failure::{Failure, FailureKind};
+use super::refusal::About;
 use super::send::{Call, Method, escaped};
 use crate::identity::{Entry, Identity};
 use crate::names::{DocumentName, StoreName};

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::agent::Client;
-use super::failure::{About, Failure, FailureKind};
+use super::failure::{Failure, FailureKind};
+use super::refusal::About;
 use super::send::{Call, Method};
 use crate::identity::Entry;
 use crate::names::{FileName, OperationName, StoreName};

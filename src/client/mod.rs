@@ -16,6 +16,8 @@ mod secrets;
 
 pub mod failure;
 
+pub mod refusal;
+
 pub mod session;
 
 pub mod body;

@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::Deserialize;
 
 use super::agent::Client;
-use super::failure::{About, Failure};
+use super::failure::Failure;
+use super::refusal::About;
 use super::send::{Call, Method};
 use crate::names::{DocumentName, OperationName, StoreName};
 use crate::throttle::Class;

@@ -3,6 +3,7 @@
 //! Owns the rules every request obeys: pass, time-outs, one origin for the key, bounded answers, the
 //! verdict for the throttle, and the retries of what may simply be sent again.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use std::io::{ErrorKind, Read};
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,7 +11,8 @@ use std::time::Duration;
 use ureq::http::{HeaderMap, HeaderValue, Response};
 
 use super::agent::{CALL, Client};
-use super::failure::{About, Failure, FailureKind, Refusal, classify, not_the_service};
+use super::failure::{Failure, FailureKind};
+use super::refusal::{About, Refusal, classify, not_the_service};
 use super::secrets::Cut;
 use super::session::SESSION_URL;
 use crate::names::SessionUrl;
@@ -403,16 +405,14 @@ pub(super) fn stopping() -> Failure {
     Failure::new(FailureKind::Stopped, "the run is stopping")
 }
 
-/// A query value, with everything escaped that is not unreserved (RFC 3986).
+/// What is escaped in a query value: all but letters, digits and these four (RFC 3986, "unreserved").
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// A query value, with everything escaped that is not unreserved.
 pub(super) fn escaped(value: &str) -> String {
-    let mut out = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(byte as char);
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+    utf8_percent_encode(value, RESERVED).to_string()
 }

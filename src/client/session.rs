@@ -14,9 +14,10 @@ use ureq::http::Response;
 
 use super::agent::{CALL, Client, FINAL_ANSWER};
 use super::body::{Body, Broken};
-use super::failure::{About, Failure, FailureKind, names_the_key};
+use super::failure::{Failure, FailureKind, names_the_key};
 use super::files::{File, WireFile};
 use super::operations::document_name;
+use super::refusal::About;
 use super::send::{Answer, Call, Method, Received, TRIES_MAX, refused, stopping};
 use crate::identity::Entry;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
@@ -109,7 +110,7 @@ impl Client {
             "displayName": document.display_name,
             "customMetadata": document.metadata,
         });
-        self.open_session("start", path, About::Store, document, body)
+        self.open_session(("start", About::Store, path), document, body)
     }
 
     /// A session whose end makes a temporary file of this name.
@@ -122,14 +123,12 @@ impl Client {
         let body = json!({"file": {
             "name": name.as_str(), "displayName": document.display_name}});
         let path = "files".to_owned();
-        self.open_session("file start", path, About::Account, document, body)
+        self.open_session(("file start", About::Account, path), document, body)
     }
 
     fn open_session(
         &self,
-        step: &'static str,
-        path: String,
-        about: About,
+        (step, about, path): (&'static str, About, String),
         document: &NewDocument<'_>,
         body: serde_json::Value,
     ) -> Result<Started, Failure> {

@@ -12,7 +12,7 @@ use ignore::overrides::{Override, OverrideBuilder};
 
 use super::Options;
 use super::list::List;
-use super::path_set::PathSet;
+use super::path_set::{self, PathSet};
 use crate::error::{Error, Kind};
 
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Filter {
     }
 
     /// A number for each path of the list; `None` if it is not on it, or there is no list.
-    pub fn position(&self, path: &str) -> Option<u64> {
+    pub fn position(&self, path: &str) -> Option<usize> {
         self.listed.as_ref()?.files.position(path)
     }
 
@@ -92,25 +92,25 @@ impl Filter {
 impl Listed {
     fn new(root: &Path, list: &List) -> Result<Listed, Error> {
         let unkept = |e: io::Error| list.unkept(&e.to_string());
-        let mut files = PathSet::new().map_err(unkept)?;
-        let mut folders = PathSet::new().map_err(unkept)?;
+        let mut files = path_set::Builder::new().map_err(unkept)?;
+        let mut folders = path_set::Builder::new().map_err(unkept)?;
         // Most lines name a file beside that of the line before.
         let mut folder = String::new();
         list.each_below(root, |path| {
-            files.insert(path).map_err(unkept)?;
+            files.add(path).map_err(unkept)?;
             let (above, _) = path.rsplit_once('/').unwrap_or_default();
             if above != folder {
                 above.clone_into(&mut folder);
                 for folder in folders_of(path) {
-                    folders.insert(folder).map_err(unkept)?;
+                    folders.add(folder).map_err(unkept)?;
                 }
             }
             Ok(())
         })?;
         Ok(Listed {
             list: list.clone(),
-            files,
-            folders,
+            files: files.build().map_err(unkept)?,
+            folders: folders.build().map_err(unkept)?,
         })
     }
 }

@@ -188,9 +188,9 @@ fn copy(source: impl Read) -> io::Result<File> {
 }
 
 /// A reader with a place of its own, so that clones of a list do not disturb each other.
-struct At<'f> {
-    file: &'f File,
-    offset: u64,
+pub(super) struct At<'f> {
+    pub(super) file: &'f File,
+    pub(super) offset: u64,
 }
 
 impl Read for At<'_> {

@@ -1,64 +1,144 @@
 //! A set of paths that may be millions: what `--files-from` names.
 //!
-//! A hash table with open addressing, in a temporary file without a name. It holds the 64-bit hash of each
-//! path and not the path, under a key that each process makes anew: with a million paths in the set, a
-//! path that is not in it is taken for one that is in 1 of 18 million million look-ups. The system keeps what is used of the file in its cache, which
-//! it takes back when memory is short; the same table in this process would be 16 MiB a million paths.
-//! Promises: memory does not grow with the number of paths; a look-up costs one short read; one that
-//! fails answers "not in the set", and `check` says so afterwards.
+//! Owns a temporary file without a name that holds the 64-bit hash of each path, sorted. It is made like
+//! any sorting that exceeds the memory: runs that are sorted in memory, then merged. Hashes and not paths:
+//! under a key that each process makes anew, with a million paths in the set, a path that is not in it is
+//! taken for one that is in 1 of 18 million million look-ups. The system keeps what is used of the file in
+//! its cache, which it takes back when memory is short; in this process it would be 8 MB a million paths.
+//! Promises: memory does not grow with the number of paths, but for one hash of each block; a look-up
+//! costs one short read; one that fails answers "not in the set", and `check` says so afterwards.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
-use super::list;
+use super::list::{self, At};
 
-/// Slots that are read at once: 64 bytes, so that nearly every look-up is a single read.
-const BUCKET_SLOTS: usize = 8;
-const SLOT_BYTES: usize = size_of::<u64>();
-const BUCKET_BYTES: usize = BUCKET_SLOTS * SLOT_BYTES;
-/// 64 KiB of table: enough for 4,096 paths before it grows for the first time.
-const BUCKETS_FIRST: u64 = 1024;
-/// What an empty slot holds. No path has this hash.
-const EMPTY: u64 = 0;
+const HASH_BYTES: usize = size_of::<u64>();
+/// Sorted in memory at once: 512 KiB. The longest list that is taken makes some eighty runs.
+const RUN_HASHES: usize = 64 << 10;
+/// Read by a look-up: 1 KiB. The first hash of each block is kept in memory, 64 KiB for a million paths.
+const BLOCK_HASHES: usize = 128;
+const BLOCK_BYTES: usize = BLOCK_HASHES * HASH_BYTES;
+
+/// A set to which paths are still added.
+pub struct Builder {
+    hasher: RandomState,
+    run: Vec<u64>,
+    /// The sorted runs, one after the other.
+    file: File,
+    /// Number of hashes in each of them.
+    lengths: Vec<usize>,
+}
+
+impl Builder {
+    pub fn new() -> io::Result<Builder> {
+        Ok(Builder {
+            hasher: RandomState::new(),
+            run: Vec::new(),
+            file: list::nameless()?,
+            lengths: Vec::new(),
+        })
+    }
+
+    pub fn add(&mut self, path: &str) -> io::Result<()> {
+        self.run.push(self.hasher.hash_one(path));
+        match self.run.len() < RUN_HASHES {
+            true => Ok(()),
+            false => self.end_run(),
+        }
+    }
+
+    fn end_run(&mut self) -> io::Result<()> {
+        self.run.sort_unstable();
+        self.run.dedup();
+        let mut out = BufWriter::new(&self.file);
+        for hash in &self.run {
+            out.write_all(&hash.to_ne_bytes())?;
+        }
+        out.flush()?;
+        self.lengths.push(self.run.len());
+        self.run.clear();
+        Ok(())
+    }
+
+    pub fn build(mut self) -> io::Result<PathSet> {
+        self.end_run()?;
+        let mut runs = Vec::new();
+        let mut offset = 0;
+        for length in self.lengths {
+            let bytes = (length * HASH_BYTES) as u64;
+            let file = &self.file;
+            runs.push(BufReader::new(At { file, offset }.take(bytes)));
+            offset += bytes;
+        }
+        // The next hash of each run that has not ended.
+        let mut heads = BinaryHeap::new();
+        for (i, run) in runs.iter_mut().enumerate() {
+            heads.extend(next(run)?.map(|hash| Reverse((hash, i))));
+        }
+        let sorted = list::nameless()?;
+        let mut out = BufWriter::new(&sorted);
+        let mut last = None;
+        let mut length = 0;
+        let mut firsts = Vec::new();
+        while let Some(Reverse((hash, i))) = heads.pop() {
+            heads.extend(next(&mut runs[i])?.map(|hash| Reverse((hash, i))));
+            if last.replace(hash) == Some(hash) {
+                continue;
+            }
+            if length % BLOCK_HASHES == 0 {
+                firsts.push(hash);
+            }
+            out.write_all(&hash.to_ne_bytes())?;
+            length += 1;
+        }
+        out.flush()?;
+        drop(out);
+        Ok(PathSet {
+            hasher: self.hasher,
+            sorted,
+            length,
+            firsts,
+            failure: OnceLock::new(),
+        })
+    }
+}
+
+fn next(run: &mut impl io::BufRead) -> io::Result<Option<u64>> {
+    if run.fill_buf()?.is_empty() {
+        return Ok(None);
+    }
+    let mut hash = [0; HASH_BYTES];
+    run.read_exact(&mut hash)?;
+    Ok(Some(u64::from_ne_bytes(hash)))
+}
 
 #[derive(Debug)]
 pub struct PathSet {
     hasher: RandomState,
-    table: Table,
+    /// Every hash once, in order.
+    sorted: File,
+    /// Number of hashes.
+    length: usize,
+    /// The first hash of each block.
+    firsts: Vec<u64>,
     /// The first look-up that failed.
     failure: OnceLock<String>,
 }
 
 impl PathSet {
-    pub fn new() -> io::Result<PathSet> {
-        Ok(PathSet {
-            hasher: RandomState::new(),
-            table: Table::new(BUCKETS_FIRST)?,
-            failure: OnceLock::new(),
+    /// A number of this path's own, if it is in the set: its place in the order of the hashes.
+    pub fn position(&self, path: &str) -> Option<usize> {
+        let found = self.find(self.hasher.hash_one(path));
+        found.unwrap_or_else(|e| {
+            self.failure.get_or_init(|| e.to_string());
+            None
         })
-    }
-
-    pub fn insert(&mut self, path: &str) -> io::Result<()> {
-        let hash = self.hash(path);
-        if self.table.insert(hash)? && self.table.is_half_full() {
-            self.table = self.table.grown()?;
-        }
-        Ok(())
-    }
-
-    /// A number of this path's own, if it is in the set.
-    pub fn position(&self, path: &str) -> Option<u64> {
-        match self.table.find(self.hash(path)) {
-            Ok(Slot::Held(position)) => Some(position),
-            Ok(Slot::Free(_)) => None,
-            Err(e) => {
-                self.failure.get_or_init(|| e.to_string());
-                None
-            }
-        }
     }
 
     pub fn contains(&self, path: &str) -> bool {
@@ -71,88 +151,20 @@ impl PathSet {
         self.failure.get().map_or(Ok(()), |why| Err(why))
     }
 
-    fn hash(&self, path: &str) -> u64 {
-        self.hasher.hash_one(path).max(EMPTY + 1)
-    }
-}
-
-#[derive(Debug)]
-struct Table {
-    file: File,
-    buckets: u64,
-    held: u64,
-}
-
-/// Where a hash is, or where it would go.
-enum Slot {
-    Held(u64),
-    Free(u64),
-}
-
-impl Table {
-    fn new(buckets: u64) -> io::Result<Table> {
-        let file = list::nameless()?;
-        // What was never written reads as zeros: empty slots.
-        file.set_len(buckets * BUCKET_BYTES as u64)?;
-        Ok(Table {
-            file,
-            buckets,
-            held: 0,
-        })
-    }
-
-    /// Ends since at least half of the slots are free.
-    fn find(&self, hash: u64) -> io::Result<Slot> {
-        let mut bucket = hash % self.buckets;
-        loop {
-            let mut bytes = [0; BUCKET_BYTES];
-            self.file
-                .read_exact_at(&mut bytes, bucket * BUCKET_BYTES as u64)?;
-            for (i, held) in (0..).zip(hashes(&bytes)) {
-                let position = bucket * BUCKET_SLOTS as u64 + i;
-                match held {
-                    EMPTY => return Ok(Slot::Free(position)),
-                    held if held == hash => return Ok(Slot::Held(position)),
-                    _ => {}
-                }
-            }
-            bucket = (bucket + 1) % self.buckets;
-        }
-    }
-
-    /// Whether it was not in it before.
-    fn insert(&mut self, hash: u64) -> io::Result<bool> {
-        let Slot::Free(position) = self.find(hash)? else {
-            return Ok(false);
+    fn find(&self, hash: u64) -> io::Result<Option<usize>> {
+        let begun = self.firsts.partition_point(|first| *first <= hash);
+        let Some(block) = begun.checked_sub(1) else {
+            return Ok(None);
         };
-        let at = position * SLOT_BYTES as u64;
-        self.file.write_all_at(&hash.to_ne_bytes(), at)?;
-        self.held += 1;
-        Ok(true)
+        let before = block * BLOCK_HASHES;
+        let mut bytes = [0; BLOCK_BYTES];
+        let bytes = &mut bytes[..(self.length - before).min(BLOCK_HASHES) * HASH_BYTES];
+        self.sorted
+            .read_exact_at(bytes, (before * HASH_BYTES) as u64)?;
+        let (hashes, _) = bytes.as_chunks::<HASH_BYTES>();
+        let found = hashes.binary_search_by_key(&hash, |bytes| u64::from_ne_bytes(*bytes));
+        Ok(found.ok().map(|within| before + within))
     }
-
-    fn is_half_full(&self) -> bool {
-        self.held * 2 >= self.buckets * BUCKET_SLOTS as u64
-    }
-
-    /// The same hashes in a table of twice the size.
-    fn grown(&self) -> io::Result<Table> {
-        let mut grown = Table::new(self.buckets * 2)?;
-        let mut bytes = [0; BUCKET_BYTES];
-        for bucket in 0..self.buckets {
-            self.file
-                .read_exact_at(&mut bytes, bucket * BUCKET_BYTES as u64)?;
-            for hash in hashes(&bytes).filter(|hash| *hash != EMPTY) {
-                grown.insert(hash)?;
-            }
-        }
-        Ok(grown)
-    }
-}
-
-fn hashes(bucket: &[u8; BUCKET_BYTES]) -> impl Iterator<Item = u64> {
-    let (slots, _) = bucket.as_chunks::<SLOT_BYTES>();
-    slots.iter().map(|slot| u64::from_ne_bytes(*slot))
 }
 
 #[cfg(test)]
@@ -160,26 +172,40 @@ mod tests {
     use super::*;
     use std::collections::BTreeSet;
 
-    #[test]
-    fn a_set_that_has_grown_holds_what_was_put_into_it_and_nothing_else() {
-        let mut set = PathSet::new().unwrap();
-        let path = |i: u32| format!("folder-{}/note-{i}.md", i % 7);
-        // Every path twice; beyond 4,096 the table is made anew.
-        for i in (0..10_000).chain(0..10_000) {
-            set.insert(&path(i)).unwrap();
+    fn set(paths: impl IntoIterator<Item = String>) -> PathSet {
+        let mut set = Builder::new().unwrap();
+        for path in paths {
+            set.add(&path).unwrap();
         }
-        assert_eq!((set.table.held, set.table.buckets), (10_000, 4096));
-        let positions: BTreeSet<u64> = (0..10_000).filter_map(|i| set.position(&path(i))).collect();
-        assert_eq!(positions.len(), 10_000);
-        assert!(!(10_000..20_000).any(|i| set.contains(&path(i))));
+        set.build().unwrap()
+    }
+
+    #[test]
+    fn a_set_of_several_runs_holds_what_was_put_into_it_and_nothing_else() {
+        let path = |i: usize| format!("folder-{}/note-{i}.md", i % 7);
+        let distinct = RUN_HASHES + RUN_HASHES / 2;
+        // Every path twice, and most of them in two runs.
+        let set = set((0..distinct).chain(0..distinct).map(path));
+        assert_eq!(set.length, distinct);
+        assert_eq!(set.firsts.len(), distinct.div_ceil(BLOCK_HASHES));
+        let positions: BTreeSet<usize> = (0..distinct)
+            .filter_map(|i| set.position(&path(i)))
+            .collect();
+        assert!(positions.into_iter().eq(0..distinct));
+        assert!(!(distinct..2 * distinct).any(|i| set.contains(&path(i))));
         assert_eq!(set.check(), Ok(()));
     }
 
     #[test]
-    fn a_table_that_cannot_be_read_holds_nothing_and_says_so() {
-        let mut set = PathSet::new().unwrap();
-        set.insert("a.md").unwrap();
-        set.table.file.set_len(0).unwrap();
+    fn an_empty_set_holds_nothing() {
+        assert!(!set([]).contains("a.md"));
+    }
+
+    #[test]
+    fn a_set_that_cannot_be_read_holds_nothing_and_says_so() {
+        let set = set(["a.md".to_owned()]);
+        assert!(set.contains("a.md"));
+        set.sorted.set_len(0).unwrap();
         assert!(!set.contains("a.md"));
         assert!(set.check().is_err());
     }
