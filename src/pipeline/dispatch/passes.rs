@@ -46,6 +46,8 @@ pub struct Passes<'r> {
     answers: Receiver<(UploadId, Returned)>,
     /// Handed out, and not answered yet.
     in_hand: BTreeSet<UploadId>,
+    /// Of these, what the pass handed out that is judged next.
+    awaited: BTreeSet<UploadId>,
     /// While the breaker is half-open, the one whose outcome decides.
     probe: Option<UploadId>,
     batches: Batches,
@@ -80,6 +82,7 @@ impl<'r> Passes<'r> {
             tasks,
             answers,
             in_hand: BTreeSet::new(),
+            awaited: BTreeSet::new(),
             probe: None,
             batches: Batches::default(),
             progressed: Progressed {
@@ -110,16 +113,25 @@ impl<'r> Passes<'r> {
     fn all(&mut self) -> Result<(), Error> {
         self.recover()?;
         let mut idle = 0;
+        let mut moved = self.moved();
         loop {
-            let (moved, returned) = (self.moved(), self.returned());
+            let returned = self.returned();
             self.pass()?;
+            if self.awaited.is_empty() {
+                self.awaited = self.in_hand.clone();
+            }
             if !self.wait_for_more(returned)? {
                 return Ok(());
             }
-            idle = match self.moved() > moved {
-                true => 0,
-                false => idle + 1,
-            };
+            // What a pass was good for is known when all that it handed out is answered; until then other
+            // passes follow it.
+            if self.awaited.is_empty() {
+                idle = match self.moved() > moved {
+                    true => 0,
+                    false => idle + 1,
+                };
+                moved = self.moved();
+            }
             if idle >= self.run.settings.passes {
                 if self.run.parts.gate.starts() == Starts::Refused {
                     return Ok(());
@@ -344,6 +356,7 @@ impl<'r> Passes<'r> {
         match self.answers.recv_timeout(TICK) {
             Ok((upload, returned)) => {
                 self.in_hand.remove(&upload);
+                self.awaited.remove(&upload);
                 if self.probe == Some(upload) {
                     self.probe = None;
                 }
@@ -351,7 +364,10 @@ impl<'r> Passes<'r> {
             }
             Err(RecvTimeoutError::Timeout) => {}
             // Every worker is gone: nothing more will come.
-            Err(RecvTimeoutError::Disconnected) => self.in_hand.clear(),
+            Err(RecvTimeoutError::Disconnected) => {
+                self.in_hand.clear();
+                self.awaited.clear();
+            }
         }
     }
 
