@@ -32,12 +32,10 @@ const RACY_NS: i64 = 2_000_000_000;
 
 /// A file to read, and what is known of it.
 type Work = (Entry, Option<KnownFile>);
-/// The content is `None` if the reader was stopped; an error is its thread's.
-type Read = (
-    Entry,
-    Option<KnownFile>,
-    Result<Option<Result<Content, Skip>>, Error>,
-);
+/// `None` if the reader was stopped.
+type MayBeRead = Option<Result<Content, Skip>>;
+/// An error is that of the reader's thread.
+type Read = (Entry, Option<KnownFile>, Result<MayBeRead, Error>);
 
 /// `stop` is asked often, by several threads; once it has said yes it must go on saying so.
 pub fn run(

@@ -31,8 +31,10 @@ const QUEUE_CHANGES_MAX: usize = 1024;
 /// How often the lock's heartbeat is written.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
+type Then = Box<dyn FnOnce(Result<Applied, Error>) + Send>;
+
 /// Whoever waits for a change is told exactly once, also when the writer's thread dies with it in hand.
-struct Ack(Option<Box<dyn FnOnce(Result<Applied, Error>) + Send>>);
+struct Ack(Option<Then>);
 
 impl Ack {
     fn tell(mut self, done: Result<Applied, Error>) {
