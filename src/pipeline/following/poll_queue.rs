@@ -122,6 +122,13 @@ impl Inner {
             None => self.parked.push(poll),
         }
     }
+
+    fn unsettled(&self) -> usize {
+        match self.is_listed {
+            true => self.held,
+            false => self.held.saturating_sub(self.awaiting.len()),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -203,11 +210,7 @@ impl PollQueue {
 
     /// How many may be settled without a listing, or after it.
     pub fn unsettled(&self) -> usize {
-        let inner = self.lock();
-        match inner.is_listed {
-            true => inner.held,
-            false => inner.held - inner.awaiting.len(),
-        }
+        self.lock().unsettled()
     }
 
     /// Whether a listing of the store may have news for any.
@@ -254,8 +257,7 @@ impl PollQueue {
     pub fn wait_for_room(&self, shutdown: &Shutdown) -> bool {
         let mut inner = self.lock();
         while inner.held >= SUBMITTED_MAX {
-            let only_listing_helps = !inner.is_listed && inner.awaiting.len() == inner.held;
-            if only_listing_helps || shutdown.is_stopping() {
+            if inner.unsettled() == 0 || shutdown.is_stopping() {
                 return false;
             }
             inner = self.wait(inner, STOP_CHECK);
@@ -266,12 +268,13 @@ impl PollQueue {
     /// Waits until nothing is unsettled or the run stops, at most for `how_long`.
     pub fn wait_settled(&self, shutdown: &Shutdown, how_long: Duration) {
         let until = Instant::now() + how_long;
-        while self.unsettled() > 0 && !shutdown.is_stopping() {
+        let mut inner = self.lock();
+        while inner.unsettled() > 0 && !shutdown.is_stopping() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
-            drop(self.wait(self.lock(), left.min(STOP_CHECK)));
+            inner = self.wait(inner, left.min(STOP_CHECK));
         }
     }
 

@@ -40,7 +40,7 @@ impl Poller<'_> {
     /// From one answer to the next, until there is something to wait for.
     fn follow(&self, mut poll: Poll) {
         let polls = &self.outcomes.polls;
-        let heard = loop {
+        loop {
             let heard = match poll.indexing.next(poll.age(Instant::now())) {
                 Step::LookAtOperation => self.look_at_operation(&mut poll),
                 Step::LookAtDocument(name) => self.look_at_document(&mut poll, &name),
@@ -56,17 +56,17 @@ impl Poller<'_> {
                 }
                 Step::End(end) => return self.end(&poll, end),
             };
-            if heard != Heard::News {
-                break heard;
-            }
-        };
-        match heard {
-            Heard::News | Heard::StillRunning => polls.still_running(poll, Instant::now()),
-            Heard::NoAnswer { failure, in_a_row } => self.unanswered(poll, &failure, in_a_row),
-            Heard::LeftToNextRun => polls.settled(&poll),
-            Heard::StopsRun(failure) => {
-                polls.settled(&poll);
-                (self.fatal)(failure.to_error(self.store));
+            match heard {
+                Heard::News => {}
+                Heard::StillRunning => return polls.still_running(poll, Instant::now()),
+                Heard::NoAnswer { failure, in_a_row } => {
+                    return self.unanswered(poll, &failure, in_a_row);
+                }
+                Heard::LeftToNextRun => return polls.settled(&poll),
+                Heard::StopsRun(failure) => {
+                    polls.settled(&poll);
+                    return (self.fatal)(failure.to_error(self.store));
+                }
             }
         }
     }
