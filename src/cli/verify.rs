@@ -58,7 +58,7 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
             let endpoint = &options.target.endpoint_name;
             let next = settings::next(&args.remote, database, endpoint);
             let name = one_line(&args.remote.store.name);
-            let shown = Shown {
+            let shown = Page {
                 name: &name,
                 repair: args.repair,
                 left,
@@ -110,7 +110,7 @@ fn print_line(out: &mut impl Write, plan: &Plan, repair: bool, left: u64, exit: 
 }
 
 /// What the page says beside the plan.
-struct Shown<'a> {
+struct Page<'a> {
     /// Of the store.
     name: &'a str,
     /// The plan was carried out.
@@ -126,7 +126,7 @@ struct Shown<'a> {
 fn print_page(
     out: &mut impl Write,
     plan: &Plan,
-    shown: &Shown<'_>,
+    shown: &Page<'_>,
     next: &Next,
 ) -> Result<(), Error> {
     let _ = writeln!(
@@ -170,7 +170,7 @@ fn print_page(
 }
 
 /// The last line: what to do next.
-fn closing(plan: &Plan, shown: &Shown<'_>, next: &Next) -> String {
+fn closing(plan: &Plan, shown: &Page<'_>, next: &Next) -> String {
     let resend = [DriftKind::Gone, DriftKind::Broken];
     let resend = resend.iter().any(|kind| plan.drift.count(*kind) > 0);
     match (plan.drift.total(), shown.repair, shown.left) {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::agent::Client;
 use super::failure::{Failure, FailureKind};
 use super::refusal::About;
-use super::send::{Call, Method, escaped};
+use super::send::{Call, HttpMethod, escaped};
 use crate::identity::{Entry, Identity};
 use crate::names::{DocumentName, StoreName};
 use crate::throttle::Class;
@@ -85,7 +85,7 @@ impl Client {
             "document get",
             Class::Read,
             About::Object,
-            Method::Get,
+            HttpMethod::Get,
             path,
         );
         let wire: WireDocument = self.call_once(&call)?.json()?;
@@ -104,7 +104,7 @@ impl Client {
             path.push_str("&pageToken=");
             path.push_str(&escaped(token));
         }
-        let call = Call::new("list", Class::Read, About::Store, Method::Get, path);
+        let call = Call::new("list", Class::Read, About::Store, HttpMethod::Get, path);
         let page: WireList = self.ask(&call)?;
         let read = |wire: WireDocument| match DocumentName::of_store(store, &wire.name) {
             Some(name) => Ok(wire.read(name)),
@@ -129,7 +129,13 @@ impl Client {
     /// With its chunks. That it is not there (any more) is success.
     pub fn delete_document(&self, name: &DocumentName) -> Result<(), Failure> {
         let path = format!("{name}?force=true");
-        let call = Call::new("delete", Class::Write, About::Object, Method::Delete, path);
+        let call = Call::new(
+            "delete",
+            Class::Write,
+            About::Object,
+            HttpMethod::Delete,
+            path,
+        );
         self.delete(&call)
     }
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::agent::Client;
 use super::failure::{Failure, FailureKind};
 use super::refusal::About;
-use super::send::{Call, Method};
+use super::send::{Call, HttpMethod};
 use crate::identity::Entry;
 use crate::names::{FileName, OperationName, StoreName};
 use crate::state::{Durable, Import};
@@ -69,7 +69,13 @@ impl Client {
     /// `None`: it is not there (any more).
     pub fn file(&self, name: &FileName) -> Result<Option<File>, Failure> {
         let path = name.as_str().to_owned();
-        let call = Call::new("file get", Class::Read, About::Object, Method::Get, path);
+        let call = Call::new(
+            "file get",
+            Class::Read,
+            About::Object,
+            HttpMethod::Get,
+            path,
+        );
         match self.ask::<WireFile>(&call) {
             Err(failure) if failure.kind == FailureKind::Missing => Ok(None),
             Err(failure) => Err(failure),
@@ -84,7 +90,7 @@ impl Client {
             "file delete",
             Class::Write,
             About::Object,
-            Method::Delete,
+            HttpMethod::Delete,
             path,
         );
         self.delete(&call)
@@ -100,7 +106,7 @@ impl Client {
         metadata: &[Entry],
     ) -> Result<OperationName, Failure> {
         let path = format!("{store}:importFile");
-        let mut call = Call::new("import", Class::Write, About::Store, Method::Post, path);
+        let mut call = Call::new("import", Class::Write, About::Store, HttpMethod::Post, path);
         let body = json!({"fileName": file.as_str(), "customMetadata": metadata});
         call.body = Some(body.to_string());
         let in_doubt = |failure: Failure| match failure.kind {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::agent::Client;
 use super::failure::Failure;
 use super::refusal::About;
-use super::send::{Call, Method};
+use super::send::{Call, HttpMethod};
 use crate::names::{DocumentName, OperationName, StoreName};
 use crate::throttle::Class;
 
@@ -52,7 +52,7 @@ impl Client {
     pub fn operation(&self, name: &OperationName) -> Result<Operation, Failure> {
         self.sent.polls.fetch_add(1, Relaxed);
         let path = name.as_str().to_owned();
-        let call = Call::new("poll", Class::Read, About::Object, Method::Get, path);
+        let call = Call::new("poll", Class::Read, About::Object, HttpMethod::Get, path);
         let wire: WireOperation = self.call_once(&call)?.json()?;
         Ok(match (wire.done, wire.error) {
             (true, Some(error)) => Operation::Failed {

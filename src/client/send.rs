@@ -31,7 +31,7 @@ pub const TRIES_MAX: u32 = 5;
 const BAD_ANSWERS_MAX: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Method {
+pub(super) enum HttpMethod {
     Get,
     Post,
     Delete,
@@ -43,7 +43,7 @@ pub(super) struct Call<'a> {
     pub step: &'static str,
     pub class: Class,
     pub about: About,
-    pub method: Method,
+    pub method: HttpMethod,
     /// Behind the version, with its query.
     pub path: String,
     pub headers: &'a [(&'a str, String)],
@@ -57,7 +57,7 @@ impl<'a> Call<'a> {
         step: &'static str,
         class: Class,
         about: About,
-        method: Method,
+        method: HttpMethod,
         path: String,
     ) -> Call<'a> {
         Call {
@@ -198,9 +198,9 @@ impl Client {
         let key = self.key.expose();
         let agent = self.agent(call.class);
         let result = match call.method {
-            Method::Get | Method::Delete => {
+            HttpMethod::Get | HttpMethod::Delete => {
                 let request = match call.method {
-                    Method::Get => agent.get(url),
+                    HttpMethod::Get => agent.get(url),
                     _ => agent.delete(url),
                 };
                 request
@@ -210,7 +210,7 @@ impl Client {
                     .build()
                     .call()
             }
-            Method::Post => {
+            HttpMethod::Post => {
                 let mut request = agent
                     .post(url)
                     .header("x-goog-api-key", key)

@@ -18,7 +18,7 @@ use super::failure::{Failure, FailureKind, names_the_key};
 use super::files::{File, WireFile};
 use super::operations::document_name;
 use super::refusal::About;
-use super::send::{Answer, Call, Method, Received, TRIES_MAX, refused, stopping};
+use super::send::{Answer, Call, HttpMethod, Received, TRIES_MAX, refused, stopping};
 use crate::identity::Entry;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 use crate::proof;
@@ -145,7 +145,7 @@ impl Client {
                 document.mime.to_owned(),
             ),
         ];
-        let mut call = Call::new(step, Class::Write, about, Method::Post, path);
+        let mut call = Call::new(step, Class::Write, about, HttpMethod::Post, path);
         call.upload = true;
         call.headers = &headers;
         let body = body.to_string();

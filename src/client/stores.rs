@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::agent::Client;
 use super::failure::{Failure, FailureKind};
 use super::refusal::About;
-use super::send::{Call, Method, escaped};
+use super::send::{Call, HttpMethod, escaped};
 use crate::identity::Sha256;
 use crate::names::StoreName;
 use crate::throttle::Class;
@@ -72,7 +72,13 @@ impl Client {
                 true => "fileSearchStores?pageSize=20".to_owned(),
                 false => format!("fileSearchStores?pageSize=20&pageToken={}", escaped(&token)),
             };
-            let call = Call::new("store list", Class::Read, About::Account, Method::Get, path);
+            let call = Call::new(
+                "store list",
+                Class::Read,
+                About::Account,
+                HttpMethod::Get,
+                path,
+            );
             let page: WireList = self.ask(&call)?;
             let named = page.file_search_stores.into_iter().map(Store::from);
             let named = named.filter(|store| store.display_name == display_name);
@@ -94,7 +100,13 @@ impl Client {
 
     pub fn get_store(&self, name: &StoreName) -> Result<Store, Failure> {
         let path = name.as_str().to_owned();
-        let call = Call::new("store get", Class::Read, About::Store, Method::Get, path);
+        let call = Call::new(
+            "store get",
+            Class::Read,
+            About::Store,
+            HttpMethod::Get,
+            path,
+        );
         Ok(self.ask::<WireStore>(&call)?.into())
     }
 
@@ -106,7 +118,7 @@ impl Client {
             "store create",
             Class::Write,
             About::Account,
-            Method::Post,
+            HttpMethod::Post,
             path,
         );
         call.body = Some(serde_json::json!({ "displayName": display_name }).to_string());
