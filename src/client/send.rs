@@ -8,7 +8,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use std::io::{ErrorKind, Read};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use ureq::http::{HeaderMap, HeaderValue, Response};
+use ureq::http::{self, HeaderMap, HeaderValue};
 
 use super::agent::{CALL, Client};
 use super::failure::{Failure, FailureKind};
@@ -74,12 +74,12 @@ impl<'a> Call<'a> {
 }
 
 /// A successful answer.
-pub(super) struct Answer {
+pub(super) struct Response {
     pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl Response {
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         let unusable = |why: &str| {
             let text = String::from_utf8_lossy(&self.body);
@@ -102,7 +102,7 @@ impl Answer {
 
 impl Client {
     /// One call, up to `TRIES_MAX` tries while the failure is transient.
-    pub(super) fn call(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+    pub(super) fn call(&self, call: &Call<'_>) -> Result<Response, Failure> {
         let mut tries = 1;
         loop {
             match self.call_once(call) {
@@ -139,7 +139,7 @@ impl Client {
         }
     }
 
-    pub(super) fn call_once(&self, call: &Call<'_>) -> Result<Answer, Failure> {
+    pub(super) fn call_once(&self, call: &Call<'_>) -> Result<Response, Failure> {
         let upload = if call.upload { "/upload" } else { "" };
         let url = format!("{}{upload}/v1beta/{}", self.endpoint.as_str(), call.path);
         let pass = self.enter(call.class)?;
@@ -187,7 +187,7 @@ impl Client {
         pass: Pass,
         answer: Result<Received, Failure>,
         about: About,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Response, Failure> {
         let result = answer.and_then(|received| received.judged(about));
         self.gate.report(pass, verdict(&result));
         result
@@ -258,10 +258,10 @@ impl Received {
             || names.any(|name| name.as_str().starts_with("x-goog-upload-"))
     }
 
-    fn judged(self, about: About) -> Result<Answer, Failure> {
+    fn judged(self, about: About) -> Result<Response, Failure> {
         if self.status == 200 {
             return match self.is_the_services() {
-                true => Ok(Answer {
+                true => Ok(Response {
                     headers: self.headers,
                     body: self.body,
                 }),
@@ -285,7 +285,7 @@ impl Client {
     /// a write without one may have taken effect, and is judged as a lost answer always is.
     pub(super) fn received(
         &self,
-        result: Result<Response<ureq::Body>, ureq::Error>,
+        result: Result<http::Response<ureq::Body>, ureq::Error>,
         class: Class,
         session: Option<&SessionUrl>,
     ) -> Result<Received, Failure> {
@@ -305,7 +305,7 @@ impl Client {
 }
 
 fn read(
-    result: Result<Response<ureq::Body>, ureq::Error>,
+    result: Result<http::Response<ureq::Body>, ureq::Error>,
     host: &str,
 ) -> Result<Received, Failure> {
     let response = result.map_err(|e| transport(&e, host))?;
@@ -377,7 +377,7 @@ fn transport(e: &ureq::Error, host: &str) -> Failure {
     Failure::new(kind, words)
 }
 
-fn verdict(result: &Result<Answer, Failure>) -> Verdict {
+fn verdict(result: &Result<Response, Failure>) -> Verdict {
     let Err(failure) = result else {
         return Verdict::Answered;
     };

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde::Deserialize;
 use serde_json::json;
 use ureq::SendBody;
-use ureq::http::Response;
+use ureq::http;
 
 use super::agent::{CALL, Client, FINAL_ANSWER};
 use super::body::{Body, Broken};
@@ -18,7 +18,7 @@ use super::failure::{Failure, FailureKind, names_the_key};
 use super::files::{File, WireFile};
 use super::operations::document_name;
 use super::refusal::About;
-use super::send::{Answer, Call, HttpMethod, Received, TRIES_MAX, refused, stopping};
+use super::send::{Call, HttpMethod, Received, Response, TRIES_MAX, refused, stopping};
 use crate::identity::Entry;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 use crate::proof;
@@ -315,7 +315,7 @@ impl Client {
         session: &SessionUrl,
         command: &'static str,
         class: Class,
-    ) -> Result<(bool, Result<Answer, Failure>), Failure> {
+    ) -> Result<(bool, Result<Response, Failure>), Failure> {
         let url = self.address(session)?;
         let pass = self.enter(class)?;
         proof::point("before", command);
@@ -336,9 +336,9 @@ impl Client {
     fn of_session(
         &self,
         pass: Pass,
-        result: Result<Response<ureq::Body>, ureq::Error>,
+        result: Result<http::Response<ureq::Body>, ureq::Error>,
         session: &SessionUrl,
-    ) -> (bool, Result<Answer, Failure>) {
+    ) -> (bool, Result<Response, Failure>) {
         let got = self.received(result, pass.class(), Some(session));
         let is_final = got.as_ref().is_ok_and(Received::is_final);
         let result = self.judged(pass, got, About::Session);
@@ -426,7 +426,7 @@ impl Received {
     }
 }
 
-fn ended(answer: &Answer) -> Result<Ended, Failure> {
+fn ended(answer: &Response) -> Result<Ended, Failure> {
     let wire: WireFinal = answer.json()?;
     if let Some(file) = wire.file {
         return Ok(Ended::File(file.try_into()?));
