@@ -42,6 +42,7 @@ pub mod poison;
 pub mod proof;
 pub mod shutdown;
 pub mod text;
+pub mod waits;
 
 #[cfg(feature = "emulator")]
 pub mod emulator;

@@ -1,11 +1,8 @@
-//! Where the proof programs end the process or a thread, and the waits they shorten.
+//! Where the proof programs end the process or a thread.
 //!
 //! In a normal build all of it compiles to nothing; only the feature `proof` gives it a meaning.
 //! Promises: `point` never returns if it is the one that was asked for, and leaves nothing behind that
 //! a killed process would not.
-
-#[cfg(not(feature = "proof"))]
-use std::time::Duration;
 
 /// A place `before` or `after` a step that something else rests on. With the feature `proof` and
 /// `OBJLIB_CRASH_AT="before step"` (or `"after step#3"` for the third time) the process ends here.
@@ -19,23 +16,14 @@ pub fn point(_when: &'static str, _step: &'static str) {}
 #[inline(always)]
 pub fn mishap(_place: &'static str) {}
 
-/// A wait that is there for the service's sake. With the feature `proof` and `OBJLIB_HASTE=100` it is a
-/// hundredth of what it is.
-#[cfg(not(feature = "proof"))]
-#[inline(always)]
-pub fn hasten(wait: Duration) -> Duration {
-    wait
-}
-
 #[cfg(feature = "proof")]
-pub use armed::{hasten, mishap, point};
+pub use armed::{mishap, point};
 
 #[cfg(feature = "proof")]
 mod armed {
     use std::collections::BTreeMap;
     use std::io::Write;
     use std::sync::{Mutex, OnceLock};
-    use std::time::Duration;
 
     /// Name and how often it has to be met.
     fn asked() -> Option<&'static (String, u64)> {
@@ -84,14 +72,5 @@ mod armed {
         if asked.as_deref() == Some(place) {
             panic!("asked for by the proof");
         }
-    }
-
-    pub fn hasten(wait: Duration) -> Duration {
-        static HASTE: OnceLock<u32> = OnceLock::new();
-        let haste = *HASTE.get_or_init(|| {
-            let text = std::env::var("OBJLIB_HASTE").ok();
-            text.and_then(|t| t.parse().ok()).unwrap_or(1).max(1)
-        });
-        wait / haste
     }
 }

@@ -12,6 +12,7 @@ use crate::shutdown::Shutdown;
 use crate::state::{Lease, Reader};
 use crate::throttle::gate::Gate;
 use crate::throttle::{self, Peaks, Rpm};
+use crate::waits::Waits;
 
 /// A rate found longer ago than this is not trusted any more.
 const PEAK_FRESH_MS: i64 = 24 * 3600 * 1000;
@@ -59,12 +60,13 @@ pub fn with_service<T>(
     }
 }
 
-/// How fast, how many at once, and for which lock.
+/// How fast, how many at once, for how long, and for which lock.
 pub struct Pace<'a> {
     pub rpm: Rpm,
     pub concurrency: usize,
     pub lease: Arc<Lease>,
     pub shutdown: &'a Arc<Shutdown>,
+    pub waits: Waits,
 }
 
 pub fn client(
@@ -78,6 +80,7 @@ pub fn client(
             rpm: pace.rpm,
             concurrency: pace.concurrency,
             peaks: peaks(reader, &target.endpoint_name)?,
+            waits: pace.waits,
         },
         Arc::clone(pace.shutdown),
     ));
@@ -89,6 +92,7 @@ pub fn client(
             ca_file: target.ca_file.clone(),
             concurrency: pace.concurrency,
             lease: pace.lease,
+            waits: pace.waits,
         },
         Arc::clone(&gate),
     )?;

@@ -11,6 +11,7 @@ use crate::client::Endpoint;
 use crate::names::ApiKey;
 use crate::report::{EventSender, Progress};
 use crate::shutdown::{Shutdown, Stop};
+use crate::waits::Waits;
 
 /// A client, its throttle, and the service that it talks to.
 pub mod connect;
@@ -40,6 +41,7 @@ pub struct Call<'a> {
     pub events: EventSender,
     pub progress: &'a Arc<Progress>,
     pub shutdown: &'a Arc<Shutdown>,
+    pub waits: Waits,
     /// Every skip is worth an event.
     pub verbose: bool,
 }

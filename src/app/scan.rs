@@ -32,7 +32,11 @@ pub struct Scanned {
 
 /// Takes the lock, and scans every folder.
 pub fn run(call: &Call<'_>, folders: &Folders) -> Result<Scanned, Error> {
-    let started = writer::start(call.database, std::sync::Arc::clone(call.shutdown))?;
+    let started = writer::start(
+        call.database,
+        std::sync::Arc::clone(call.shutdown),
+        &call.waits,
+    )?;
     let scanned = record(call, folders, &started.thread.writer());
     let closed = started.thread.close();
     let scanned = scanned?;

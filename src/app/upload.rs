@@ -43,7 +43,7 @@ pub struct Options {
 /// # Errors
 /// What kept the run from beginning; one that stopped it is in the summary, with what was done until then.
 pub fn run(call: &Call<'_>, options: &Options) -> Result<Summary, Error> {
-    let started = writer::start(call.database, Arc::clone(call.shutdown))?;
+    let started = writer::start(call.database, Arc::clone(call.shutdown), &call.waits)?;
     if let Some(dead) = &started.taken_over {
         call.events.send(Event::Notice(format!(
             "took the lock over from a dead objlib (pid {} on {})",
@@ -98,6 +98,7 @@ fn transfer(
         concurrency: options.concurrency,
         lease: Arc::clone(&upload.lease),
         shutdown: call.shutdown,
+        waits: call.waits,
     };
     let (gate, client) = connect::client(target, reached, pace, &reader)?;
     let resolve = Resolve {
@@ -108,6 +109,7 @@ fn transfer(
         client: &client,
         events: &call.events,
         shutdown: call.shutdown,
+        waits: &call.waits,
         patience: options.passes,
     };
     let Resolved {
@@ -140,6 +142,7 @@ fn transfer(
         reader,
         progress: Arc::clone(call.progress),
         events: call.events.clone(),
+        waits: call.waits,
     };
     let (ended, parts) = run::run(&settings, parts)?;
     finish(&settings, &ended, &parts, &target.endpoint_name)

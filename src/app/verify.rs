@@ -32,7 +32,7 @@ pub struct Options {
 pub fn run(call: &Call<'_>, options: &Options) -> Result<(Plan, u64), Error> {
     // A database that is not there is not made: nothing is known yet, so there is nothing to compare.
     drop(Reader::open(call.database)?);
-    let started = writer::start(call.database, Arc::clone(call.shutdown))?;
+    let started = writer::start(call.database, Arc::clone(call.shutdown), &call.waits)?;
     let service = &options.target.service;
     let done = connect::with_service(service, call.database, |reached| {
         compare(call, options, &started, reached)
@@ -56,6 +56,7 @@ fn compare(
         concurrency: CONCURRENCY,
         lease: started.thread.lease(),
         shutdown: call.shutdown,
+        waits: call.waits,
     };
     let writer = started.thread.writer();
     let (_, client) = connect::client(target, reached, pace, reader)?;
@@ -67,6 +68,7 @@ fn compare(
         client: &client,
         events: &call.events,
         shutdown: call.shutdown,
+        waits: &call.waits,
         patience: PATIENCE,
     }
     .existing()?;

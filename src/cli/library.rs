@@ -128,7 +128,11 @@ fn forget(reader: &Reader, name: &str, database: &Path, style: Style) -> Result<
 }
 
 fn commit(database: &Path, change: Change) -> Result<(), Error> {
-    let started = writer::start(database, Arc::new(Shutdown::new(Duration::ZERO)))?;
+    let started = writer::start(
+        database,
+        Arc::new(Shutdown::new(Duration::ZERO)),
+        &settings::waits(),
+    )?;
     let done = started.thread.writer().commit(change);
     let closed = started.thread.close();
     done?;

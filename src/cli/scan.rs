@@ -25,6 +25,7 @@ pub fn run(args: &args::Scan, database: &Path, style: Style) -> Result<u8, Error
             events: reporter.sender(),
             progress: &progress,
             shutdown: &shutdown,
+            waits: settings::waits(),
             verbose: style.verbose,
         },
         &folders,

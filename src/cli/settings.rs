@@ -7,6 +7,7 @@ use std::io::{IsTerminal, Read};
 use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::args::{self, Color, Global, Remote, ScanOptions};
 use super::proxy;
@@ -20,8 +21,13 @@ use crate::report::{Next, Style};
 use crate::scan;
 use crate::text::one_line;
 use crate::throttle::{Rpm, Tier};
+use crate::waits::Waits;
 
 pub const DEFAULT_ENDPOINT: &str = "https://generativelanguage.googleapis.com";
+/// Between two frames on a terminal, which looks steady to the eye.
+const FRAME: Duration = Duration::from_millis(125);
+/// Between two lines of progress where there is none.
+const LINE: Duration = Duration::from_secs(10);
 /// A key has some 40 characters; a file that is longer than this holds something else.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
 
@@ -47,6 +53,14 @@ fn default_database() -> Result<PathBuf, Error> {
         }
     };
     Ok(data.join("objlib/library.db"))
+}
+
+/// How long everything waits: nothing but a proof program may shorten it.
+pub fn waits() -> Waits {
+    #[cfg(feature = "proof")]
+    return Waits::from_environment();
+    #[cfg(not(feature = "proof"))]
+    Waits::default()
 }
 
 /// What a command line needs besides its own options to mean this database, whatever the environment says.
@@ -93,11 +107,13 @@ pub fn next(remote: &Remote, database: &Path, endpoint: &str) -> Next {
 pub fn style(global: &Global) -> Style {
     let terminal = std::io::stderr().is_terminal();
     let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    let progress = terminal && !global.no_progress && !global.quiet;
     Style {
         json: global.json,
         quiet: global.quiet,
         verbose: global.verbose,
-        progress: terminal && !global.no_progress && !global.quiet,
+        progress,
+        redraw: waits().scaled(if progress { FRAME } else { LINE }),
         color: match global.color {
             Color::Always => true,
             Color::Never => false,

@@ -139,7 +139,7 @@ fn page(
             .iter()
             .map(|row| library_line(reader, row, &of(row, &files_of)))
             .collect::<Result<_, _>>()?,
-        last_run: reader.last_run()?,
+        last_run: reader.last_run(settings::waits().lock_stale_after)?,
         why,
         next,
     };

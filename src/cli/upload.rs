@@ -23,6 +23,7 @@ pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
         events: reporter.sender(),
         progress: &progress,
         shutdown: &shutdown,
+        waits: settings::waits(),
         verbose: style.verbose,
     };
     let urgent = reporter.urgent();

@@ -40,6 +40,7 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
             events: reporter.sender(),
             progress: &progress,
             shutdown: &shutdown,
+            waits: settings::waits(),
             verbose: style.verbose,
         },
         &options,

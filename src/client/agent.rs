@@ -14,20 +14,15 @@ use super::resolver::CachingResolver;
 use super::secrets::Secrets;
 use crate::error::{Error, Kind};
 use crate::names::ApiKey;
-use crate::proof;
 use crate::shutdown::Shutdown;
 use crate::state::Lease;
 use crate::throttle::Class;
 use crate::throttle::gate::Gate;
+use crate::waits::Waits;
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// No byte moved for so long: the connection is dead.
 const STALLED: Duration = Duration::from_secs(60);
-/// A plain call, from start to end; and any answer from the end of its head on, so that one which comes
-/// a byte a minute does not hold a thread.
-pub const CALL: Duration = Duration::from_secs(60);
-/// The answer to the last byte of a body: the service may chew on it.
-pub const FINAL_ANSWER: Duration = Duration::from_secs(300);
 /// Buffers of a connection; there is one connection a thread.
 const BUFFER_BYTES: usize = 32 * 1024;
 
@@ -42,6 +37,7 @@ pub struct Settings {
     pub concurrency: usize,
     /// Nothing is sent unless the lock is surely ours.
     pub lease: Arc<Lease>,
+    pub waits: Waits,
 }
 
 /// Shared by reference between the threads of a run.
@@ -52,6 +48,7 @@ pub struct Client {
     pub(super) secrets: Secrets,
     pub(super) gate: Arc<Gate>,
     pub(super) lease: Arc<Lease>,
+    pub(super) waits: Waits,
     pub(super) sent: Sent,
 }
 
@@ -115,9 +112,9 @@ impl Client {
             .tls_config(tls.build())
             .proxy(settings.proxy)
             .timeout_connect(Some(CONNECT))
-            .timeout_per_read(Some(proof::hasten(FINAL_ANSWER)))
+            .timeout_per_read(Some(settings.waits.final_answer))
             .timeout_per_write(Some(STALLED))
-            .timeout_recv_body(Some(proof::hasten(CALL)))
+            .timeout_recv_body(Some(settings.waits.request))
             .max_idle_connections(connections)
             .max_idle_connections_per_host(connections)
             .input_buffer_size(BUFFER_BYTES)
@@ -130,6 +127,7 @@ impl Client {
             key: settings.key,
             gate,
             lease: settings.lease,
+            waits: settings.waits,
             sent: Sent::default(),
         })
     }

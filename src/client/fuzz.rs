@@ -24,6 +24,7 @@ use crate::state::writer::{self, WriterThread};
 use crate::text::one_line;
 use crate::throttle::gate::Gate;
 use crate::throttle::{self, Peaks, Rpm};
+use crate::waits::Waits;
 
 const WORDS_CHARS: usize = 500;
 
@@ -53,7 +54,12 @@ impl Canned {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let folder = tempfile::tempdir().unwrap();
         let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
-        let lock = writer::start(&folder.path().join("library.db"), shutdown).unwrap();
+        let lock = writer::start(
+            &folder.path().join("library.db"),
+            shutdown,
+            &Waits::default(),
+        )
+        .unwrap();
         let canned = Canned {
             lock: lock.thread,
             _folder: folder,
@@ -88,6 +94,7 @@ impl Canned {
             rpm: Rpm::Unlimited,
             concurrency: 1,
             peaks: Peaks::default(),
+            waits: Waits::default(),
         };
         let gate = Arc::new(Gate::new(settings, shutdown));
         let client = Settings {
@@ -97,6 +104,7 @@ impl Canned {
             ca_file: None,
             concurrency: 1,
             lease: self.lock.lease(),
+            waits: Waits::default(),
         };
         Client::new(client, gate).unwrap()
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use ureq::http::{self, HeaderMap, HeaderValue};
 
-use super::agent::{CALL, Client};
+use super::agent::Client;
 use super::failure::{Failure, FailureKind};
 use super::refusal::{About, Refusal, classify, not_the_service};
 use super::secrets::Cut;
@@ -175,7 +175,7 @@ impl Client {
     /// The wait before another try; an error if the run stops.
     pub(super) fn wait(&self, tries: u32, failure: &Failure) -> Result<(), Failure> {
         let wait = backoff::delay(tries, failure.delay, &mut fastrand::Rng::new());
-        match self.gate.sleep(proof::hasten(wait)) {
+        match self.gate.sleep(self.waits.scaled(wait)) {
             true => Ok(()),
             false => Err(Failure::new(FailureKind::Stopped, failure.to_string())),
         }
@@ -206,7 +206,7 @@ impl Client {
                 request
                     .header("x-goog-api-key", key)
                     .config()
-                    .timeout_per_call(Some(proof::hasten(CALL)))
+                    .timeout_per_call(Some(self.waits.request))
                     .build()
                     .call()
             }
@@ -220,7 +220,7 @@ impl Client {
                 }
                 let request = request
                     .config()
-                    .timeout_per_call(Some(proof::hasten(CALL)))
+                    .timeout_per_call(Some(self.waits.request))
                     .build();
                 request.send(call.body.as_deref().unwrap_or_default())
             }

@@ -12,7 +12,7 @@ use serde_json::json;
 use ureq::SendBody;
 use ureq::http;
 
-use super::agent::{CALL, Client, FINAL_ANSWER};
+use super::agent::Client;
 use super::body::{Body, Broken};
 use super::failure::{Failure, FailureKind, names_the_key};
 use super::files::{File, WireFile};
@@ -325,7 +325,7 @@ impl Client {
             .post(&url)
             .header(COMMAND, command)
             .config()
-            .timeout_per_call(Some(proof::hasten(CALL)))
+            .timeout_per_call(Some(self.waits.request))
             .build()
             .send_empty();
         proof::point("after", command);
@@ -375,7 +375,7 @@ impl Client {
             // A length makes it a plain body; without one it would be sent in chunks.
             .header("content-length", left.to_string())
             .config()
-            .timeout_recv_response(Some(proof::hasten(FINAL_ANSWER)))
+            .timeout_recv_response(Some(self.waits.final_answer))
             .build()
             .send(SendBody::from_reader(body));
         proof::point("after", "body");

@@ -13,6 +13,7 @@ use crate::state::reader::StoreRow;
 use crate::state::{Reader, Writer};
 use crate::throttle::bandwidth::Bandwidth;
 use crate::throttle::gate::Gate;
+use crate::waits::Waits;
 
 /// From the first row of a run to its last.
 pub mod run;
@@ -63,4 +64,5 @@ pub struct Parts {
     pub reader: Reader,
     pub progress: Arc<Progress>,
     pub events: EventSender,
+    pub waits: Waits,
 }

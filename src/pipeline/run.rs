@@ -89,7 +89,7 @@ pub fn run(settings: &Settings, parts: Parts) -> Result<(Ended, Parts), Error> {
     });
     let outcomes = Outcomes {
         writer: parts.writer.clone(),
-        polls: Arc::new(PollQueue::new()),
+        polls: Arc::new(PollQueue::new(parts.waits)),
         tally: Arc::clone(&tally),
         progress: Arc::clone(&parts.progress),
         events: parts.events.clone(),
@@ -177,13 +177,8 @@ fn link(settings: &Settings, parts: &Parts) -> Result<u64, Error> {
 
 /// Starts workers, pollers and the watch, runs the passes, joins all.
 fn with_threads(run: &Run<'_>) -> Option<Progressed> {
-    let Run {
-        settings,
-        parts,
-        outcomes,
-        stop,
-        ..
-    } = *run;
+    let (settings, parts) = (run.settings, run.parts);
+    let (outcomes, stop) = (run.outcomes, run.stop);
     let workers = settings.concurrency;
     let capacity = workers * (QUEUED_PER_WORKER + 1);
     let (tasks, task_queue) = bounded::<Task>(capacity);
@@ -200,6 +195,7 @@ fn with_threads(run: &Run<'_>) -> Option<Progressed> {
                 shutdown: &parts.shutdown,
                 bandwidth: settings.bandwidth.as_ref(),
                 method: settings.method,
+                waits: &parts.waits,
                 outcomes: outcomes.clone(),
             };
             let (queue, returned) = (task_queue.clone(), returned.clone());
@@ -212,6 +208,7 @@ fn with_threads(run: &Run<'_>) -> Option<Progressed> {
                 store: settings.store.name.as_str(),
                 client: &parts.client,
                 shutdown: &parts.shutdown,
+                waits: &parts.waits,
                 outcomes: outcomes.clone(),
                 fatal: stop,
             };

@@ -50,10 +50,6 @@ const EVENTS_MAX: usize = 8192;
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Failed files named one by one; the rest by `status --failed`.
 const FAILED_NAMED_MAX: u64 = 20;
-/// Frames a second on a terminal.
-const FRAME: Duration = Duration::from_millis(125);
-/// Lines without one.
-const LINE: Duration = Duration::from_secs(10);
 
 /// How to speak.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +60,8 @@ pub struct Style {
     /// stderr is a terminal that may be drawn on.
     pub progress: bool,
     pub color: bool,
+    /// Between two frames of the bars, or two lines of progress.
+    pub redraw: Duration,
 }
 
 /// Cheap to clone; never blocks.
@@ -229,7 +227,7 @@ impl Printer {
     }
 
     fn run(&mut self, queue: &Receiver<Event>, words: &Receiver<Word>) -> Ended {
-        let every = proof::hasten(if self.style.progress { FRAME } else { LINE });
+        let every = self.style.redraw;
         loop {
             select_biased! {
                 recv(words) -> word => match word {

@@ -5,6 +5,7 @@
 //! write-ahead log.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rusqlite::{Row, params};
 
@@ -252,7 +253,8 @@ impl Reader {
         self.checked(EACH_SKIPPED_FOR.each(&self.conn, params![libraries, reason], take))
     }
 
-    pub fn last_run(&self) -> Result<Option<LastRun>, Error> {
+    /// `stale_after`: how long a run without a heartbeat is taken to be alive.
+    pub fn last_run(&self, stale_after: Duration) -> Result<Option<LastRun>, Error> {
         let me = Holder::this_process();
         let now = clock::now_ms();
         let run = LAST_RUN.first(&self.conn, [], |r| {
@@ -262,7 +264,8 @@ impl Reader {
                 pid: r.get(10)?,
             };
             let heartbeat: Option<UnixMs> = r.get(11)?;
-            let lives = heartbeat.is_some_and(|beat| lock::is_alive(&holder, beat, &me, now));
+            let lives =
+                heartbeat.is_some_and(|beat| lock::is_alive(&holder, beat, &me, now, stale_after));
             Ok(LastRun {
                 run: r.get(0)?,
                 started_ms: r.get(1)?,

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::identity::{ContentKey, Identity, Sha256, Variant};
 use crate::names::{DocumentName, StoreName};
 use crate::shutdown::Shutdown;
+use crate::waits::Waits;
 
 const FILES: i64 = 60;
 const STORE: i64 = 1;
@@ -52,7 +53,7 @@ fn file(i: i64) -> SeenFile {
 fn whole() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("library.db");
-    let started = writer::start(&path, shutdown()).unwrap();
+    let started = writer::start(&path, shutdown(), &Waits::default()).unwrap();
     let writer = started.thread.writer();
     let added = Change::LibraryAdded {
         name: "docs".to_owned(),
@@ -180,7 +181,7 @@ fn read(path: &Path) -> Result<(), Error> {
         reader.rate("e", "write").err(),
         reader.upload_counts(STORE, &libraries).err(),
         reader.file_counts(&libraries).err(),
-        reader.last_run().err(),
+        reader.last_run(Waits::default().lock_stale_after).err(),
         reader.next_error(STORE, "").err(),
         reader.failed_for(STORE, "no", start).err(),
         reader.skipped(1, "").err(),
@@ -209,7 +210,7 @@ fn read(path: &Path) -> Result<(), Error> {
 
 /// What a run writes, in its order; the first refusal ends it, as it ends a run.
 fn write(path: &Path) -> Result<(), Error> {
-    let started = writer::start(path, shutdown())?;
+    let started = writer::start(path, shutdown(), &Waits::default())?;
     let writer = started.thread.writer();
     let changes = [
         Change::RunStarted { store: STORE },

@@ -15,12 +15,6 @@ use super::open;
 use super::statement::statements;
 use crate::clock::UnixMs;
 use crate::error::{Error, Kind};
-use crate::proof;
-
-/// A holder that has not beaten for this long is taken for dead, whatever its host.
-const STALE: Duration = Duration::from_secs(60);
-/// What was confirmed longer ago than this may be somebody else's by the time a request has ended.
-const LEASE: Duration = Duration::from_secs(30);
 
 statements! {
     HELD_BY: Single => "SELECT instance, host, pid, heartbeat_ms FROM upload_locks";
@@ -31,20 +25,19 @@ statements! {
     RELEASE: Single => "DELETE FROM upload_locks WHERE instance = ?1";
 }
 
-fn stale_ms() -> i64 {
-    proof::hasten(STALE).as_millis() as i64
-}
-
 /// How long ago the writer saw that the lock is ours: what a thread that is about to send asks.
 #[derive(Debug)]
 pub struct Lease {
     confirmed_ms: AtomicI64,
+    /// What was confirmed longer ago may be somebody else's by the time a request has ended.
+    lasts: Duration,
 }
 
 impl Lease {
-    pub(super) fn taken() -> Lease {
+    pub(super) fn taken(lasts: Duration) -> Lease {
         Lease {
             confirmed_ms: AtomicI64::new(awake_ms()),
+            lasts,
         }
     }
 
@@ -55,7 +48,7 @@ impl Lease {
     /// Certain enough to send a request.
     pub fn is_fresh(&self) -> bool {
         let age = awake_ms() - self.confirmed_ms.load(Relaxed);
-        age < proof::hasten(LEASE).as_millis() as i64
+        age < self.lasts.as_millis() as i64
     }
 }
 
@@ -100,6 +93,7 @@ pub fn take(
     path: &Path,
     me: &Holder,
     now: UnixMs,
+    stale_after: Duration,
 ) -> Result<Option<Holder>, Error> {
     let fail = |e: rusqlite::Error| open::error(path, &e);
     let held_by = |r: &Row<'_>| {
@@ -112,7 +106,7 @@ pub fn take(
     };
     let held = HELD_BY.first(tx, [], held_by).map_err(fail)?;
     if let Some((holder, heartbeat)) = &held {
-        if is_alive(holder, *heartbeat, me, now) {
+        if is_alive(holder, *heartbeat, me, now, stale_after) {
             return Err(Error::new(
                 Kind::Locked,
                 path.display().to_string(),
@@ -147,13 +141,20 @@ pub fn release(conn: &Connection, me: &Holder) -> rusqlite::Result<()> {
 }
 
 /// Whether the objlib that wrote this row, with this heartbeat, still works: the one place where that is
-/// decided, for whoever wants the lock and for whoever shows a run.
-pub fn is_alive(holder: &Holder, heartbeat: UnixMs, me: &Holder, now: UnixMs) -> bool {
+/// decided, for whoever wants the lock and for whoever shows a run. One that has not beaten for longer than
+/// `stale_after` does not, whatever its host.
+pub fn is_alive(
+    holder: &Holder,
+    heartbeat: UnixMs,
+    me: &Holder,
+    now: UnixMs,
+    stale_after: Duration,
+) -> bool {
     // A heartbeat that lies far in the future was written by a clock that was wrong, or by somebody who
     // wants to keep everyone out; a living holder writes a true one within ten seconds, and stops itself
     // when it finds its lock taken.
     let age = now.saturating_sub(heartbeat).saturating_abs();
-    if age > stale_ms() {
+    if age > stale_after.as_millis() as i64 {
         return false;
     }
     // In a restarted container the dead holder has our own host name and process id.
@@ -177,6 +178,8 @@ mod tests {
     use crate::state::migrations;
     use rusqlite::TransactionBehavior;
 
+    const STALE_AFTER: Duration = Duration::from_secs(60);
+
     fn database() -> Connection {
         let conn = Connection::open_in_memory().unwrap();
         migrations::apply(&conn).unwrap();
@@ -193,7 +196,7 @@ mod tests {
 
     fn taken(conn: &Connection, me: &Holder, now: UnixMs) -> Result<Option<Holder>, Error> {
         let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate).unwrap();
-        let taken = take(&tx, Path::new("library.db"), me, now)?;
+        let taken = take(&tx, Path::new("library.db"), me, now, STALE_AFTER)?;
         tx.commit().unwrap();
         Ok(taken)
     }
@@ -204,9 +207,10 @@ mod tests {
         let other = holder("far", 7);
         let me = holder("here", 8);
         taken(&conn, &other, 0).unwrap();
-        let refused = taken(&conn, &me, stale_ms()).unwrap_err();
+        let stale_ms = STALE_AFTER.as_millis() as i64;
+        let refused = taken(&conn, &me, stale_ms).unwrap_err();
         assert_eq!(refused.kind, Kind::Locked);
-        assert_eq!(taken(&conn, &me, stale_ms() + 1).unwrap(), Some(other));
+        assert_eq!(taken(&conn, &me, stale_ms + 1).unwrap(), Some(other));
     }
 
     #[test]

@@ -24,13 +24,12 @@ use crate::panic;
 use crate::poison;
 use crate::proof;
 use crate::shutdown::{Shutdown, Stop};
+use crate::waits::Waits;
 
 /// Changes in one transaction: bounds its memory and how long an acknowledgement waits.
 const GROUP_CHANGES_MAX: usize = 512;
 /// Changes that may wait; beyond it their senders do.
 const QUEUE_CHANGES_MAX: usize = 1024;
-/// How often the lock's heartbeat is written.
-const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// Whoever waits for a change is told exactly once, also when the writer's thread dies with it in hand.
 struct Ack(Option<Then>);
@@ -84,20 +83,22 @@ pub struct Started {
 /// # Errors
 /// The database cannot be opened, or is damaged since its last objlib died (`Kind::Database`); or a
 /// living objlib holds it (`Kind::Locked`).
-pub fn start(path: &Path, shutdown: Arc<Shutdown>) -> Result<Started, Error> {
+pub fn start(path: &Path, shutdown: Arc<Shutdown>, waits: &Waits) -> Result<Started, Error> {
     let me = Holder::this_process();
-    let take = |tx: &Transaction<'_>| lock::take(tx, path, &me, clock::now_ms());
+    let stale_after = waits.lock_stale_after;
+    let take = |tx: &Transaction<'_>| lock::take(tx, path, &me, clock::now_ms(), stale_after);
     let (conn, taken_over) = open::writing(path, take)?;
     if taken_over.is_some() {
         open::check(&conn, path)?;
     }
-    let lease = Arc::new(Lease::taken());
+    let lease = Arc::new(Lease::taken(waits.lock_lease));
     let (queue, requests) = bounded(QUEUE_CHANGES_MAX);
     let failure = Arc::new(Mutex::new(None));
     let state = State {
         conn,
         me,
         lease: Arc::clone(&lease),
+        heartbeat: waits.lock_heartbeat,
         place: Place::of(path),
         path: path.to_owned(),
         shutdown,
@@ -241,6 +242,8 @@ struct State {
     conn: Connection,
     me: Holder,
     lease: Arc<Lease>,
+    /// Between two beats of the lock.
+    heartbeat: Duration,
     place: Place,
     path: PathBuf,
     shutdown: Arc<Shutdown>,
@@ -249,8 +252,7 @@ struct State {
 
 impl State {
     fn run(mut self, requests: &Receiver<Request>) {
-        let heartbeat = proof::hasten(HEARTBEAT);
-        let mut beat_due = Instant::now() + heartbeat;
+        let mut beat_due = Instant::now() + self.heartbeat;
         let mut group = Vec::with_capacity(GROUP_CHANGES_MAX);
         loop {
             match requests.recv_deadline(beat_due) {
@@ -263,7 +265,7 @@ impl State {
             let beat = Instant::now() >= beat_due;
             if beat {
                 proof::mishap("heartbeat");
-                beat_due = Instant::now() + heartbeat;
+                beat_due = Instant::now() + self.heartbeat;
             }
             self.commit_group(&mut group, beat);
         }

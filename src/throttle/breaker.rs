@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::Class;
 use super::backoff;
-use crate::proof;
+use crate::waits::Waits;
 
 /// Outcomes that a share is taken of.
 const WINDOW: usize = 100;
@@ -85,21 +85,21 @@ pub struct Breaker {
     limits_in_a_row: u32,
     faults_in_a_row: u32,
     cool_down: Duration,
+    waits: Waits,
 }
 
-impl Default for Breaker {
-    fn default() -> Breaker {
+impl Breaker {
+    pub fn new(waits: Waits) -> Breaker {
         Breaker {
             state: BreakerState::Closed,
             window: VecDeque::with_capacity(WINDOW),
             limits_in_a_row: 0,
             faults_in_a_row: 0,
             cool_down: COOL_DOWN_MIN,
+            waits,
         }
     }
-}
 
-impl Breaker {
     pub fn state(&self) -> BreakerState {
         self.state
     }
@@ -161,7 +161,7 @@ impl Breaker {
         };
         match outcome {
             Outcome::Good => {
-                *self = Breaker::default();
+                *self = Breaker::new(self.waits);
                 false
             }
             Outcome::Limit(asked) | Outcome::Fault(asked) => {
@@ -219,7 +219,9 @@ impl Breaker {
     }
 
     fn open(&mut self, cause: Cause, asked: Option<Duration>, now: Instant) {
-        let wait = proof::hasten(self.cool_down.max(backoff::honoured(asked)));
+        let wait = self
+            .waits
+            .scaled(self.cool_down.max(backoff::honoured(asked)));
         self.state = BreakerState::Open {
             cause,
             until: now + wait,
@@ -235,7 +237,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn opened(outcome: Outcome, times: u32, now: Instant) -> Breaker {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(Waits::default());
         for _ in 0..times {
             breaker.record(outcome, now);
         }
@@ -263,7 +265,7 @@ mod tests {
     #[test]
     fn noise_below_the_share_leaves_it_closed() {
         let now = Instant::now();
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(Waits::default());
         for i in 0..10_000 {
             let outcome = match i % 10 {
                 0..4 => Outcome::Fault(None),
@@ -277,7 +279,7 @@ mod tests {
     #[test]
     fn more_than_half_faults_open_it_even_with_successes_between() {
         let now = Instant::now();
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(Waits::default());
         let pattern = [true, true, false];
         let opened = (0..60).any(|i| {
             let outcome = match pattern[i % 3] {
@@ -363,7 +365,7 @@ mod tests {
             (0u64..400).prop_map(Step::Wait),
         ], 0..200)) {
             let mut now = Instant::now();
-            let mut breaker = Breaker::default();
+            let mut breaker = Breaker::new(Waits::default());
             for step in steps {
                 match step {
                     Step::Admit(write) => {
@@ -387,7 +389,7 @@ mod tests {
 
     /// One step is one outcome; whether the last one opened it.
     fn lives_through(outcomes: &[Outcome], now: Instant) -> bool {
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(Waits::default());
         let mut opened = false;
         for outcome in outcomes {
             assert!(!opened, "it opened before the last one");
@@ -457,7 +459,7 @@ mod tests {
     #[test]
     fn only_the_last_hundred_outcomes_count() {
         let now = Instant::now();
-        let mut breaker = Breaker::default();
+        let mut breaker = Breaker::new(Waits::default());
         for i in 1..=2000 {
             let outcome = match i % 20 {
                 0 => Outcome::Limit(None),

@@ -131,11 +131,11 @@ impl Drop for Slot<'_> {
 
 impl Gate {
     pub fn new(settings: Settings, shutdown: Arc<Shutdown>) -> Gate {
-        let limiter = Limiter::new(settings.rpm, settings.peaks, Instant::now());
+        let limiter = Limiter::new(settings.rpm, settings.peaks, settings.waits, Instant::now());
         Gate {
             inner: Mutex::new(Inner {
                 limiter,
-                breaker: Breaker::default(),
+                breaker: Breaker::new(settings.waits),
                 ramp: Ramp::new(settings.concurrency),
                 busy: 0,
                 waited: Duration::ZERO,
@@ -360,6 +360,7 @@ mod tests {
     use super::super::Rpm;
     use super::*;
     use crate::shutdown::Stop;
+    use crate::waits::Waits;
 
     fn gate(concurrency: usize) -> (Gate, Arc<Shutdown>) {
         let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
@@ -367,6 +368,7 @@ mod tests {
             rpm: Rpm::Unlimited,
             concurrency,
             peaks: Peaks::default(),
+            waits: Waits::default(),
         };
         (Gate::new(settings, Arc::clone(&shutdown)), shutdown)
     }
@@ -411,6 +413,7 @@ mod tests {
             rpm: Rpm::Unlimited,
             concurrency: 1,
             peaks: Peaks::default(),
+            waits: Waits::default(),
         };
         let gate = Gate::new(settings, Arc::clone(&shutdown));
         let body = gate.enter_body().unwrap();

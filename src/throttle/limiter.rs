@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff;
 use super::{Class, Peaks, Rpm};
-use crate::proof;
+use crate::waits::Waits;
 
 /// Tokens that an idle moment saves up, in time and in number: late threads catch up, and a minute
 /// never gets more than its ceiling.
@@ -52,15 +52,19 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// When a request may start that is ready at `now`, at this rate.
-    fn reserve(&mut self, now: Instant, per_minute: f64) -> Instant {
-        let interval = proof::hasten(Duration::from_secs_f64(60.0 / per_minute));
+    /// When a request may start that is ready at `now`, with so long between two of them.
+    fn reserve(&mut self, now: Instant, interval: Duration) -> Instant {
         let saved = interval.mul_f64(SAVED_TOKENS).min(SAVED);
         let earliest = now.checked_sub(saved).unwrap_or(now);
         let start = self.free.map_or(earliest, |free| free.max(earliest));
         self.free = Some(start + interval);
         start.max(now)
     }
+}
+
+/// Between two requests at this rate.
+fn interval(per_minute: f64) -> Duration {
+    Duration::from_secs_f64(60.0 / per_minute)
 }
 
 /// Requests accepted in the last minute, counted by the second.
@@ -115,6 +119,7 @@ enum Phase {
 struct Rate {
     per_minute: f64,
     ceiling: f64,
+    waits: Waits,
     phase: Phase,
     bucket: Bucket,
     accepted: Accepted,
@@ -129,7 +134,7 @@ struct Rate {
 }
 
 impl Rate {
-    fn new(rpm: Rpm, peak: Option<f64>, now: Instant) -> Rate {
+    fn new(rpm: Rpm, peak: Option<f64>, waits: Waits, now: Instant) -> Rate {
         let ceiling = match rpm {
             Rpm::Ceiling(n) => f64::from(n.get()) * CEILING_SHARE,
             Rpm::Auto | Rpm::Unlimited => UNLIMITED_PER_MINUTE,
@@ -146,6 +151,7 @@ impl Rate {
         Rate {
             per_minute: per_minute.clamp(PER_MINUTE_MIN, ceiling.max(PER_MINUTE_MIN)),
             ceiling,
+            waits,
             phase,
             bucket: Bucket { free: None },
             accepted: Accepted::new(now),
@@ -165,7 +171,10 @@ impl Rate {
         self.move_on(now);
         let start = match self.is_unlimited() {
             true => now,
-            false => self.bucket.reserve(now, self.per_minute),
+            false => {
+                let interval = self.waits.scaled(interval(self.per_minute));
+                self.bucket.reserve(now, interval)
+            }
         };
         self.used |= start > now;
         self.paused_until.map_or(start, |until| start.max(until))
@@ -222,7 +231,7 @@ impl Rate {
         };
         let pause_ended = self.paused_until;
         if self.cut_at.is_some_and(|cut| sent_at <= cut) {
-            self.paused_until = pause_ended.max(Some(now + proof::hasten(asked)));
+            self.paused_until = pause_ended.max(Some(now + self.waits.scaled(asked)));
             return false;
         }
         self.repeated = match pause_ended {
@@ -233,7 +242,7 @@ impl Rate {
             0 => asked,
             n => asked.max(Duration::from_secs(1 << n.min(8)).min(PAUSE_LONGEST)),
         };
-        let until = now + proof::hasten(pause);
+        let until = now + self.waits.scaled(pause);
         self.paused_until = pause_ended.max(Some(until));
         let measured = self.accepted.in_last_minute(now);
         let peak = match self.phase {
@@ -259,18 +268,19 @@ impl Rate {
 pub struct Limiter {
     write: Rate,
     read: Rate,
-    /// An explicit ceiling holds for both classes together.
-    both: Option<(Bucket, f64)>,
+    /// An explicit ceiling holds for both classes together, with so long between two requests.
+    both: Option<(Bucket, Duration)>,
 }
 
 impl Limiter {
-    pub fn new(rpm: Rpm, peaks: Peaks, now: Instant) -> Limiter {
+    pub fn new(rpm: Rpm, peaks: Peaks, waits: Waits, now: Instant) -> Limiter {
         Limiter {
-            write: Rate::new(rpm, peaks.write, now),
-            read: Rate::new(rpm, peaks.read, now),
+            write: Rate::new(rpm, peaks.write, waits, now),
+            read: Rate::new(rpm, peaks.read, waits, now),
             both: match rpm {
                 Rpm::Ceiling(n) => {
-                    Some((Bucket { free: None }, f64::from(n.get()) * CEILING_SHARE))
+                    let interval = interval(f64::from(n.get()) * CEILING_SHARE);
+                    Some((Bucket { free: None }, waits.scaled(interval)))
                 }
                 Rpm::Auto | Rpm::Unlimited => None,
             },
@@ -281,7 +291,7 @@ impl Limiter {
     pub fn reserve(&mut self, class: Class, now: Instant) -> Instant {
         let start = self.rate(class).reserve(now);
         match &mut self.both {
-            Some((bucket, per_minute)) => start.max(bucket.reserve(now, *per_minute)),
+            Some((bucket, interval)) => start.max(bucket.reserve(now, *interval)),
             None => start,
         }
     }
@@ -347,7 +357,7 @@ mod tests {
 
     fn ceiling(n: u32) -> Limiter {
         let rpm = Rpm::Ceiling(NonZeroU32::new(n).unwrap());
-        Limiter::new(rpm, Peaks::default(), Instant::now())
+        Limiter::new(rpm, Peaks::default(), Waits::default(), Instant::now())
     }
 
     proptest! {
@@ -375,7 +385,7 @@ mod tests {
         #[test]
         fn time_may_step_back(steps in proptest::collection::vec((0u64..1000, any::<bool>()), 1..50)) {
             let origin = Instant::now() + MINUTE;
-            let mut limiter = Limiter::new(Rpm::Auto, Peaks::default(), origin);
+            let mut limiter = Limiter::new(Rpm::Auto, Peaks::default(), Waits::default(), origin);
             for (ms, back) in steps {
                 let step = Duration::from_millis(ms);
                 let now = if back { origin - step } else { origin + step };
@@ -389,7 +399,7 @@ mod tests {
     #[test]
     fn one_event_cuts_once() {
         let now = Instant::now();
-        let mut limiter = Limiter::new(Rpm::Auto, Peaks::default(), now);
+        let mut limiter = Limiter::new(Rpm::Auto, Peaks::default(), Waits::default(), now);
         for _ in 0..100 {
             limiter.accepted(Class::Write, now);
         }
@@ -404,7 +414,7 @@ mod tests {
     #[test]
     fn a_pause_holds_every_request_of_its_class() {
         let now = Instant::now();
-        let mut limiter = Limiter::new(Rpm::Auto, Peaks::default(), now);
+        let mut limiter = Limiter::new(Rpm::Auto, Peaks::default(), Waits::default(), now);
         let asked = Some(Duration::from_secs(17));
         limiter.limited(Class::Write, now, asked, now);
         assert!(limiter.reserve(Class::Write, now) >= now + Duration::from_secs(17));
@@ -417,7 +427,7 @@ mod tests {
             write: Some(300.0),
             read: None,
         };
-        let limiter = Limiter::new(Rpm::Auto, peaks, Instant::now());
+        let limiter = Limiter::new(Rpm::Auto, peaks, Waits::default(), Instant::now());
         assert_eq!(limiter.per_minute(Class::Write), Some(285.0));
         assert_eq!(limiter.per_minute(Class::Read), Some(START_PER_MINUTE));
     }
@@ -425,7 +435,7 @@ mod tests {
     #[test]
     fn without_a_limit_nothing_waits() {
         let now = Instant::now();
-        let mut limiter = Limiter::new(Rpm::Unlimited, Peaks::default(), now);
+        let mut limiter = Limiter::new(Rpm::Unlimited, Peaks::default(), Waits::default(), now);
         for _ in 0..10_000 {
             assert_eq!(limiter.reserve(Class::Write, now), now);
         }
@@ -435,7 +445,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn auto(now: Instant) -> Limiter {
-        Limiter::new(Rpm::Auto, Peaks::default(), now)
+        Limiter::new(Rpm::Auto, Peaks::default(), Waits::default(), now)
     }
 
     fn write_rate(limiter: &Limiter) -> f64 {
@@ -460,12 +470,14 @@ mod tests {
     fn requests_are_spaced_and_an_idle_moment_saves_a_little() {
         let now = Instant::now();
         let mut bucket = Bucket { free: None };
-        let starts: Vec<_> = (0..4).map(|_| bucket.reserve(now, 60.0) - now).collect();
+        let starts: Vec<_> = (0..4)
+            .map(|_| bucket.reserve(now, interval(60.0)) - now)
+            .collect();
         assert_eq!(starts, [0, 700, 1700, 2700].map(|ms| ms * MS));
         // However long it was idle; at a high rate four tokens are less than what the moment gives.
         let later = now + MINUTE;
         let starts: Vec<_> = (0..7)
-            .map(|_| bucket.reserve(later, 6000.0) - later)
+            .map(|_| bucket.reserve(later, interval(6000.0)) - later)
             .collect();
         let expected = [0, 0, 0, 0, 0, 10, 20].map(|ms| ms * MS);
         assert_eq!(starts, expected);

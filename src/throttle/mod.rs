@@ -7,6 +7,8 @@
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
+use crate::waits::Waits;
+
 pub mod gate;
 
 pub mod limiter;
@@ -107,6 +109,7 @@ pub struct Settings {
     pub concurrency: usize,
     /// What an earlier run found.
     pub peaks: Peaks,
+    pub waits: Waits,
 }
 
 #[cfg(test)]

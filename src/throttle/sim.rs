@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::breaker::{Admission, Breaker, Outcome};
 use super::limiter::Limiter;
 use super::{Class, Peaks, Rpm};
+use crate::waits::Waits;
 
 #[derive(Debug, Clone, Copy)]
 enum Shape {
@@ -105,8 +106,8 @@ struct Seen {
 fn simulate(rpm: Rpm, mut service: Service, minutes: u64, change: f64, seed: u64) -> Seen {
     let origin = Instant::now();
     let mut rng = fastrand::Rng::with_seed(seed);
-    let mut limiter = Limiter::new(rpm, Peaks::default(), origin);
-    let mut breaker = Breaker::default();
+    let mut limiter = Limiter::new(rpm, Peaks::default(), Waits::default(), origin);
+    let mut breaker = Breaker::new(Waits::default());
     let end = MINUTE * minutes as u32;
     // (when, client, sending?): a client asks for a token, then sends, then asks again.
     let mut queue: BinaryHeap<Reverse<(Duration, u32, bool)>> = (0..8)

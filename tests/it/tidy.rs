@@ -46,7 +46,7 @@ fn the_emulator_shares_nothing_with_the_client() {
 #[test]
 fn the_state_knows_none_of_its_users() {
     let below = [
-        "clock", "error", "identity", "names", "poison", "proof", "shutdown", "state",
+        "clock", "error", "identity", "names", "poison", "proof", "shutdown", "state", "waits",
     ];
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut seen = 0;

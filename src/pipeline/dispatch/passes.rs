@@ -19,7 +19,6 @@ use crate::panic;
 use crate::pipeline::reconcile::recovery::{self, LookUp, LookedUp};
 use crate::pipeline::run::Run;
 use crate::pipeline::sending::worker::{Returned, Task};
-use crate::proof;
 use crate::report::Event;
 use crate::state::{Change, Job, UploadId};
 use crate::throttle::gate::Starts;
@@ -28,8 +27,6 @@ use crate::throttle::gate::Starts;
 const TICK: Duration = Duration::from_millis(100);
 /// Tasks waiting for a worker, per worker: enough that none waits for the reader.
 pub const QUEUED_PER_WORKER: usize = 2;
-/// Pause between two passes when nothing else says how long.
-const PASS_PAUSE: Duration = Duration::from_secs(1);
 
 /// How far a run has come with what waited when it began.
 #[derive(Debug, Clone)]
@@ -464,10 +461,11 @@ impl<'r> Passes<'r> {
 
     /// Until the breaker lets something through; `false` if the run stops.
     fn pause(&mut self) -> bool {
-        let until = Instant::now() + proof::hasten(PASS_PAUSE);
+        let waits = &self.run.parts.waits;
+        let until = Instant::now() + waits.pass_pause;
         loop {
             match self.in_hand.is_empty() {
-                true => drop(self.run.parts.shutdown.sleep(proof::hasten(TICK))),
+                true => drop(self.run.parts.shutdown.sleep(waits.scaled(TICK))),
                 false => self.take_answer(),
             }
             if self.is_stopping() {
@@ -500,6 +498,7 @@ impl<'r> Passes<'r> {
             client: &self.run.parts.client,
             reader: &self.run.parts.reader,
             shutdown: &self.run.parts.shutdown,
+            list_lag: self.run.parts.waits.list_lag,
             outcomes: self.run.outcomes,
         };
         let mut followed = self.run.outcomes.polls.listing_begins();

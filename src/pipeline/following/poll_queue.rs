@@ -16,6 +16,7 @@ use crate::pipeline::rules::{Indexing, Listed};
 use crate::poison;
 use crate::shutdown::Shutdown;
 use crate::state::{Durable, Job, UploadId};
+use crate::waits::Waits;
 
 /// Submitted uploads held at once (some 300 bytes each); beyond it the workers wait.
 pub const SUBMITTED_MAX: usize = 10_000;
@@ -79,8 +80,9 @@ impl Ord for Entry {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    waits: Waits,
     heap: BinaryHeap<Reverse<Entry>>,
     /// Nothing is asked about these until the store was listed.
     parked: Vec<Poll>,
@@ -98,10 +100,25 @@ struct Inner {
 }
 
 impl Inner {
+    fn new(waits: Waits) -> Inner {
+        Inner {
+            waits,
+            heap: BinaryHeap::new(),
+            parked: Vec::new(),
+            held: 0,
+            awaiting: BTreeSet::new(),
+            told: BTreeMap::new(),
+            is_listed: false,
+            pushed: 0,
+            schedule: Schedule::new(waits),
+            closed: false,
+        }
+    }
+
     /// `due`: when it is looked at; `None`: not before the listing.
     fn insert(&mut self, mut poll: Poll, due: Option<Instant>, now: Instant) {
         let upload = poll.subject.upload;
-        let awaits = poll.indexing.awaits_listing(poll.age(now));
+        let awaits = poll.indexing.awaits_listing(poll.age(now), &self.waits);
         let mut due = due;
         if awaits && !self.is_listed {
             self.awaiting.insert(upload);
@@ -131,15 +148,18 @@ impl Inner {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PollQueue {
     inner: Mutex<Inner>,
     changed: Condvar,
 }
 
 impl PollQueue {
-    pub fn new() -> PollQueue {
-        PollQueue::default()
+    pub fn new(waits: Waits) -> PollQueue {
+        PollQueue {
+            inner: Mutex::new(Inner::new(waits)),
+            changed: Condvar::new(),
+        }
     }
 
     /// A fresh submission; its first look is due when operations usually end.
@@ -343,7 +363,7 @@ mod tests {
 
     #[test]
     fn what_is_due_first_comes_first() {
-        let queue = PollQueue::new();
+        let queue = PollQueue::new(Waits::default());
         let long_ago = Instant::now() - Duration::from_secs(60);
         queue.push(named(1, long_ago + Duration::from_secs(1)));
         queue.push(named(2, long_ago));
@@ -356,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_closed_queue_lets_its_pollers_go() {
-        let queue = PollQueue::new();
+        let queue = PollQueue::new(Waits::default());
         queue.push(named(1, Instant::now()));
         queue.close();
         assert!(queue.next(&running()).is_none());
@@ -366,7 +386,7 @@ mod tests {
     /// at the end of what waits for room.
     #[test]
     fn a_queue_full_of_what_only_the_listing_can_tell_keeps_nobody_waiting() {
-        let queue = PollQueue::new();
+        let queue = PollQueue::new(Waits::default());
         let long_ago = Instant::now() - Duration::from_secs(60);
         for id in 0..SUBMITTED_MAX {
             queue.push(lost(id as i64, long_ago));
@@ -379,7 +399,7 @@ mod tests {
 
     #[test]
     fn the_listing_reaches_who_waits_in_the_heap_parked_or_in_a_pollers_hands() {
-        let queue = PollQueue::new();
+        let queue = PollQueue::new(Waits::default());
         let long_ago = Instant::now() - Duration::from_secs(60);
         for id in 1..=3 {
             queue.push(lost(id, long_ago));
@@ -396,7 +416,7 @@ mod tests {
         for _ in 1..=3 {
             let poll = queue.next(&running()).unwrap();
             let own = document(&poll.subject.upload.0.to_string());
-            let step = poll.indexing.next(Duration::ZERO);
+            let step = poll.indexing.next(Duration::ZERO, &Waits::default());
             assert_eq!(step, Step::LookAtDocument(own));
         }
     }
@@ -404,7 +424,7 @@ mod tests {
     /// Its request may have taken effect after the listing had passed by.
     #[test]
     fn who_comes_while_the_store_is_listed_is_not_taken_for_absent() {
-        let queue = PollQueue::new();
+        let queue = PollQueue::new(Waits::default());
         let long_ago = Instant::now() - Duration::from_secs(60);
         queue.push(lost(1, long_ago));
         take_and_park(&queue);
@@ -415,7 +435,7 @@ mod tests {
         for _ in 1..=2 {
             let poll = queue.next(&running()).unwrap();
             let hand_back = Step::End(End::HandBack);
-            if poll.indexing.next(Duration::ZERO) == hand_back {
+            if poll.indexing.next(Duration::ZERO, &Waits::default()) == hand_back {
                 absent.push(poll.subject.upload);
             }
         }
@@ -425,7 +445,7 @@ mod tests {
     /// Settled and submitted anew, it is another upload to the listing.
     #[test]
     fn the_listing_says_nothing_of_an_attempt_that_began_after_it() {
-        let queue = PollQueue::new();
+        let queue = PollQueue::new(Waits::default());
         let long_ago = Instant::now() - Duration::from_secs(60);
         queue.push(lost(1, long_ago));
         queue.listing_begins();
@@ -435,7 +455,7 @@ mod tests {
         queue.found(UploadId(1), document("of the first attempt"));
         queue.listing_ended(true);
         let second = queue.next(&running()).unwrap();
-        let step = second.indexing.next(Duration::ZERO);
+        let step = second.indexing.next(Duration::ZERO, &Waits::default());
         assert!(matches!(step, Step::End(End::InDoubt(_))));
     }
 }

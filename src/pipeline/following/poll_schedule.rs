@@ -7,10 +7,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::proof;
+use crate::waits::Waits;
 
 #[derive(Debug)]
 pub struct Schedule {
+    waits: Waits,
     /// When the first look is due; meant to be past the 85th percentile.
     typical: Duration,
     /// The highest estimate that turned out too low.
@@ -49,8 +50,9 @@ const TYPICAL_MAX: Duration = Duration::from_secs(120);
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(30);
 
 impl Schedule {
-    pub fn new() -> Schedule {
+    pub fn new(waits: Waits) -> Schedule {
         Schedule {
+            waits,
             typical: TYPICAL_START,
             too_low: Duration::ZERO,
             since: None,
@@ -62,14 +64,16 @@ impl Schedule {
     }
 
     pub fn first_look(&self, submitted: Instant) -> Instant {
-        submitted + proof::hasten(self.typical)
+        submitted + self.waits.scaled(self.typical)
     }
 
     /// Still running at so many looks: a quarter of the typical time, then doubling.
     pub fn next_look(&self, running: u32, now: Instant) -> Instant {
         let base = (self.typical / 4).max(TYPICAL_MIN);
         let factor = 1u32 << running.saturating_sub(1).min(16);
-        now + proof::hasten(base.saturating_mul(factor).min(LOOK_EVERY_MAX))
+        now + self
+            .waits
+            .scaled(base.saturating_mul(factor).min(LOOK_EVERY_MAX))
     }
 
     /// A look found it running.
@@ -139,12 +143,6 @@ impl Schedule {
     }
 }
 
-impl Default for Schedule {
-    fn default() -> Schedule {
-        Schedule::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,7 +158,7 @@ mod tests {
     fn simulate(files: u32, under_way: u32, mut draw: impl FnMut() -> Duration) -> (f64, f64) {
         let start = Instant::now();
         let gap = draw() / under_way;
-        let mut schedule = Schedule::new();
+        let mut schedule = Schedule::new(Waits::default());
         let mut events: BinaryHeap<Reverse<Look>> = (0..files)
             .map(|i| {
                 let submitted = start + gap * i;
@@ -226,7 +224,7 @@ mod tests {
     #[test]
     fn looks_get_rarer_but_never_rarer_than_the_cap() {
         let now = Instant::now();
-        let schedule = Schedule::new();
+        let schedule = Schedule::new(Waits::default());
         let mut before = Duration::ZERO;
         for running in 1..40 {
             let wait = schedule.next_look(running, now) - now;
@@ -262,7 +260,7 @@ mod tests {
 
     /// Whose estimate has just turned out too low, and to be right all the same: nothing moves it now.
     fn settled(now: Instant) -> Schedule {
-        let mut schedule = Schedule::new();
+        let mut schedule = Schedule::new(Waits::default());
         generation(&mut schedule, now, &[Duration::ZERO; GENERATION], 0);
         assert_eq!(typical(&schedule), TYPICAL_START);
         schedule
@@ -275,7 +273,7 @@ mod tests {
     #[test]
     fn looks_double_from_a_quarter_of_the_estimate() {
         let now = Instant::now();
-        let schedule = Schedule::new();
+        let schedule = Schedule::new(Waits::default());
         let waits: Vec<_> = (1..=4).map(|n| schedule.next_look(n, now) - now).collect();
         assert_eq!(waits, [125 * MS, 250 * MS, 500 * MS, 1000 * MS]);
     }
@@ -283,7 +281,7 @@ mod tests {
     #[test]
     fn four_looks_at_half_as_long_again_raise_the_estimate() {
         let now = Instant::now();
-        let mut schedule = Schedule::new();
+        let mut schedule = Schedule::new(Waits::default());
         for _ in 0..10 {
             schedule.seen_running(now, now + 750 * MS - Duration::from_nanos(1));
         }
@@ -301,12 +299,12 @@ mod tests {
     #[test]
     fn the_estimate_stays_within_its_bounds() {
         let now = Instant::now();
-        let mut schedule = Schedule::new();
+        let mut schedule = Schedule::new(Waits::default());
         for _ in 0..20 {
             good(&mut schedule, now);
         }
         assert_eq!(typical(&schedule), TYPICAL_MIN);
-        let mut schedule = Schedule::new();
+        let mut schedule = Schedule::new(Waits::default());
         for _ in 0..100 {
             schedule.seen_running(now, now + 1000 * TYPICAL_MAX);
         }
@@ -318,10 +316,10 @@ mod tests {
         let now = Instant::now();
         // The 14th of 16 is past the 85th percentile.
         let took = std::array::from_fn(|i| Duration::from_secs(i as u64));
-        let mut schedule = Schedule::new();
+        let mut schedule = Schedule::new(Waits::default());
         generation(&mut schedule, now, &took, 14);
         assert_eq!(typical(&schedule), TYPICAL_START / 2);
-        let mut schedule = Schedule::new();
+        let mut schedule = Schedule::new(Waits::default());
         generation(&mut schedule, now, &took, 13);
         assert_eq!(typical(&schedule), Duration::from_secs(13));
     }
@@ -329,7 +327,7 @@ mod tests {
     #[test]
     fn fifteen_operations_judge_nothing() {
         let now = Instant::now();
-        let mut schedule = Schedule::new();
+        let mut schedule = Schedule::new(Waits::default());
         for _ in 0..GENERATION - 1 {
             schedule.finished(now, true, now);
         }
@@ -341,7 +339,7 @@ mod tests {
     #[test]
     fn only_operations_that_the_estimate_scheduled_judge_it() {
         let now = Instant::now();
-        let mut schedule = Schedule::new();
+        let mut schedule = Schedule::new(Waits::default());
         let later = now + Duration::from_secs(9);
         good(&mut schedule, later);
         let lowered = TYPICAL_START / 2;
@@ -357,7 +355,7 @@ mod tests {
     #[test]
     fn above_a_bound_it_is_lowered_half_way_to_it_until_that_is_hardly_a_step() {
         let now = Instant::now();
-        let mut schedule = Schedule::new();
+        let mut schedule = Schedule::new(Waits::default());
         generation(&mut schedule, now, &[1000 * MS; GENERATION], 0);
         assert_eq!(typical(&schedule), 1000 * MS);
         let mut now = now + Duration::from_secs(1);

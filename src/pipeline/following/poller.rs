@@ -11,11 +11,11 @@ use crate::error::Error;
 use crate::names::DocumentName;
 use crate::pipeline::outcome::Outcomes;
 use crate::pipeline::rules::{End, Heard, Step};
-use crate::proof;
 use crate::shutdown::{Shutdown, Stop};
 use crate::state::Charge;
 use crate::state::HandBack;
 use crate::throttle::backoff;
+use crate::waits::Waits;
 
 /// A poller that the breaker refuses rests so long, lest it turn the whole queue over.
 const REFUSED_PAUSE: Duration = Duration::from_millis(200);
@@ -24,6 +24,7 @@ pub struct Poller<'r> {
     pub store: &'r str,
     pub client: &'r Client,
     pub shutdown: &'r Shutdown,
+    pub waits: &'r Waits,
     pub outcomes: Outcomes,
     /// Where an error that concerns every file goes.
     pub fatal: &'r (dyn Fn(Error) + Sync),
@@ -41,13 +42,13 @@ impl Poller<'_> {
     fn follow(&self, mut poll: Poll) {
         let polls = &self.outcomes.polls;
         loop {
-            let heard = match poll.indexing.next(poll.age(Instant::now())) {
+            let heard = match poll.indexing.next(poll.age(Instant::now()), self.waits) {
                 Step::LookAtOperation => self.look_at_operation(&mut poll),
                 Step::LookAtDocument(name) => self.look_at_document(&mut poll, &name),
                 Step::Delete(name) => {
                     let answer = self.client.delete_document(&name);
                     let age = poll.age(Instant::now());
-                    poll.indexing.deleted(answer, age)
+                    poll.indexing.deleted(answer, age, self.waits)
                 }
                 Step::AwaitListing(cause) => {
                     let nothing = Charge::Nothing;
@@ -77,13 +78,14 @@ impl Poller<'_> {
             None => Err(Failure::new(FailureKind::Missing, "none is on record")),
         };
         let age = poll.age(Instant::now());
-        poll.indexing.operation_answered(answer, age)
+        poll.indexing.operation_answered(answer, age, self.waits)
     }
 
     fn look_at_document(&self, poll: &mut Poll, name: &DocumentName) -> Heard {
         let answer = self.client.document(name);
         let (bytes, age) = (poll.subject.bytes, poll.age(Instant::now()));
-        poll.indexing.document_answered(answer, bytes, age)
+        let waits = self.waits;
+        poll.indexing.document_answered(answer, bytes, age, waits)
     }
 
     fn end(&self, poll: &Poll, end: End) {
@@ -109,7 +111,9 @@ impl Poller<'_> {
     /// Back into the queue, so that a failing service holds up no thread.
     fn unanswered(&self, poll: Poll, failure: &Failure, in_a_row: u32) {
         let mut rng = fastrand::Rng::new();
-        let backoff = proof::hasten(backoff::delay(in_a_row, failure.delay, &mut rng));
+        let backoff = self
+            .waits
+            .scaled(backoff::delay(in_a_row, failure.delay, &mut rng));
         let due = match failure.kind {
             FailureKind::Skipped { until } => until,
             _ => Instant::now() + backoff,

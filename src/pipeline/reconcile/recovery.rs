@@ -17,14 +17,9 @@ use crate::pipeline::following::poll_queue::Poll;
 use crate::pipeline::outcome::Outcomes;
 use crate::pipeline::outcome::subject::Subject;
 use crate::pipeline::rules::{self, Next, Standing};
-use crate::proof;
 use crate::shutdown::Shutdown;
 use crate::state::listed::ListedDocument;
 use crate::state::{HandBack, Job, Reader, UploadId};
-
-/// Lists lag behind by seconds (fact sheet 11: 0.5 s at the median, tails of 2 s); a listing younger
-/// than this after the last request that could have taken effect proves nothing.
-pub const LIST_LAG: Duration = Duration::from_secs(15);
 
 /// First stage of a run, a row at a time. `Some`: a worker has to see to it.
 pub fn settle(job: Job, outcomes: &Outcomes) -> Option<Job> {
@@ -54,6 +49,8 @@ pub struct LookUp<'r> {
     pub client: &'r Client,
     pub reader: &'r Reader,
     pub shutdown: &'r Shutdown,
+    /// A listing younger than this after the last request that could have taken effect proves nothing.
+    pub list_lag: Duration,
     pub outcomes: &'r Outcomes,
 }
 
@@ -67,7 +64,7 @@ impl LookUp<'_> {
         followed: &mut BTreeSet<UploadId>,
         since: Instant,
     ) -> Result<LookedUp, Error> {
-        let wait = (since + proof::hasten(LIST_LAG)).saturating_duration_since(Instant::now());
+        let wait = (since + self.list_lag).saturating_duration_since(Instant::now());
         if !self.shutdown.sleep(wait) {
             return Ok(LookedUp::Stopped);
         }

@@ -4,27 +4,24 @@
 //! read; a store that is gone is noticed before anything is said to be done; a service that fails is waited
 //! for, as it is later in a run.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::client::{Client, Failure, FailureKind, Store};
 use crate::error::{Error, Kind};
 use crate::names::StoreName;
-use crate::proof;
 use crate::report::{Event, EventSender};
 use crate::shutdown::Shutdown;
 use crate::state::reader::StoreRow;
 use crate::state::{Change, Reader, Writer};
+use crate::waits::Waits;
 
 /// What the database knows the embedded service by.
 pub const EMULATOR: &str = "emulator";
 
-/// Lists lag by seconds: how long to wait for a store whose `create` lost its answer.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// Looks for a store whose creation has lost its answer, before it is taken for absent.
 const LOOKS_MAX: u32 = 3;
 /// Creations whose answer may be lost.
 const CREATES_MAX: u32 = 4;
-/// Pause before a service that failed is asked again, when nothing says how long.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// The store, and how many documents the service counts in it.
 pub struct Resolved {
@@ -43,6 +40,7 @@ pub struct Resolve<'r> {
     pub client: &'r Client,
     pub events: &'r EventSender,
     pub shutdown: &'r Shutdown,
+    pub waits: &'r Waits,
     /// How often a service that fails is waited for.
     pub patience: u32,
 }
@@ -210,7 +208,7 @@ impl Resolve<'_> {
             // It may exist now, and may show up late: it is absent when whole listings say so for longer
             // than lists lag.
             for _ in 0..LOOKS_MAX {
-                if !self.shutdown.sleep(proof::hasten(LOOK_AGAIN_AFTER)) {
+                if !self.shutdown.sleep(self.waits.store_listed_within) {
                     return Err(unclear(name));
                 }
                 if let Some(store) = self.find_named(name)? {
@@ -268,7 +266,7 @@ impl Resolve<'_> {
                 FailureKind::Skipped { until } => until.saturating_duration_since(Instant::now()),
                 FailureKind::Transient | FailureKind::RateLimited => {
                     last_words = Some(failure.to_string());
-                    proof::hasten(PAUSE)
+                    self.waits.store_retry
                 }
                 _ => return Ok(Err(failure)),
             };

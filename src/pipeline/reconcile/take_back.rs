@@ -9,12 +9,10 @@ use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::listing::{self, Listing};
-use super::recovery::LIST_LAG;
 use crate::client::FailureKind;
 use crate::error::{Error, Kind};
 use crate::names::DocumentName;
 use crate::pipeline::{Parts, Settings};
-use crate::proof;
 use crate::report::Event;
 use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
 use crate::state::reader::Libraries;
@@ -96,7 +94,7 @@ fn take_back(settings: &Settings, parts: &Parts, names: &BTreeSet<String>) -> Re
 /// (`Kind::Unavailable`).
 fn whole_listing(settings: &Settings, parts: &Parts) -> Result<(ListedDocuments, bool), Error> {
     let mut why = String::new();
-    for lag in [Duration::ZERO, proof::hasten(LIST_LAG)] {
+    for lag in [Duration::ZERO, parts.waits.list_lag] {
         let store = &settings.store.name;
         match listing::list_after(lag, store, &parts.client, &parts.shutdown)? {
             Listing::Whole { documents, surplus } => return Ok((documents, surplus)),

@@ -13,22 +13,12 @@ use std::time::Duration;
 use super::{is_whole, stops_run};
 use crate::client::{Document, DocumentState, Failure, FailureKind, Operation};
 use crate::names::DocumentName;
-use crate::proof;
 use crate::state::Cause;
+use crate::waits::Waits;
 
-/// Without news for so long, the operation is looked at as well, by turns; an import whose document has
-/// no name yet is looked for in the store. Small files end in 5 to 11 s (fact sheet 10).
-const LOOK_AT_BOTH_AFTER: Duration = Duration::from_secs(30);
-/// A document is seen by `get` within a second of its end (fact sheet 11); missing for longer is gone.
-const SEEN_WITHIN: Duration = Duration::from_secs(15);
-/// A failed document has been seen to become active within 10 to 110 s (fact sheet 11).
-const FAILED_GRACE: Duration = Duration::from_secs(120);
 /// After so many answers in a row that make no sense a document is given up as a source, and the word of its
 /// operation has to do.
 const SENSELESS_MAX: u32 = 3;
-/// An upload without news for so long is left to the next run, so that a run always ends.
-const NEWS_WITHIN: Duration = Duration::from_secs(30 * 60);
-
 /// Where news of an upload can come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
@@ -194,9 +184,9 @@ impl Indexing {
         }
     }
 
-    pub fn next(&self, age: Duration) -> Step {
+    pub fn next(&self, age: Duration, waits: &Waits) -> Step {
         match (&self.stage, &self.name) {
-            (Stage::Running, Some(name)) if !self.is_operations_turn(age) => {
+            (Stage::Running, Some(name)) if !self.is_operations_turn(age, waits) => {
                 Step::LookAtDocument(name.clone())
             }
             (Stage::Running, _) => Step::LookAtOperation,
@@ -233,10 +223,10 @@ impl Indexing {
     /// The document's state is what counts, and costs no more to ask for. The operation has its turn where
     /// the document alone does not settle it: the look at it had no answer, it is missing, it has failed (the
     /// operation may say why), or nothing has come for long.
-    fn is_operations_turn(&self, age: Duration) -> bool {
+    fn is_operations_turn(&self, age: Duration, waits: &Waits) -> bool {
         let is_unsettled = match self.document {
             DocumentSeen::Missing | DocumentSeen::Failed { .. } => true,
-            _ => self.unanswered > 0 || age >= proof::hasten(LOOK_AT_BOTH_AFTER),
+            _ => self.unanswered > 0 || age >= waits.look_at_both_after,
         };
         self.operation == OperationSeen::Running
             && self.asked_last == Source::Document
@@ -245,9 +235,9 @@ impl Indexing {
 
     /// Whether the listing of the store may have news: nothing else can tell, or an import has not named its
     /// document for long.
-    pub fn awaits_listing(&self, age: Duration) -> bool {
+    pub fn awaits_listing(&self, age: Duration, waits: &Waits) -> bool {
         let is_due = match self.stage {
-            Stage::Running => age >= proof::hasten(LOOK_AT_BOTH_AFTER),
+            Stage::Running => age >= waits.look_at_both_after,
             Stage::Failed { .. } | Stage::Lost => true,
             Stage::Active(_) => false,
         };
@@ -258,10 +248,11 @@ impl Indexing {
         &mut self,
         answer: Result<Operation, Failure>,
         age: Duration,
+        waits: &Waits,
     ) -> Heard {
         self.asked_last = Source::Operation;
         match answer {
-            Ok(Operation::Running) => return self.still_running(age),
+            Ok(Operation::Running) => return self.still_running(age, waits),
             Ok(Operation::Done { document }) => self.operation_done(document),
             Ok(Operation::Failed { code, message }) => {
                 let words = format!("the service could not index it: {message} (code {code})");
@@ -276,7 +267,7 @@ impl Indexing {
                 self.operation = OperationSeen::Unknown;
                 self.lost_without_name();
             }
-            Err(failure) => return self.no_answer(failure, age),
+            Err(failure) => return self.no_answer(failure, age, waits),
         }
         Heard::News
     }
@@ -287,6 +278,7 @@ impl Indexing {
         answer: Result<Document, Failure>,
         file_bytes: u64,
         age: Duration,
+        waits: &Waits,
     ) -> Heard {
         self.asked_last = Source::Document;
         let makes_sense = !answer.as_ref().is_err_and(Failure::makes_no_sense);
@@ -299,30 +291,32 @@ impl Indexing {
                 DocumentState::Active => self.document_active(document, file_bytes),
                 DocumentState::Pending => {
                     self.document = DocumentSeen::Present;
-                    self.still_running(age)
+                    self.still_running(age, waits)
                 }
-                DocumentState::Failed => self.document_failed(age),
+                DocumentState::Failed => self.document_failed(age, waits),
             },
-            Err(failure) if failure.kind == FailureKind::Missing => self.document_missing(age),
+            Err(failure) if failure.kind == FailureKind::Missing => {
+                self.document_missing(age, waits)
+            }
             Err(failure) => match self.name.clone() {
                 Some(name) if self.is_operation_trusted(file_bytes) => {
                     self.stage = Stage::Active(name);
                     Heard::News
                 }
-                _ => self.no_answer(failure, age),
+                _ => self.no_answer(failure, age, waits),
             },
         }
     }
 
     /// The answer to the deletion of its document; that there was none any more is success.
-    pub fn deleted(&mut self, answer: Result<(), Failure>, age: Duration) -> Heard {
+    pub fn deleted(&mut self, answer: Result<(), Failure>, age: Duration, waits: &Waits) -> Heard {
         match answer {
             Ok(()) => {
                 self.name = None;
                 self.store = Store::Cleared;
                 Heard::News
             }
-            Err(failure) => self.no_answer(failure, age),
+            Err(failure) => self.no_answer(failure, age, waits),
         }
     }
 
@@ -371,14 +365,14 @@ impl Indexing {
         Heard::News
     }
 
-    fn document_failed(&mut self, age: Duration) -> Heard {
+    fn document_failed(&mut self, age: Duration, waits: &Waits) -> Heard {
         let since = match self.document {
             DocumentSeen::Failed { since } => since,
             _ => age,
         };
         self.document = DocumentSeen::Failed { since };
-        if age.saturating_sub(since) < proof::hasten(FAILED_GRACE) {
-            return self.still_running(age);
+        if age.saturating_sub(since) < waits.failed_grace {
+            return self.still_running(age, waits);
         }
         let words = "the service reports the document as failed, without a reason".to_owned();
         let kind = "document";
@@ -390,16 +384,16 @@ impl Indexing {
     }
 
     /// It may only not be seen yet, as long as its operation runs or has just ended.
-    fn document_missing(&mut self, age: Duration) -> Heard {
+    fn document_missing(&mut self, age: Duration, waits: &Waits) -> Heard {
         let may_be_late = match self.operation {
             _ if self.document == DocumentSeen::Listed => false,
             OperationSeen::Unknown => false,
             OperationSeen::Running => true,
-            OperationSeen::Done => age < proof::hasten(SEEN_WITHIN),
+            OperationSeen::Done => age < waits.document_seen_within,
         };
         self.document = DocumentSeen::Missing;
         if may_be_late {
-            return self.still_running(age);
+            return self.still_running(age, waits);
         }
         self.name = None;
         self.lost_without_name();
@@ -427,9 +421,9 @@ impl Indexing {
             && is_whole(self.held_bytes, file_bytes)
     }
 
-    fn still_running(&mut self, age: Duration) -> Heard {
+    fn still_running(&mut self, age: Duration, waits: &Waits) -> Heard {
         self.unanswered = 0;
-        if age <= proof::hasten(NEWS_WITHIN) {
+        if age <= waits.news_within {
             return Heard::StillRunning;
         }
         if self.document != DocumentSeen::Missing || self.name.is_none() {
@@ -441,11 +435,11 @@ impl Indexing {
         Heard::News
     }
 
-    fn no_answer(&mut self, failure: Failure, age: Duration) -> Heard {
+    fn no_answer(&mut self, failure: Failure, age: Duration, waits: &Waits) -> Heard {
         if stops_run(failure.kind) {
             return Heard::StopsRun(failure);
         }
-        if failure.kind == FailureKind::Stopped || age > proof::hasten(NEWS_WITHIN) {
+        if failure.kind == FailureKind::Stopped || age > waits.news_within {
             return Heard::LeftToNextRun;
         }
         self.unanswered += 1;

@@ -4,7 +4,7 @@
 //! exist → its body → complete, on disk → import on record → import. Promises: an import is sent once; one
 //! without an answer is settled by the store, never by another import.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::worker::{Returned, Worker, metadata, new_document};
 use crate::client::{Failure, FailureKind, File, Submitted};
@@ -13,12 +13,7 @@ use crate::names::FileName;
 use crate::pipeline::outcome;
 use crate::pipeline::outcome::subject::Subject;
 use crate::pipeline::rules::{self, Staged};
-use crate::proof;
 use crate::state::{Cause, Change, Charge, HandBack, Job, Method, UploadId};
-
-/// A temporary file that cannot be imported by then is given up; most can at once.
-const FILE_ACTIVE_WITHIN: Duration = Duration::from_secs(300);
-const FILE_LOOK_EVERY: Duration = Duration::from_secs(2);
 
 impl Worker<'_> {
     /// By way of a temporary file, the one of an earlier attempt if it is still of use.
@@ -139,10 +134,10 @@ impl Worker<'_> {
                 Staged::Discard => return Err(failed("the service could not take the file in")),
                 Staged::Wait => {}
             }
-            if began.elapsed() > proof::hasten(FILE_ACTIVE_WITHIN) {
+            if began.elapsed() > self.waits.temporary_file_active_within {
                 return Err(failed("the service is still taking the file in"));
             }
-            if !self.shutdown.sleep(proof::hasten(FILE_LOOK_EVERY)) {
+            if !self.shutdown.sleep(self.waits.temporary_file_look) {
                 self.outcomes.handed_back(subject, HandBack::uncharged());
                 return Err(Returned::Done);
             }

@@ -29,6 +29,7 @@ use crate::state::{
 };
 use crate::throttle::bandwidth::Bandwidth;
 use crate::throttle::gate::Gate;
+use crate::waits::Waits;
 
 /// What a type that the service refuses is sent as instead.
 const FALLBACK_MIME: &str = "text/plain";
@@ -93,6 +94,7 @@ pub struct Worker<'r> {
     pub shutdown: &'r Shutdown,
     pub bandwidth: Option<&'r Bandwidth>,
     pub method: MethodChoice,
+    pub waits: &'r Waits,
     pub outcomes: Outcomes,
 }
 

@@ -9,6 +9,7 @@ use objlib::pipeline::rules::Step as Next;
 use objlib::pipeline::rules::{End, Heard, Indexing, Listed};
 use objlib::state::UploadState;
 use objlib::state::upload_state::Event;
+use objlib::waits::Waits;
 
 use super::service::{Effect, LIST_LAG, Link, Luck, SIZE, name, number};
 use super::{Reply, Step, World};
@@ -23,21 +24,22 @@ impl World {
     /// as far as this run knows.
     pub fn follow(&mut self, i: usize, mut indexing: Indexing) -> Step<()> {
         let since = self.service.now;
+        let waits = Waits::default();
         let mut looks = 0;
         for _ in 0..STEPS_MAX {
             let age = self.age(since);
-            let heard = match indexing.next(age) {
+            let heard = match indexing.next(age, &waits) {
                 Next::LookAtOperation => {
                     let answer = self.get_operation(i)?;
-                    indexing.operation_answered(answer, self.age(since))
+                    indexing.operation_answered(answer, self.age(since), &waits)
                 }
                 Next::LookAtDocument(name) => {
                     let answer = self.get_document(i, &name)?;
-                    indexing.document_answered(answer, SIZE, self.age(since))
+                    indexing.document_answered(answer, SIZE, self.age(since), &waits)
                 }
                 Next::Delete(name) => {
                     let answer = self.delete_document(&name)?;
-                    indexing.deleted(answer, self.age(since))
+                    indexing.deleted(answer, self.age(since), &waits)
                 }
                 Next::AwaitListing(_) => {
                     let listed = self.list_once(i)?;
@@ -49,7 +51,7 @@ impl World {
             match heard {
                 Heard::News => {}
                 Heard::StillRunning => {
-                    if indexing.awaits_listing(self.age(since)) && self.pick(&[128]) == 0 {
+                    if indexing.awaits_listing(self.age(since), &waits) && self.pick(&[128]) == 0 {
                         let listed = self.list_once(i)?;
                         indexing.listed(listed);
                     }

@@ -11,6 +11,10 @@ const LATE: Duration = Duration::from_secs(30);
 /// And after so long nothing is expected any more.
 const TOO_LATE: Duration = Duration::from_millis(30 * 60 * 1000 + 1);
 
+fn waits() -> Waits {
+    Waits::default()
+}
+
 fn name(id: &str) -> DocumentName {
     DocumentName::new(format!("fileSearchStores/s/documents/{id}"))
 }
@@ -55,22 +59,31 @@ fn ends(step: Step) -> End {
 }
 
 fn is_lost(indexing: &Indexing) -> bool {
-    matches!(indexing.next(EARLY), Step::AwaitListing(cause) if cause.kind == "in doubt")
+    matches!(indexing.next(EARLY, &waits()), Step::AwaitListing(cause) if cause.kind == "in doubt")
 }
 
 /// The document answers; what was heard.
 fn look(indexing: &mut Indexing, answer: Result<Document, Failure>, age: Duration) -> Heard {
-    indexing.document_answered(answer, BYTES, age)
+    indexing.document_answered(answer, BYTES, age, &waits())
 }
 
 #[test]
 fn an_upload_is_looked_at_where_its_name_is_known() {
-    assert_eq!(direct().next(EARLY), look_at("d"));
-    assert_eq!(import().next(EARLY), Step::LookAtOperation);
+    assert_eq!(direct().next(EARLY, &waits()), look_at("d"));
+    assert_eq!(import().next(EARLY, &waits()), Step::LookAtOperation);
     let inherited = |operation, document| Indexing::inherited(operation, document);
-    assert_eq!(inherited(true, Some(name("d"))).next(EARLY), look_at("d"));
-    assert_eq!(inherited(false, Some(name("d"))).next(EARLY), look_at("d"));
-    assert_eq!(inherited(true, None).next(EARLY), Step::LookAtOperation);
+    assert_eq!(
+        inherited(true, Some(name("d"))).next(EARLY, &waits()),
+        look_at("d")
+    );
+    assert_eq!(
+        inherited(false, Some(name("d"))).next(EARLY, &waits()),
+        look_at("d")
+    );
+    assert_eq!(
+        inherited(true, None).next(EARLY, &waits()),
+        Step::LookAtOperation
+    );
     assert!(is_lost(&inherited(false, None)));
 }
 
@@ -86,8 +99,11 @@ fn an_active_document_of_the_right_size_is_indexed() {
         let mut indexing = Indexing::submitted(true, Some(name("d")), held);
         let answer = document(DocumentState::Active, answered);
         assert_eq!(look(&mut indexing, answer, EARLY), Heard::News);
-        assert_eq!(ends(indexing.next(EARLY)), End::Indexed(name("d")));
-        assert!(!indexing.awaits_listing(LATE));
+        assert_eq!(
+            ends(indexing.next(EARLY, &waits())),
+            End::Indexed(name("d"))
+        );
+        assert!(!indexing.awaits_listing(LATE, &waits()));
     }
 }
 
@@ -100,9 +116,9 @@ fn a_short_document_is_deleted_before_the_file_is_tried_again() {
             document(DocumentState::Active, answered),
             EARLY,
         );
-        assert_eq!(indexing.next(EARLY), Step::Delete(name("d")));
-        assert_eq!(indexing.deleted(Ok(()), EARLY), Heard::News);
-        let End::TryAgain(cause) = ends(indexing.next(EARLY)) else {
+        assert_eq!(indexing.next(EARLY, &waits()), Step::Delete(name("d")));
+        assert_eq!(indexing.deleted(Ok(()), EARLY, &waits()), Heard::News);
+        let End::TryAgain(cause) = ends(indexing.next(EARLY, &waits())) else {
             panic!("{indexing:?}");
         };
         assert_eq!(cause.kind, "torn");
@@ -118,21 +134,21 @@ fn a_document_that_was_to_be_deleted_is_not_looked_at_again() {
         document(DocumentState::Active, Some(9)),
         EARLY,
     );
-    let heard = indexing.deleted(failure(FailureKind::Transient), EARLY);
+    let heard = indexing.deleted(failure(FailureKind::Transient), EARLY, &waits());
     assert!(matches!(heard, Heard::NoAnswer { in_a_row: 1, .. }));
-    assert_eq!(indexing.next(EARLY), Step::Delete(name("d")));
+    assert_eq!(indexing.next(EARLY, &waits()), Step::Delete(name("d")));
 }
 
 #[test]
 fn an_operation_that_failed_says_whether_another_attempt_may_pass() {
     for code in -1..20 {
         let mut indexing = direct();
-        let heard = indexing.operation_answered(Ok(failed(code)), EARLY);
+        let heard = indexing.operation_answered(Ok(failed(code)), EARLY, &waits());
         assert_eq!(heard, Heard::News);
-        assert_eq!(indexing.next(EARLY), Step::Delete(name("d")));
-        indexing.deleted(Ok(()), EARLY);
+        assert_eq!(indexing.next(EARLY, &waits()), Step::Delete(name("d")));
+        indexing.deleted(Ok(()), EARLY, &waits());
         let is_transient = [4, 8, 10, 13, 14].contains(&code);
-        match ends(indexing.next(EARLY)) {
+        match ends(indexing.next(EARLY, &waits())) {
             End::TryAgain(cause) if is_transient => assert_eq!(cause.kind, "operation"),
             End::Reject(cause) if !is_transient => assert_eq!(cause.kind, "operation"),
             end => panic!("code {code}: {end:?}"),
@@ -144,50 +160,50 @@ fn an_operation_that_failed_says_whether_another_attempt_may_pass() {
 fn an_operation_that_ended_well_names_the_document() {
     let mut indexing = import();
     let document = Some(name("d"));
-    let heard = indexing.operation_answered(Ok(Done { document }), EARLY);
+    let heard = indexing.operation_answered(Ok(Done { document }), EARLY, &waits());
     assert_eq!(heard, Heard::News);
-    assert_eq!(indexing.next(EARLY), look_at("d"));
+    assert_eq!(indexing.next(EARLY, &waits()), look_at("d"));
     // It has no more to say.
     look(
         &mut indexing,
         self::document(DocumentState::Pending, None),
         LATE,
     );
-    assert_eq!(indexing.next(LATE), look_at("d"));
+    assert_eq!(indexing.next(LATE, &waits()), look_at("d"));
 }
 
 #[test]
 fn an_upload_of_which_nothing_has_a_name_waits_for_the_listing() {
     let mut nameless = import();
-    nameless.operation_answered(Ok(Done { document: None }), EARLY);
+    nameless.operation_answered(Ok(Done { document: None }), EARLY, &waits());
     let mut forgotten = import();
-    forgotten.operation_answered(failure(FailureKind::Missing), EARLY);
+    forgotten.operation_answered(failure(FailureKind::Missing), EARLY, &waits());
     for mut indexing in [nameless, forgotten] {
         assert!(is_lost(&indexing));
-        assert!(indexing.awaits_listing(EARLY));
+        assert!(indexing.awaits_listing(EARLY, &waits()));
         indexing.listed(Listed::Absent);
-        assert!(!indexing.awaits_listing(EARLY));
-        assert_eq!(ends(indexing.next(EARLY)), End::HandBack);
+        assert!(!indexing.awaits_listing(EARLY, &waits()));
+        assert_eq!(ends(indexing.next(EARLY, &waits())), End::HandBack);
     }
 }
 
 #[test]
 fn a_forgotten_operation_leaves_the_document_to_look_at() {
     let mut indexing = direct();
-    indexing.operation_answered(failure(FailureKind::Missing), EARLY);
-    assert_eq!(indexing.next(EARLY), look_at("d"));
+    indexing.operation_answered(failure(FailureKind::Missing), EARLY, &waits());
+    assert_eq!(indexing.next(EARLY, &waits()), look_at("d"));
 }
 
 #[test]
 fn an_operation_that_failed_without_a_name_is_not_tried_again_unsearched() {
     for (listed, is_searched) in [(Listed::Absent, true), (Listed::InVain, false)] {
         let mut indexing = import();
-        indexing.operation_answered(Ok(failed(13)), EARLY);
-        assert!(indexing.awaits_listing(EARLY));
-        let waits = indexing.next(EARLY);
-        assert!(matches!(waits, Step::AwaitListing(cause) if cause.kind == "operation"));
+        indexing.operation_answered(Ok(failed(13)), EARLY, &waits());
+        assert!(indexing.awaits_listing(EARLY, &waits()));
+        let step = indexing.next(EARLY, &waits());
+        assert!(matches!(step, Step::AwaitListing(cause) if cause.kind == "operation"));
         indexing.listed(listed);
-        match ends(indexing.next(EARLY)) {
+        match ends(indexing.next(EARLY, &waits())) {
             End::TryAgain(_) => assert!(is_searched),
             End::InDoubt(cause) => assert!(!is_searched && cause.kind == "operation"),
             end => panic!("{end:?}"),
@@ -199,31 +215,34 @@ fn an_operation_that_failed_without_a_name_is_not_tried_again_unsearched() {
 #[test]
 fn a_document_that_a_listing_did_not_show_while_its_operation_ran_may_come_later() {
     let mut indexing = import();
-    indexing.operation_answered(Ok(Running), LATE);
+    indexing.operation_answered(Ok(Running), LATE, &waits());
     indexing.listed(Listed::Absent);
-    assert_eq!(indexing.next(LATE), Step::LookAtOperation);
-    indexing.operation_answered(Ok(failed(3)), LATE);
-    assert!(matches!(ends(indexing.next(LATE)), End::InDoubt(_)));
+    assert_eq!(indexing.next(LATE, &waits()), Step::LookAtOperation);
+    indexing.operation_answered(Ok(failed(3)), LATE, &waits());
+    assert!(matches!(
+        ends(indexing.next(LATE, &waits())),
+        End::InDoubt(_)
+    ));
 }
 
 #[test]
 fn a_slow_import_may_be_in_the_listing_and_is_looked_at_meanwhile() {
     let mut indexing = import();
-    assert!(!indexing.awaits_listing(LATE - SECOND));
-    assert!(indexing.awaits_listing(LATE));
-    assert_eq!(indexing.next(LATE), Step::LookAtOperation);
+    assert!(!indexing.awaits_listing(LATE - SECOND, &waits()));
+    assert!(indexing.awaits_listing(LATE, &waits()));
+    assert_eq!(indexing.next(LATE, &waits()), Step::LookAtOperation);
     indexing.listed(Listed::Found(name("l")));
-    assert!(!indexing.awaits_listing(LATE));
-    assert_eq!(indexing.next(LATE), look_at("l"));
+    assert!(!indexing.awaits_listing(LATE, &waits()));
+    assert_eq!(indexing.next(LATE, &waits()), look_at("l"));
     // A direct upload's document has a name: nothing to search for.
-    assert!(!direct().awaits_listing(LATE));
+    assert!(!direct().awaits_listing(LATE, &waits()));
 }
 
 #[test]
 fn a_lost_upload_goes_on_with_what_the_listing_found() {
     let mut indexing = Indexing::inherited(false, None);
     indexing.listed(Listed::Found(name("l")));
-    assert_eq!(indexing.next(EARLY), look_at("l"));
+    assert_eq!(indexing.next(EARLY, &waits()), look_at("l"));
 }
 
 /// Listings also show what was deleted a while ago.
@@ -231,28 +250,31 @@ fn a_lost_upload_goes_on_with_what_the_listing_found() {
 fn a_listed_document_that_is_not_there_says_nothing_of_another() {
     let mut lost = Indexing::inherited(false, None);
     let mut failed_one = import();
-    failed_one.operation_answered(Ok(failed(13)), EARLY);
+    failed_one.operation_answered(Ok(failed(13)), EARLY, &waits());
     for indexing in [&mut lost, &mut failed_one] {
         indexing.listed(Listed::Found(name("ghost")));
-        assert_eq!(indexing.next(EARLY), look_at("ghost"));
+        assert_eq!(indexing.next(EARLY, &waits()), look_at("ghost"));
         let heard = look(indexing, failure(FailureKind::Missing), EARLY);
         assert_eq!(heard, Heard::News);
-        assert!(matches!(ends(indexing.next(EARLY)), End::InDoubt(_)));
+        assert!(matches!(
+            ends(indexing.next(EARLY, &waits())),
+            End::InDoubt(_)
+        ));
     }
     let mut running = import();
     running.listed(Listed::Found(name("ghost")));
     look(&mut running, failure(FailureKind::Missing), LATE);
-    assert_eq!(running.next(LATE), Step::LookAtOperation);
+    assert_eq!(running.next(LATE, &waits()), Step::LookAtOperation);
 }
 
 #[test]
 fn a_listed_document_of_a_failed_operation_is_deleted_if_it_is_there() {
     for state in [DocumentState::Pending, DocumentState::Failed] {
         let mut indexing = import();
-        indexing.operation_answered(Ok(failed(13)), EARLY);
+        indexing.operation_answered(Ok(failed(13)), EARLY, &waits());
         indexing.listed(Listed::Found(name("d")));
         look(&mut indexing, document(state, None), EARLY);
-        assert_eq!(indexing.next(EARLY), Step::Delete(name("d")));
+        assert_eq!(indexing.next(EARLY, &waits()), Step::Delete(name("d")));
     }
 }
 
@@ -262,20 +284,21 @@ fn a_missing_document_may_only_not_be_seen_yet() {
     let missing = || failure(FailureKind::Missing);
     let mut running = direct();
     assert_eq!(look(&mut running, missing(), LATE), Heard::StillRunning);
-    assert_eq!(running.next(EARLY), Step::LookAtOperation);
+    assert_eq!(running.next(EARLY, &waits()), Step::LookAtOperation);
     let done = || {
         let mut indexing = direct();
         let document = Some(name("d"));
-        indexing.operation_answered(Ok(Done { document }), EARLY);
+        indexing.operation_answered(Ok(Done { document }), EARLY, &waits());
         indexing
     };
-    let just_ended = SEEN_WITHIN - SECOND;
+    let seen_within = waits().document_seen_within;
+    let just_ended = seen_within - SECOND;
     assert_eq!(
         look(&mut done(), missing(), just_ended),
         Heard::StillRunning
     );
     let mut indexing = done();
-    assert_eq!(look(&mut indexing, missing(), SEEN_WITHIN), Heard::News);
+    assert_eq!(look(&mut indexing, missing(), seen_within), Heard::News);
     assert!(is_lost(&indexing));
     let mut forgotten = Indexing::inherited(false, Some(name("d")));
     assert_eq!(look(&mut forgotten, missing(), EARLY), Heard::News);
@@ -287,7 +310,7 @@ fn a_missing_document_may_only_not_be_seen_yet() {
 fn a_document_that_stays_missing_is_gone_whatever_its_operation_says() {
     let mut indexing = direct();
     look(&mut indexing, failure(FailureKind::Missing), EARLY);
-    let heard = indexing.operation_answered(Ok(Running), TOO_LATE);
+    let heard = indexing.operation_answered(Ok(Running), TOO_LATE, &waits());
     assert_eq!(heard, Heard::News);
     assert!(is_lost(&indexing));
 }
@@ -301,13 +324,15 @@ fn a_failed_document_may_heal_for_two_minutes() {
     // Healing, it begins anew.
     look(&mut indexing, document(DocumentState::Pending, None), EARLY);
     assert_eq!(look(&mut indexing, failed(), first), Heard::StillRunning);
-    let grace = first + FAILED_GRACE;
+    let grace = first + waits().failed_grace;
     let last = grace - SECOND;
     assert_eq!(look(&mut indexing, failed(), last), Heard::StillRunning);
     assert_eq!(look(&mut indexing, failed(), grace), Heard::News);
-    assert_eq!(indexing.next(grace), Step::Delete(name("d")));
-    indexing.deleted(Ok(()), grace);
-    assert!(matches!(ends(indexing.next(grace)), End::Reject(cause) if cause.kind == "document"));
+    assert_eq!(indexing.next(grace, &waits()), Step::Delete(name("d")));
+    indexing.deleted(Ok(()), grace, &waits());
+    assert!(
+        matches!(ends(indexing.next(grace, &waits())), End::Reject(cause) if cause.kind == "document")
+    );
 }
 
 #[test]
@@ -318,7 +343,10 @@ fn the_operation_has_its_turn_where_the_document_does_not_settle_it() {
         indexing
     };
     let pending = || document(DocumentState::Pending, None);
-    assert_eq!(after(pending(), EARLY).next(LATE - SECOND), look_at("d"));
+    assert_eq!(
+        after(pending(), EARLY).next(LATE - SECOND, &waits()),
+        look_at("d")
+    );
     let unsettled = [
         (pending(), LATE),
         (document(DocumentState::Failed, None), EARLY),
@@ -327,9 +355,9 @@ fn the_operation_has_its_turn_where_the_document_does_not_settle_it() {
     ];
     for (answer, age) in unsettled {
         let mut indexing = after(answer, age);
-        assert_eq!(indexing.next(age), Step::LookAtOperation);
-        indexing.operation_answered(Ok(Running), age);
-        assert_eq!(indexing.next(age), look_at("d"), "by turns");
+        assert_eq!(indexing.next(age, &waits()), Step::LookAtOperation);
+        indexing.operation_answered(Ok(Running), age, &waits());
+        assert_eq!(indexing.next(age, &waits()), look_at("d"), "by turns");
     }
 }
 
@@ -338,14 +366,17 @@ fn where_documents_make_no_sense_the_operations_word_has_to_do() {
     let senseless = || failure(FailureKind::BadAnswer);
     let mut indexing = direct();
     let document = Some(name("d"));
-    indexing.operation_answered(Ok(Done { document }), EARLY);
+    indexing.operation_answered(Ok(Done { document }), EARLY, &waits());
     for _ in 0..3 {
         let heard = look(&mut indexing, senseless(), EARLY);
         assert!(matches!(heard, Heard::NoAnswer { .. }));
-        assert_eq!(indexing.next(EARLY), look_at("d"));
+        assert_eq!(indexing.next(EARLY, &waits()), look_at("d"));
     }
     assert_eq!(look(&mut indexing, senseless(), EARLY), Heard::News);
-    assert_eq!(ends(indexing.next(EARLY)), End::Indexed(name("d")));
+    assert_eq!(
+        ends(indexing.next(EARLY, &waits())),
+        End::Indexed(name("d"))
+    );
 }
 
 /// Each of them could be made `indexed` without being there, or being whole.
@@ -353,7 +384,7 @@ fn where_documents_make_no_sense_the_operations_word_has_to_do() {
 fn the_operations_word_does_not_do_for_what_may_be_gone_or_short() {
     let done = |mut indexing: Indexing| {
         let document = Some(name("d"));
-        indexing.operation_answered(Ok(Done { document }), EARLY);
+        indexing.operation_answered(Ok(Done { document }), EARLY, &waits());
         indexing
     };
     let after = |answer| {
@@ -378,7 +409,7 @@ fn the_operations_word_does_not_do_for_what_may_be_gone_or_short() {
             look(&mut indexing, failure(FailureKind::NotTheService), EARLY);
         }
         assert!(
-            !matches!(indexing.next(EARLY), Step::End(_)),
+            !matches!(indexing.next(EARLY, &waits()), Step::End(_)),
             "{indexing:?}"
         );
     }
@@ -390,7 +421,7 @@ fn the_operations_word_does_not_do_for_what_may_be_gone_or_short() {
         look(&mut indexing, failure(FailureKind::BadAnswer), EARLY);
         look(&mut indexing, failure(FailureKind::Transient), EARLY);
     }
-    assert_eq!(indexing.next(EARLY), look_at("d"));
+    assert_eq!(indexing.next(EARLY, &waits()), look_at("d"));
 }
 
 #[test]
@@ -401,7 +432,7 @@ fn looks_without_an_answer_are_counted_until_there_is_one() {
         assert!(matches!(heard, Heard::NoAnswer { in_a_row: n, .. } if n == in_a_row));
     }
     look(&mut indexing, document(DocumentState::Pending, None), EARLY);
-    let heard = indexing.operation_answered(failure(FailureKind::Transient), EARLY);
+    let heard = indexing.operation_answered(failure(FailureKind::Transient), EARLY, &waits());
     assert!(matches!(heard, Heard::NoAnswer { in_a_row: 1, .. }));
 }
 
@@ -424,13 +455,13 @@ fn without_news_for_half_an_hour_it_is_left_to_the_next_run() {
         look(&mut direct(), unanswered(), TOO_LATE),
         Heard::LeftToNextRun
     );
-    let heard = import().operation_answered(Ok(Running), TOO_LATE);
+    let heard = import().operation_answered(Ok(Running), TOO_LATE, &waits());
     assert_eq!(heard, Heard::LeftToNextRun);
     // An import whose listed document is gone has no name to look for.
     let mut ghost = import();
     ghost.listed(Listed::Found(name("ghost")));
     look(&mut ghost, failure(FailureKind::Missing), EARLY);
-    let heard = ghost.operation_answered(Ok(Running), TOO_LATE);
+    let heard = ghost.operation_answered(Ok(Running), TOO_LATE, &waits());
     assert_eq!(heard, Heard::LeftToNextRun);
 }
 
