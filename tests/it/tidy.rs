@@ -46,7 +46,8 @@ fn the_emulator_shares_nothing_with_the_client() {
 #[test]
 fn the_state_knows_none_of_its_users() {
     let below = [
-        "clock", "error", "identity", "names", "poison", "proof", "shutdown", "state", "waits",
+        "clock", "error", "identity", "names", "panic", "poison", "proof", "shutdown", "state",
+        "waits",
     ];
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut seen = 0;
@@ -64,7 +65,13 @@ fn the_state_knows_none_of_its_users() {
 /// is a private table of its own.
 #[test]
 fn no_sql_runs_that_is_not_declared() {
-    let speaks = ["statement.rs", "open.rs", "migrations.rs", "listed.rs"];
+    let speaks = [
+        "statement.rs",
+        "open.rs",
+        "migrations.rs",
+        "listed.rs",
+        "drift.rs",
+    ];
     let words = [
         ".prepare",
         ".execute",
