@@ -19,8 +19,12 @@ pub fn scan(event: &Event) -> Vec<String> {
         0 => String::new(),
         n => format!(", {n} left out now"),
     };
+    let scanned = match found.interrupted {
+        true => "interrupted while scanning",
+        false => "scanned",
+    };
     let mut lines = vec![format!(
-        "scanned {library}: {} ({}) in {}: {} new, {} changed, {} unchanged, {} missing{left_out}, {} skipped",
+        "{scanned} {library}: {} ({}) in {}: {} new, {} changed, {} unchanged, {} missing{left_out}, {} skipped",
         count(found.files, "file"),
         bytes(found.bytes),
         time(Duration::from_secs_f64(seconds.max(0.0))),

@@ -59,6 +59,7 @@ pub fn run(
         options,
         known,
         record,
+        stop,
         found: Found::default(),
         present_before,
         last_id,
@@ -109,6 +110,8 @@ pub fn run(
     filter.check()?;
     if !diff.found.interrupted {
         diff.finish()?;
+        // Looking for what was not seen may take as long as the walk.
+        diff.found.interrupted = stop();
     }
     filter.check()?;
     Ok(diff.found)
@@ -120,6 +123,7 @@ struct Diff<'a> {
     options: &'a Options,
     known: &'a dyn Known,
     record: &'a mut dyn Record,
+    stop: &'a dyn Fn() -> bool,
     found: Found,
     /// Present files when the scan began, and the highest id there was.
     present_before: u64,
@@ -307,7 +311,7 @@ impl Diff<'_> {
         let (mut gone_count, mut left_out_count) = (0, 0);
         self.known.each_present(&mut |id, path| {
             // What this scan found new has a higher id.
-            if id > self.last_id || self.seen.get(id) {
+            if id > self.last_id || self.seen.get(id) || (self.stop)() {
                 return;
             }
             match self.absence(path) {
@@ -322,6 +326,10 @@ impl Diff<'_> {
                 }
             }
         })?;
+        // Not all were looked at, so their number says nothing of the root.
+        if (self.stop)() {
+            return Ok(());
+        }
         let empty =
             self.found.files + left_out_count == 0 && (known > 0 || self.found.skipped == 0);
         if empty && !self.options.accept_missing {
@@ -336,11 +344,22 @@ impl Diff<'_> {
                 "check the path, or say --accept-missing if that is so",
             ));
         }
-        gone.each(|id| self.record.missing(id))?;
-        left_out.each(|id| self.record.left_out(id))?;
-        self.found.missing = gone_count;
-        self.found.left_out = left_out_count;
-        Ok(())
+        let (record, found, stop) = (&mut *self.record, &mut self.found, self.stop);
+        // Each mark is right by itself; what a stop leaves out the next scan finds again.
+        gone.each(|id| match stop() {
+            true => Ok(()),
+            false => {
+                found.missing += 1;
+                record.missing(id)
+            }
+        })?;
+        left_out.each(|id| match stop() {
+            true => Ok(()),
+            false => {
+                found.left_out += 1;
+                record.left_out(id)
+            }
+        })
     }
 
     /// Why the walk did not come to a known file.
@@ -361,6 +380,9 @@ impl Diff<'_> {
     fn finish_list(&mut self, list: &List) -> Result<(), Error> {
         let root = self.root.path();
         list.each_below(root, |path| {
+            if (self.stop)() {
+                return Ok(());
+            }
             let position = self.filter.position(path).map(|position| position as i64);
             if position.is_none_or(|position| self.listed.get(position)) {
                 return Ok(());

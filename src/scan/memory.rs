@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::{Error, Filter, Found, Known, KnownFile, Options, Record, SeenFile, Skip};
+use super::{Error, Filter, Found, Known, KnownFile, List, Options, Record, SeenFile, Skip};
 
 /// The files of a library, by path.
 #[derive(Default)]
@@ -187,6 +187,59 @@ fn a_scan_that_is_stopped_takes_no_more_files_and_marks_nothing() {
     assert!(found.interrupted && found.missing == 0);
     assert_eq!(seen, []);
     assert!(asked.into_inner() < 3_000, "it went on reading");
+}
+
+/// Somebody who stops the scan with the first file that is told to be gone.
+struct Stops<'s>(&'s AtomicBool, u64);
+
+impl Stops<'_> {
+    fn told(&mut self) -> Result<(), Error> {
+        self.0.store(true, Ordering::Relaxed);
+        self.1 += 1;
+        Ok(())
+    }
+}
+
+impl Record for Stops<'_> {
+    fn file(&mut self, _: SeenFile) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn skip(&mut self, _: Skip) -> Result<(), Error> {
+        self.told()
+    }
+
+    fn missing(&mut self, _: i64) -> Result<(), Error> {
+        self.told()
+    }
+
+    fn left_out(&mut self, _: i64) -> Result<(), Error> {
+        self.told()
+    }
+}
+
+#[test]
+fn a_stop_at_the_end_of_a_scan_ends_it_between_two_files() {
+    let (dir, known) = known(&["here.md", "a.md", "b.md", "c.md"]);
+    for name in ["a.md", "b.md", "c.md"] {
+        fs::remove_file(dir.path().join(name)).unwrap();
+    }
+    let whole = Options {
+        accept_missing: true,
+        ..Options::default()
+    };
+    let listed = Options {
+        files_from: Some(List::of(b"a.md\nb.md\nnever.md\nneither.md\n")),
+        ..Options::default()
+    };
+    for options in [whole, listed] {
+        let stopped = AtomicBool::new(false);
+        let stop = || stopped.load(Ordering::Relaxed);
+        let mut record = Stops(&stopped, 0);
+        let found = super::run(dir.path(), &options, &known, &mut record, &stop).unwrap();
+        assert!(found.interrupted);
+        assert_eq!((record.1, found.missing), (1, 1));
+    }
 }
 
 #[test]

@@ -94,11 +94,11 @@ fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     let service = Service::start(&place, &["--latency-ms", "400"]);
     let mut run = begun(&place, &service, &["--grace", "300"]);
     signal(&run, "INT");
-    // The first is seen when no new file starts; the second does not wait for anything.
-    while run.try_wait().unwrap().is_none() {
-        signal(&run, "INT");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    // The second is one only after the first was taken.
+    let stderr = BufReader::new(run.stderr.take().unwrap());
+    let said = stderr.lines().map(Result::unwrap);
+    assert!(said.into_iter().any(|line| line.contains("stopping")));
+    signal(&run, "INT");
     assert_eq!(run.wait().unwrap().code(), Some(130));
     service.set_faults(serde_json::json!({"latency_ms": 0}));
     place.upload(&service, &["--rpm", "0"]).seen().exit(0);
@@ -247,6 +247,47 @@ fn the_first_signal_says_what_is_waited_for_and_the_second_that_it_is_over() {
     service.set_faults(serde_json::json!({"stall": 0.0}));
     place.upload(&service, &["--rpm", "0"]).seen().exit(0);
     service.ledger().is_exactly(&place.docs());
+}
+
+/// Nothing is in flight while the store is compared, however long its answers take.
+#[test]
+fn ctrl_c_ends_a_comparison_at_once() {
+    let place = Place::new();
+    place.files(6);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    service.set_faults(serde_json::json!({"stall": 1.0, "only_kinds": ["document.list"]}));
+    let mut run = place
+        .objlib(&["verify", "--repair", "--endpoint", &service.url])
+        .env("GEMINI_API_KEY", crate::run::KEY)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while service.fired("stall") == 0 {
+        assert!(run.try_wait().unwrap().is_none(), "it ended early");
+        std::thread::yield_now();
+    }
+    ends_soon(run, "TERM", 143);
+    service.ledger().is_exactly(&place.docs());
+}
+
+/// A list without end, on a pipe that nobody closes.
+#[test]
+fn ctrl_c_ends_a_list_that_does_not_end() {
+    let place = Place::new();
+    place.files(6);
+    let mut run = place
+        .objlib(&["scan", "docs", "--files-from", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _open = run.stdin.take();
+    signal(&run, "INT");
+    // Nothing has begun, so nothing has to be said: the signal itself ends it.
+    assert!(!run.wait().unwrap().success());
 }
 
 /// Somebody who stopped reading: the run goes on, and ends with its exit code.

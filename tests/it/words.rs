@@ -382,6 +382,42 @@ fn a_database_on_a_read_only_or_full_disk() {
     );
 }
 
+/// What was recorded before is whole, what was not is found by the next scan, and nothing is marked as gone.
+#[test]
+fn a_disk_that_fills_up_in_the_middle_of_a_scan_leaves_nothing_half_recorded() {
+    let place = Place::new();
+    place.files(4000);
+    let disk = place.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let mount = |options: &str| {
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", options, "tmpfs"]);
+        let mounted = command.arg(&disk).output();
+        mounted.is_ok_and(|o| o.status.success())
+    };
+    if !mount("size=1m") {
+        eprintln!("no right to mount: skipped");
+        return;
+    }
+    let _unmount = Unmount(&disk);
+    let scan = || place.objlib(&["scan", "docs", "--db", "disk/l.db", "--json"]);
+    says(scan(), 1, &["disk/l.db", "full"]);
+    assert!(mount("remount,size=16m"));
+    let db = rusqlite::Connection::open(disk.join("l.db")).unwrap();
+    let ask = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    let recorded = ask("SELECT count(*) FROM files");
+    assert!((1..4000).contains(&recorded), "{recorded} files");
+    assert_eq!(
+        ask("SELECT count(*) FROM files WHERE state <> 'present'"),
+        0
+    );
+    drop(db);
+    let done = scan().seen().exit(0).events().pop().unwrap();
+    assert_eq!(done["files"], 4000);
+    assert_eq!(done["new"].as_i64(), Some(4000 - recorded));
+    assert_eq!(done["missing"], 0);
+}
+
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
 }
