@@ -9,16 +9,16 @@ use std::time::Duration;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waits {
-    /// Between two heartbeats of the lock (design 6). Shorter writes the database more often for nothing;
+    /// Between two heartbeats of the lock. Shorter writes the database more often for nothing;
     /// longer brings the lock near the end of its lease whenever the disk is slow.
     pub lock_heartbeat: Duration,
     /// Requests are sent for so long after the lock was last seen to be ours. Shorter makes every slow
     /// commit hold requests up; longer lets a process that was suspended send beside the one that has
     /// taken its lock over.
     pub lock_lease: Duration,
-    /// A holder of the lock without a heartbeat for so long is taken for dead, whatever its host (design
-    /// 6). Shorter takes the lock from a machine that only swaps; longer keeps everyone out after a crash on
-    /// another host.
+    /// A holder of the lock without a heartbeat for so long is taken for dead, whatever its host. Shorter
+    /// takes the lock from a machine that only swaps; longer keeps everyone out after a crash on another
+    /// host.
     pub lock_stale_after: Duration,
 
     /// A plain request, from start to end; and the rest of any answer once its head has come, so that one
