@@ -328,7 +328,11 @@ impl Odd {
             "--max-attempts",
             "30",
             "--passes",
-            "30",
+            // Only deletions are left where they fail: what a user waits for them is enough.
+            match self.before {
+                Before::Changed => "3",
+                _ => "30",
+            },
         ]
     }
 
