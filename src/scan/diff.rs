@@ -344,21 +344,21 @@ impl Diff<'_> {
                 "check the path, or say --accept-missing if that is so",
             ));
         }
-        let (record, found, stop) = (&mut *self.record, &mut self.found, self.stop);
+        let stop = self.stop;
         // Each mark is right by itself; what a stop leaves out the next scan finds again.
-        gone.each(|id| match stop() {
-            true => Ok(()),
-            false => {
-                found.missing += 1;
-                record.missing(id)
+        gone.each(|id| {
+            if stop() {
+                return Ok(());
             }
+            self.found.missing += 1;
+            self.record.missing(id)
         })?;
-        left_out.each(|id| match stop() {
-            true => Ok(()),
-            false => {
-                found.left_out += 1;
-                record.left_out(id)
+        left_out.each(|id| {
+            if stop() {
+                return Ok(());
             }
+            self.found.left_out += 1;
+            self.record.left_out(id)
         })
     }
 
