@@ -188,7 +188,7 @@ pub(super) fn selection(libraries: &[LibraryRow], folders: &Folders) -> Result<S
         .collect()
 }
 
-/// Counts what the database says now, writes the run's row, and words the result.
+/// Counts what the database says now, and has it recorded.
 fn finish(
     settings: &pipeline::Settings,
     ended: &Ended,
@@ -253,26 +253,35 @@ fn finish(
     };
     // After a failed commit nothing can be written; the numbers are those of the last one.
     if parts.writer.commit(Change::Flush).is_ok() {
-        for (class, found) in [
-            ("write", parts.gate.peaks().write),
-            ("read", parts.gate.peaks().read),
-        ] {
-            if let Some(per_minute) = found {
-                parts.writer.commit(Change::RateFound {
-                    endpoint: endpoint_name.to_owned(),
-                    class,
-                    per_minute,
-                })?;
-            }
-        }
-        parts.writer.commit(Change::RunEnded {
-            run: ended.run,
-            outcome: outcome(exit),
-            exit,
-            totals: Box::new(totals(&summary, tally.recovered.get())),
-        })?;
+        record(&summary, ended, parts, endpoint_name)?;
     }
     Ok(summary)
+}
+
+/// The rates that were found, for the next run, and this run's row.
+fn record(
+    summary: &Summary,
+    ended: &Ended,
+    parts: &Parts,
+    endpoint_name: &str,
+) -> Result<(), Error> {
+    let peaks = parts.gate.peaks();
+    for (class, found) in [("write", peaks.write), ("read", peaks.read)] {
+        if let Some(per_minute) = found {
+            parts.writer.commit(Change::RateFound {
+                endpoint: endpoint_name.to_owned(),
+                class,
+                per_minute,
+            })?;
+        }
+    }
+    parts.writer.commit(Change::RunEnded {
+        run: ended.run,
+        outcome: outcome(summary.exit),
+        exit: summary.exit,
+        totals: Box::new(totals(summary, ended.tally.recovered.get())),
+    })?;
+    Ok(())
 }
 
 fn totals(s: &Summary, recovered: u64) -> RunTotals {

@@ -16,6 +16,8 @@ pub mod settings;
 
 pub mod proxy;
 
+mod listening;
+
 pub mod scan;
 
 pub mod upload;

@@ -1,37 +1,29 @@
 //! `objlib upload`, and its `--dry-run`.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::args::{self, MethodArg};
-use super::{settings, signals};
-use crate::app::{self, Call, exit_of_stop};
+use super::listening::Listening;
+use super::settings;
+use crate::app::{self, exit_of_stop};
 use crate::error::Error;
 use crate::panic;
 use crate::pipeline::rules::MethodChoice;
-use crate::report::{Event, Progress, Reporter, Style, Summary, Urgent};
+use crate::report::{Event, Style, Summary};
 use crate::shutdown::Shutdown;
 
 /// The exit code; whatever happens, the last line says how it ended.
 pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
-    let progress = Arc::new(Progress::new(usize::from(args.concurrency)));
-    let shutdown = Arc::new(Shutdown::new(Duration::from_secs(args.grace)));
-    let reporter = Reporter::start(style, Arc::clone(&progress), &shutdown);
-    let call = Call {
-        database,
-        events: reporter.sender(),
-        progress: &progress,
-        shutdown: &shutdown,
-        waits: settings::waits(),
-        verbose: style.verbose,
-    };
-    let urgent = reporter.urgent();
+    let grace = Duration::from_secs(args.grace);
+    let listening = Listening::start(style, usize::from(args.concurrency), grace);
     let done = panic::caught("upload", || match args.dry_run {
-        true => plan(args, &call, urgent),
-        false => upload(args, &call, urgent),
+        true => plan(args, database, &listening),
+        false => upload(args, database, &listening),
     });
-    drop(call);
+    let Listening {
+        reporter, shutdown, ..
+    } = listening;
     let mut summary = done
         .and_then(|done| done)
         .unwrap_or_else(|error| stopped(&error, &shutdown));
@@ -45,7 +37,7 @@ pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
     exit
 }
 
-fn upload(args: &args::Upload, call: &Call<'_>, urgent: Urgent) -> Result<Summary, Error> {
+fn upload(args: &args::Upload, database: &Path, listening: &Listening) -> Result<Summary, Error> {
     let folders = settings::folders(&args.dirs, &args.scan)?;
     let options = app::upload::Options {
         target: settings::target(&args.remote)?,
@@ -61,17 +53,17 @@ fn upload(args: &args::Upload, call: &Call<'_>, urgent: Urgent) -> Result<Summar
         passes: args.passes,
         max_attempts: args.max_attempts,
     };
-    signals::listen(call.shutdown, urgent)?;
-    let summary = app::upload::run(call, &options)?;
+    listening.listen()?;
+    let summary = app::upload::run(&listening.call(database), &options)?;
     let endpoint = &options.target.endpoint_name;
     Ok(Summary {
-        next: settings::next(&args.remote, call.database, endpoint),
+        next: settings::next(&args.remote, database, endpoint),
         ..summary
     })
 }
 
 /// The plan is an event, and the last line comes after it.
-fn plan(args: &args::Upload, call: &Call<'_>, urgent: Urgent) -> Result<Summary, Error> {
+fn plan(args: &args::Upload, database: &Path, listening: &Listening) -> Result<Summary, Error> {
     let options = app::plan::Options {
         store: args.remote.store.name.clone(),
         endpoint_name: settings::endpoint_name(&args.remote)?,
@@ -80,12 +72,13 @@ fn plan(args: &args::Upload, call: &Call<'_>, urgent: Urgent) -> Result<Summary,
         method: method(args.method),
         limit: args.limit,
     };
-    signals::listen(call.shutdown, urgent)?;
-    let plan = app::plan::plan(&options, call.database, call.shutdown)?;
+    listening.listen()?;
+    let shutdown = &listening.shutdown;
+    let plan = app::plan::plan(&options, database, shutdown)?;
     let files = plan.files;
-    let stopped = exit_of_stop(call.shutdown);
+    let stopped = exit_of_stop(shutdown);
     if stopped.is_none() {
-        call.events.send(Event::Plan(plan));
+        listening.reporter.send(Event::Plan(plan));
     }
     Ok(Summary {
         total: files,

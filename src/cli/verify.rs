@@ -2,18 +2,17 @@
 
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::{args, settings, signals};
-use crate::app::{self, Call, exit_of_stop};
+use super::listening::Listening;
+use super::{args, settings};
+use crate::app::{self, exit_of_stop};
 use crate::clock::{now_ms, rfc3339};
 use crate::error::Error;
 use crate::pipeline::reconcile::verify::Plan;
-use crate::report::{Next, Progress, Reporter, Style};
-use crate::shutdown::Shutdown;
+use crate::report::{Next, Style};
 use crate::state::drift::DriftKind;
 use crate::text::{json_line, one_line};
 
@@ -30,21 +29,12 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
         repair: args.repair,
         share_max_percent: args.max_share,
     };
-    let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
-    let progress = Arc::new(Progress::new(0));
-    let reporter = Reporter::start(style, Arc::clone(&progress), &shutdown);
-    signals::listen(&shutdown, reporter.urgent())?;
-    let done = app::verify::run(
-        &Call {
-            database,
-            events: reporter.sender(),
-            progress: &progress,
-            shutdown: &shutdown,
-            waits: settings::waits(),
-            verbose: style.verbose,
-        },
-        &options,
-    );
+    let listening = Listening::start(style, 0, Duration::ZERO);
+    listening.listen()?;
+    let done = app::verify::run(&listening.call(database), &options);
+    let Listening {
+        reporter, shutdown, ..
+    } = listening;
     reporter.finish();
     if let Some(exit) = exit_of_stop(&shutdown) {
         return Ok(exit);

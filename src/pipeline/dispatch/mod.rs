@@ -7,4 +7,6 @@ pub mod backlog;
 
 mod batch;
 
+mod doubts;
+
 pub mod selection;

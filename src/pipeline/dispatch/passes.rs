@@ -16,10 +16,8 @@ use super::batch::Batches;
 use super::selection::FROM_THE_START;
 use crate::error::Error;
 use crate::panic;
-use crate::pipeline::reconcile::recovery::{self, LookUp, LookedUp};
 use crate::pipeline::run::Run;
 use crate::pipeline::sending::worker::{Returned, Task};
-use crate::report::Event;
 use crate::state::{Change, Job, UploadId};
 use crate::throttle::gate::Starts;
 
@@ -38,7 +36,7 @@ pub struct Progressed {
 
 /// The thread that hands out tasks.
 pub struct Passes<'r> {
-    run: &'r Run<'r>,
+    pub(super) run: &'r Run<'r>,
     tasks: Sender<Task>,
     answers: Receiver<(UploadId, Returned)>,
     /// Handed out, and not answered yet.
@@ -54,16 +52,16 @@ pub struct Passes<'r> {
     /// Tasks that were handed out and have to be handed out again.
     put_off: u64,
     /// Rows whose session could not be asked: asked again in the next pass.
-    doubts: BTreeSet<UploadId>,
+    pub(super) doubts: BTreeSet<UploadId>,
     /// What had moved when it was last looked what can be deleted, and when that was.
     cleaned_up: (u64, Instant),
     /// Rows of which something is left at the service that it refuses to delete: left to the next run.
     undeletable: BTreeSet<UploadId>,
     /// Rows whose session the service no longer knows, and since when nothing of theirs can happen.
-    lost: BTreeSet<UploadId>,
-    lost_since: Instant,
+    pub(super) lost: BTreeSet<UploadId>,
+    pub(super) lost_since: Instant,
     /// The store was listed; once a run is all it takes.
-    listed: bool,
+    pub(super) listed: bool,
 }
 
 impl<'r> Passes<'r> {
@@ -154,61 +152,6 @@ impl<'r> Passes<'r> {
     /// Grows with everything that has to be handed out once more.
     fn returned(&self) -> u64 {
         self.put_off + self.run.outcomes.tally.requeued.get()
-    }
-
-    /// The first stage: everything that an earlier run left on the way.
-    fn recover(&mut self) -> Result<(), Error> {
-        self.each_unfinished(|passes, job| {
-            // The poll queue is bounded, and workers wait for room in it as well.
-            let polls = &passes.run.outcomes.polls;
-            if !polls.wait_for_room(&passes.run.parts.shutdown) {
-                return;
-            }
-            if let Some(job) = recovery::settle(job, passes.run.outcomes)
-                && passes.is_wanted(&job)
-            {
-                passes.hand_out(Task::Resume(job));
-            }
-        })
-    }
-
-    /// What is at the service for these rows is not known; they are asked for again.
-    fn ask_doubts(&mut self) -> Result<(), Error> {
-        if self.doubts.is_empty() {
-            return Ok(());
-        }
-        let doubts = std::mem::take(&mut self.doubts);
-        self.each_unfinished(|passes, job| {
-            if doubts.contains(&job.upload) {
-                passes.hand_out(Task::Resume(job));
-            }
-        })
-    }
-
-    /// Bytes of a current file are sent only if this call is about it. Content that is not current has to be
-    /// cleared away whatever the call is about.
-    fn is_wanted(&self, job: &Job) -> bool {
-        let selection = &self.run.settings.selection;
-        !job.current || selection.selects(job.library, &job.path)
-    }
-
-    /// Pages through the rows that are on the way.
-    fn each_unfinished(&mut self, mut each: impl FnMut(&mut Self, Job)) -> Result<(), Error> {
-        let mut after = UploadId(0);
-        loop {
-            let reader = &self.run.parts.reader;
-            let page = reader.unfinished(self.run.settings.store.id, after)?;
-            let Some(last) = page.last() else {
-                return Ok(());
-            };
-            after = last.upload;
-            for job in page {
-                if self.is_stopping() {
-                    return Ok(());
-                }
-                each(self, job);
-            }
-        }
     }
 
     /// Once through everything that is pending now. With `--limit` reached only what has come back to the
@@ -333,7 +276,7 @@ impl<'r> Passes<'r> {
         }
     }
 
-    fn hand_out(&mut self, task: Task) {
+    pub(super) fn hand_out(&mut self, task: Task) {
         let capacity = self.run.settings.concurrency * QUEUED_PER_WORKER;
         while self.in_hand.len() >= capacity {
             self.take_answer();
@@ -478,48 +421,6 @@ impl<'r> Passes<'r> {
         }
     }
 
-    /// For what the service itself could not tell: one listing a run, and so as late as can be. Says
-    /// whether anything may come of it.
-    fn settle_lost(&mut self) -> bool {
-        let is_wanted = !self.lost.is_empty() || self.run.outcomes.polls.awaits_listing();
-        if !is_wanted || self.listed || self.is_stopping() {
-            return false;
-        }
-        self.look_up();
-        true
-    }
-
-    /// What the listing tells of uploads that are still followed goes to the poll queue.
-    fn look_up(&mut self) {
-        self.listed = true;
-        let look_up = LookUp {
-            store: &self.run.settings.store.name,
-            store_id: self.run.settings.store.id,
-            client: &self.run.parts.client,
-            reader: &self.run.parts.reader,
-            shutdown: &self.run.parts.shutdown,
-            list_lag: self.run.parts.waits.list_lag,
-            outcomes: self.run.outcomes,
-        };
-        let mut followed = self.run.outcomes.polls.listing_begins();
-        if !followed.is_empty() {
-            self.lost_since = Instant::now();
-        }
-        let found = look_up.settle(&mut self.lost, &mut followed, self.lost_since);
-        let is_whole = matches!(found, Ok(LookedUp::Settled));
-        self.run.outcomes.polls.listing_ended(is_whole);
-        match found {
-            Ok(LookedUp::Settled | LookedUp::Stopped) => {}
-            Ok(LookedUp::Unknown(why)) => {
-                self.run.parts.events.send(Event::Notice(format!(
-                    "{} files stay in doubt, and nothing of theirs is sent again: {why}",
-                    self.lost.len() + followed.len()
-                )));
-            }
-            Err(error) => (self.run.stop)(error),
-        }
-    }
-
     /// Files that are pending, come what may have been missed.
     fn is_work_left(&self) -> Result<bool, Error> {
         let (reader, store) = (&self.run.parts.reader, self.run.settings.store.id);
@@ -541,7 +442,7 @@ impl<'r> Passes<'r> {
             .is_some_and(|limit| self.progressed.started >= limit)
     }
 
-    fn is_stopping(&self) -> bool {
+    pub(super) fn is_stopping(&self) -> bool {
         self.run.parts.shutdown.is_stopping()
     }
 }

@@ -5,4 +5,6 @@ pub mod worker;
 
 mod staged;
 
+mod changed;
+
 mod clean_up;

@@ -6,7 +6,6 @@
 //! decided in `rules`. Promises: when nothing is known of what became of a body or an import, the row
 //! keeps what it knows and nothing is sent again.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::client::{Body, Client, Ended, Failure, Finished, NewDocument, Pace, Started};
 use crate::clock;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::identity::{self, Entry};
 use crate::names::{SessionUrl, StoreName};
 use crate::pipeline::outcome::subject::Subject;
@@ -22,11 +21,8 @@ use crate::pipeline::outcome::{self, Outcomes};
 use crate::pipeline::rules::{
     self, Asked, MethodChoice, Next, NoDocument, Standing, Unasked, Unclear,
 };
-use crate::scan::{self, Skip, SkipReason};
 use crate::shutdown::Shutdown;
-use crate::state::{
-    Cause, Change, Charge, Durable, HandBack, Job, Method, NextTime, SkipRow, UploadId,
-};
+use crate::state::{Cause, Change, Charge, Durable, HandBack, Job, Method, NextTime, UploadId};
 use crate::throttle::bandwidth::Bandwidth;
 use crate::throttle::gate::Gate;
 use crate::waits::Waits;
@@ -362,65 +358,6 @@ impl Worker<'_> {
         Returned::InDoubt
     }
 
-    /// The file is not what was scanned; nothing of it is at the service. Its new content takes a new
-    /// place at the end of the queue.
-    fn changed(&self, job: &Job, subject: &Subject) -> Returned {
-        match scan::rescan(&job.root, &job.path) {
-            // Put back, or replaced by a copy of itself: tried again, but not for ever.
-            Ok(seen) if seen.sha256 == job.content.sha256 => {
-                let cause = Cause {
-                    kind: "changed",
-                    words: "it was replaced, or could not be read, while it was sent".to_owned(),
-                };
-                self.outcomes.attempt_failed(subject, cause, None);
-            }
-            Ok(reading) => self.outcomes.rescheduled(Change::Rescanned {
-                upload: job.upload,
-                file: job.file,
-                reading,
-            }),
-            Err(skip) => return self.unfit(job, subject, skip),
-        }
-        Returned::Done
-    }
-
-    /// What was scanned is gone, or cannot be sent as it is now; nothing of it is at the service.
-    fn unfit(&self, job: &Job, subject: &Subject, skip: Skip) -> Returned {
-        let why = format!("{}: {}", skip.reason.label(), skip.detail);
-        let is_gone = std::fs::symlink_metadata(job.root.join(&job.path))
-            .is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
-        let skip = match skip.reason {
-            _ if is_gone => {
-                if let Some(error) = unmounted(&job.root) {
-                    self.outcomes.handed_back(subject, HandBack::uncharged());
-                    return Returned::Fatal(error);
-                }
-                None
-            }
-            // It may be readable at another try; if it never is, it ends as failed, with its cause.
-            SkipReason::Unreadable | SkipReason::ChangedWhileRead => {
-                let kind = "unreadable";
-                let cause = Cause { kind, words: why };
-                self.outcomes.attempt_failed(subject, cause, None);
-                return Returned::Done;
-            }
-            reason => Some(SkipRow {
-                library: job.library,
-                path: job.path.clone(),
-                reason: reason.label(),
-                detail: skip.detail,
-                scan: clock::now_ms(),
-            }),
-        };
-        let change = Change::FileLost {
-            upload: job.upload,
-            file: job.file,
-            skip,
-        };
-        self.outcomes.skipped(subject, change, why);
-        Returned::Done
-    }
-
     fn skip(&self, job: &Job, batch: i64) -> Returned {
         let after = self.outcomes.clone();
         self.outcomes
@@ -466,22 +403,6 @@ impl Worker<'_> {
         self.outcomes.tally.disk_ns.add_time(began.elapsed());
         done
     }
-}
-
-/// A file that is gone proves nothing about the others, unless its whole folder is gone: then no other is
-/// sent, and none is taken for deleted.
-fn unmounted(root: &Path) -> Option<Error> {
-    let why = match std::fs::read_dir(root).map(|mut entries| entries.next().is_none()) {
-        Ok(false) => return None,
-        Ok(true) => "the folder is suddenly empty".to_owned(),
-        Err(e) => format!("the folder cannot be read any more: {e}"),
-    };
-    Some(Error::new(
-        Kind::Input,
-        root.display().to_string(),
-        why,
-        "check that its disk is mounted, then run again; nothing was marked as missing",
-    ))
 }
 
 pub(super) fn metadata(job: &Job) -> Vec<Entry> {
