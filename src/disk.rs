@@ -73,7 +73,7 @@ pub enum Refusal {
 
 /// What a path stands for, as far as can be told without opening it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Presence {
     /// A file, or anything else that is no folder; also at the end of a symlink.
     There,
     /// Nothing, a folder, or a symlink that leads to either.
@@ -219,20 +219,20 @@ impl Root {
         }
     }
 
-    pub fn standing(&self, path: &Path) -> io::Result<Standing> {
+    pub fn presence(&self, path: &Path) -> io::Result<Presence> {
         let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
-            return Ok(Standing::Gone);
+            return Ok(Presence::Gone);
         };
         let found = match self.folder(above) {
             Ok(folder) => stat(folder.as_fd(), name),
-            Err(_) if self.leads_through_link(above) => return Ok(Standing::ThroughLink),
+            Err(_) if self.leads_through_link(above) => return Ok(Presence::ThroughLink),
             Err(e) => Err(e),
         };
         match found {
-            Ok(FileType::Directory) => Ok(Standing::Gone),
-            Ok(_) => Ok(Standing::There),
+            Ok(FileType::Directory) => Ok(Presence::Gone),
+            Ok(_) => Ok(Presence::There),
             Err(e) => match Errno::from_io_error(&e) {
-                Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(Standing::Gone),
+                Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(Presence::Gone),
                 _ => Err(e),
             },
         }
@@ -304,8 +304,8 @@ mod tests {
                 matches!(read(&root, path), Err(Refusal::ThroughLink)),
                 "{path}"
             );
-            let standing = root.standing(Path::new(path)).unwrap();
-            assert_eq!(standing, Standing::ThroughLink, "{path}");
+            let presence = root.presence(Path::new(path)).unwrap();
+            assert_eq!(presence, Presence::ThroughLink, "{path}");
         }
     }
 
@@ -373,18 +373,18 @@ mod tests {
         let (dir, root) = place();
         symlink("sub/none", dir.path().join("root/nothing")).unwrap();
         symlink("loop", dir.path().join("root/loop")).unwrap();
-        for (path, standing) in [
-            ("sub/note.md", Standing::There),
-            (".env", Standing::There),
-            ("sub", Standing::Gone),
-            ("none", Standing::Gone),
-            ("none/at/all", Standing::Gone),
-            ("sub/note.md/below", Standing::Gone),
-            ("nothing", Standing::Gone),
-            ("loop", Standing::Gone),
-            ("loop/below", Standing::ThroughLink),
+        for (path, presence) in [
+            ("sub/note.md", Presence::There),
+            (".env", Presence::There),
+            ("sub", Presence::Gone),
+            ("none", Presence::Gone),
+            ("none/at/all", Presence::Gone),
+            ("sub/note.md/below", Presence::Gone),
+            ("nothing", Presence::Gone),
+            ("loop", Presence::Gone),
+            ("loop/below", Presence::ThroughLink),
         ] {
-            assert_eq!(root.standing(Path::new(path)).unwrap(), standing, "{path}");
+            assert_eq!(root.presence(Path::new(path)).unwrap(), presence, "{path}");
         }
     }
 }

@@ -73,8 +73,8 @@ pub struct Variant([u8; 16]);
 
 impl Variant {
     /// `metadata`: the user's entries, in any order.
-    pub fn of(library: &str, metadata: &[Entry]) -> Variant {
-        let mut lines: Vec<String> = metadata.iter().map(Entry::canonical).collect();
+    pub fn of(library: &str, metadata: &[MetadataEntry]) -> Variant {
+        let mut lines: Vec<String> = metadata.iter().map(MetadataEntry::canonical).collect();
         lines.sort_unstable();
         let mut hasher = sha2::Sha256::new();
         // Every part is followed by its length, so that no two lists of parts read alike.
@@ -119,7 +119,7 @@ pub struct Identity {
 
 impl Identity {
     /// `None` for a document that objlib did not make: an entry is missing, or cannot be read.
-    pub fn read(entries: &[Entry]) -> Option<Identity> {
+    pub fn read(entries: &[MetadataEntry]) -> Option<Identity> {
         let text = |key: &str| {
             entries.iter().find_map(|e| match &e.value {
                 Value::StringValue(text) if e.key == key => Some(text.as_str()),
@@ -127,9 +127,10 @@ impl Identity {
             })
         };
         let library = text(LIBRARY_KEY)?;
-        let own =
-            |entry: &&Entry| ![LIBRARY_KEY, PATH_KEY, SHA256_KEY].contains(&entry.key.as_str());
-        let metadata: Vec<Entry> = entries.iter().filter(own).cloned().collect();
+        let own = |entry: &&MetadataEntry| {
+            ![LIBRARY_KEY, PATH_KEY, SHA256_KEY].contains(&entry.key.as_str())
+        };
+        let metadata: Vec<MetadataEntry> = entries.iter().filter(own).cloned().collect();
         Some(Identity {
             library: library.to_owned(),
             path: text(PATH_KEY)?.to_owned(),
@@ -144,7 +145,7 @@ impl Identity {
 /// One custom-metadata entry of a document, as the database keeps it (JSON) and the service takes it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Entry {
+pub struct MetadataEntry {
     pub key: String,
     #[serde(flatten)]
     pub value: Value,
@@ -161,7 +162,7 @@ pub enum Value {
     },
 }
 
-impl Entry {
+impl MetadataEntry {
     /// One text for one meaning: what the service keeps, it gives back as this same text.
     fn canonical(&self) -> String {
         match &self.value {
@@ -171,8 +172,8 @@ impl Entry {
         }
     }
 
-    pub fn string(key: &str, value: impl Into<String>) -> Entry {
-        Entry {
+    pub fn string(key: &str, value: impl Into<String>) -> MetadataEntry {
+        MetadataEntry {
             key: key.to_owned(),
             value: Value::StringValue(value.into()),
         }
@@ -205,11 +206,11 @@ pub fn library_name(given: &str) -> Result<String, &'static str> {
 }
 
 /// The entries every document carries.
-pub fn entries(library: &str, path_value: &str, sha256: &Sha256) -> [Entry; 3] {
+pub fn entries(library: &str, path_value: &str, sha256: &Sha256) -> [MetadataEntry; 3] {
     [
-        Entry::string(LIBRARY_KEY, library),
-        Entry::string(PATH_KEY, path_value),
-        Entry::string(SHA256_KEY, sha256.to_string()),
+        MetadataEntry::string(LIBRARY_KEY, library),
+        MetadataEntry::string(PATH_KEY, path_value),
+        MetadataEntry::string(SHA256_KEY, sha256.to_string()),
     ]
 }
 
@@ -242,7 +243,7 @@ mod tests {
     #[test]
     fn an_identity_reads_back_and_knows_its_library_and_metadata() {
         let sha256 = Sha256::of(b"x");
-        let own = Entry::string("course", "3");
+        let own = MetadataEntry::string("course", "3");
         let mut sent = entries("docs", "a.md", &sha256).to_vec();
         sent.insert(1, own.clone());
         let read = Identity::read(&sent).unwrap();
@@ -260,8 +261,11 @@ mod tests {
 
     #[test]
     fn a_variant_does_not_depend_on_the_order_of_entries() {
-        let (a, b) = (Entry::string("a", "1"), Entry::string("b", "2"));
-        let of = |entries: &[Entry]| Variant::of("docs", entries);
+        let (a, b) = (
+            MetadataEntry::string("a", "1"),
+            MetadataEntry::string("b", "2"),
+        );
+        let of = |entries: &[MetadataEntry]| Variant::of("docs", entries);
         assert_eq!(of(&[a.clone(), b.clone()]), of(&[b.clone(), a.clone()]));
         assert_ne!(of(&[a]), of(&[b]));
     }
@@ -308,8 +312,8 @@ mod tests {
     #[test]
     fn a_variant_is_what_it_was_in_every_version() {
         let entries = [
-            Entry::string("course", "3"),
-            Entry {
+            MetadataEntry::string("course", "3"),
+            MetadataEntry {
                 key: "year".to_owned(),
                 value: Value::NumericValue(2026.0),
             },
@@ -322,7 +326,7 @@ mod tests {
     fn a_number_is_no_text_and_counts_as_the_service_keeps_it() {
         let of = |value| {
             let key = "k".to_owned();
-            Variant::of("docs", &[Entry { key, value }])
+            Variant::of("docs", &[MetadataEntry { key, value }])
         };
         let number = |n| of(Value::NumericValue(n));
         assert_ne!(number(1.0), of(Value::StringValue("1".to_owned())));
@@ -359,7 +363,7 @@ mod tests {
 
     #[test]
     fn entries_are_in_the_services_shape() {
-        let json = serde_json::to_string(&Entry::string("k", "v")).unwrap();
+        let json = serde_json::to_string(&MetadataEntry::string("k", "v")).unwrap();
         assert_eq!(json, r#"{"key":"k","stringValue":"v"}"#);
     }
 

@@ -76,7 +76,7 @@ pub fn client(
     reader: &Reader,
 ) -> Result<(Arc<Gate>, Client), Error> {
     let gate = Arc::new(Gate::new(
-        throttle::Settings {
+        throttle::GateSettings {
             rpm: pace.rpm,
             concurrency: pace.concurrency,
             peaks: peaks(reader, &target.endpoint_name)?,
@@ -85,7 +85,7 @@ pub fn client(
         Arc::clone(pace.shutdown),
     ));
     let client = Client::new(
-        client::Settings {
+        client::ClientSettings {
             proxy: reached.proxy,
             endpoint: reached.endpoint,
             key: reached.key,

@@ -11,7 +11,7 @@ use crate::identity::{ContentKey, Variant};
 use crate::library::{self, Found};
 use crate::names::StoreName;
 use crate::pipeline::rules::MethodChoice;
-use crate::report::Plan;
+use crate::report::UploadPlan;
 use crate::scan::{Catalog, Filter, Record, Skip};
 use crate::shutdown::Shutdown;
 use crate::state::reader::{LibraryRow, StoreRow};
@@ -74,7 +74,7 @@ impl Wanted {
     }
 }
 
-pub fn plan(options: &Options, database: &Path, shutdown: &Shutdown) -> Result<Plan, Error> {
+pub fn plan(options: &Options, database: &Path, shutdown: &Shutdown) -> Result<UploadPlan, Error> {
     let reader = match database.exists() {
         true => Reader::open(database)?,
         false => Reader::of_nothing()?,
@@ -113,7 +113,7 @@ pub fn plan(options: &Options, database: &Path, shutdown: &Shutdown) -> Result<P
         .map(|(mime, (files, bytes))| (mime, files, bytes))
         .collect();
     by_type.sort_by_key(|(_, _, bytes)| std::cmp::Reverse(*bytes));
-    Ok(Plan {
+    Ok(UploadPlan {
         store: name.clone(),
         // Unless it is pinned, only the service could tell, and a dry run asks nothing.
         store_exists: store.map(|_| true),

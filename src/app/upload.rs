@@ -121,7 +121,7 @@ fn transfer(
         true => libraries_for(&store, folders.name.as_deref(), &reader, &call.events)?,
         false => scanned.to_vec(),
     };
-    let settings = pipeline::Settings {
+    let settings = pipeline::RunSettings {
         store,
         documents,
         selection: selection(&libraries, folders)?,
@@ -190,7 +190,7 @@ pub(super) fn selection(libraries: &[LibraryRow], folders: &Folders) -> Result<S
 
 /// Counts what the database says now, and has it recorded.
 fn finish(
-    settings: &pipeline::Settings,
+    settings: &pipeline::RunSettings,
     ended: &Ended,
     parts: &Parts,
     endpoint_name: &str,

@@ -6,7 +6,7 @@ use super::connect::{self, Pace, Reached};
 use super::{Call, Target};
 use crate::error::{Error, Kind};
 use crate::pipeline::reconcile::store::Resolve;
-use crate::pipeline::reconcile::verify::{Plan, Verify};
+use crate::pipeline::reconcile::verify::{RepairPlan, Verify};
 use crate::state::Reader;
 use crate::state::writer::{self, Started};
 use crate::throttle::Rpm;
@@ -29,7 +29,7 @@ pub struct Options {
 ///
 /// # Errors
 /// Nothing is known yet, there is no such store, or it could not be seen whole.
-pub fn run(call: &Call<'_>, options: &Options) -> Result<(Plan, u64), Error> {
+pub fn run(call: &Call<'_>, options: &Options) -> Result<(RepairPlan, u64), Error> {
     // A database that is not there is not made: nothing is known yet, so there is nothing to compare.
     drop(Reader::open(call.database)?);
     let started = writer::start(call.database, Arc::clone(call.shutdown), &call.waits)?;
@@ -48,7 +48,7 @@ fn compare(
     options: &Options,
     started: &Started,
     reached: Reached,
-) -> Result<(Plan, u64), Error> {
+) -> Result<(RepairPlan, u64), Error> {
     let reader = &Reader::open(call.database)?;
     let target = &options.target;
     let pace = Pace {

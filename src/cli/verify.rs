@@ -11,7 +11,7 @@ use super::{args, settings};
 use crate::app::{self, exit_of_stop};
 use crate::clock::{now_ms, rfc3339};
 use crate::error::Error;
-use crate::pipeline::reconcile::verify::Plan;
+use crate::pipeline::reconcile::verify::RepairPlan;
 use crate::report::{Next, Style};
 use crate::state::drift::DriftKind;
 use crate::text::{json_line, one_line};
@@ -89,7 +89,7 @@ const KINDS: [(&str, &str, &str); DriftKind::ALL.len()] = [
     ),
 ];
 
-fn print_line(out: &mut impl Write, plan: &Plan, repair: bool, left: u64, exit: u8) {
+fn print_line(out: &mut impl Write, plan: &RepairPlan, repair: bool, left: u64, exit: u8) {
     let mut line = json!({
         "event": "verify", "time": rfc3339(now_ms()), "documents": plan.documents,
         "matching": plan.matching, "foreign": plan.foreign, "elsewhere": plan.elsewhere, "in_doubt": plan.in_doubt,
@@ -116,7 +116,7 @@ struct Page<'a> {
 /// looked at, as everywhere: whoever read it has seen enough.
 fn print_page(
     out: &mut impl Write,
-    plan: &Plan,
+    plan: &RepairPlan,
     shown: &Page<'_>,
     next: &Next,
 ) -> Result<(), Error> {
@@ -161,7 +161,7 @@ fn print_page(
 }
 
 /// The last line: what to do next.
-fn closing(plan: &Plan, shown: &Page<'_>, next: &Next) -> String {
+fn closing(plan: &RepairPlan, shown: &Page<'_>, next: &Next) -> String {
     let resend = [DriftKind::Gone, DriftKind::Broken];
     let resend = resend.iter().any(|kind| plan.drift.count(*kind) > 0);
     match (plan.drift.total(), shown.repair, shown.left) {

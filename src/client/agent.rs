@@ -26,7 +26,7 @@ const STALLED: Duration = Duration::from_secs(60);
 /// Buffers of a connection; there is one connection a thread.
 const BUFFER_BYTES: usize = 32 * 1024;
 
-pub struct Settings {
+pub struct ClientSettings {
     pub endpoint: Endpoint,
     pub key: ApiKey,
     /// On the way to the endpoint; nothing in the environment is looked at here.
@@ -98,7 +98,7 @@ pub struct Counts {
 impl Client {
     /// # Errors
     /// `ca_file` cannot be read or holds no certificate.
-    pub fn new(settings: Settings, gate: Arc<Gate>) -> Result<Client, Error> {
+    pub fn new(settings: ClientSettings, gate: Arc<Gate>) -> Result<Client, Error> {
         let mut tls = TlsConfig::builder();
         if let Some(path) = &settings.ca_file {
             tls = tls.root_certs(roots_and(path)?);

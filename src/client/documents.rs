@@ -8,7 +8,7 @@ use super::agent::Client;
 use super::failure::{Failure, FailureKind};
 use super::refusal::About;
 use super::send::{Call, HttpMethod, escaped};
-use crate::identity::{Entry, Identity};
+use crate::identity::{Identity, MetadataEntry};
 use crate::names::{DocumentName, StoreName};
 use crate::throttle::Class;
 
@@ -57,7 +57,7 @@ struct WireList {
 
 impl WireDocument {
     fn read(self, name: DocumentName) -> Document {
-        let entries: Vec<Entry> = self
+        let entries: Vec<MetadataEntry> = self
             .custom_metadata
             .into_iter()
             .filter_map(|entry| serde_json::from_value(entry).ok())

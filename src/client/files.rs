@@ -10,7 +10,7 @@ use super::agent::Client;
 use super::failure::{Failure, FailureKind};
 use super::refusal::About;
 use super::send::{Call, HttpMethod};
-use crate::identity::Entry;
+use crate::identity::MetadataEntry;
 use crate::names::{FileName, OperationName, StoreName};
 use crate::state::{Durable, Import};
 use crate::throttle::Class;
@@ -23,7 +23,7 @@ pub enum FileState {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct File {
+pub struct TemporaryFile {
     pub name: FileName,
     pub state: FileState,
     pub size_bytes: Option<u64>,
@@ -43,17 +43,17 @@ struct WireOperation {
     name: String,
 }
 
-impl TryFrom<WireFile> for File {
+impl TryFrom<WireFile> for TemporaryFile {
     type Error = Failure;
 
-    fn try_from(wire: WireFile) -> Result<File, Failure> {
+    fn try_from(wire: WireFile) -> Result<TemporaryFile, Failure> {
         if !wire.name.starts_with("files/") {
             return Err(Failure::new(
                 FailureKind::BadAnswer,
                 "the service answered HTTP 200 with a file without a name",
             ));
         }
-        Ok(File {
+        Ok(TemporaryFile {
             name: FileName::new(wire.name),
             state: match wire.state.as_str() {
                 "ACTIVE" => FileState::Active,
@@ -67,7 +67,7 @@ impl TryFrom<WireFile> for File {
 
 impl Client {
     /// `None`: it is not there (any more).
-    pub fn file(&self, name: &FileName) -> Result<Option<File>, Failure> {
+    pub fn file(&self, name: &FileName) -> Result<Option<TemporaryFile>, Failure> {
         let path = name.as_str().to_owned();
         let call = Call::new(
             "file get",
@@ -103,7 +103,7 @@ impl Client {
         store: &StoreName,
         file: &FileName,
         _intent: &Durable<Import>,
-        metadata: &[Entry],
+        metadata: &[MetadataEntry],
     ) -> Result<OperationName, Failure> {
         let path = format!("{store}:importFile");
         let mut call = Call::new("import", Class::Write, About::Store, HttpMethod::Post, path);

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::refusal::{About, Refusal, classify};
 use super::send::{RESPONSE_BYTES_MAX, escaped};
-use super::{Client, Endpoint, Failure, FailureKind, Operation, Settings};
+use super::{Client, ClientSettings, Endpoint, Failure, FailureKind, Operation};
 use crate::identity::Sha256;
 use crate::names::{ApiKey, DocumentName, OperationName, SessionUrl, StoreName};
 use crate::shutdown::Shutdown;
@@ -90,14 +90,14 @@ impl Canned {
 
     fn client(&self) -> Client {
         let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
-        let settings = throttle::Settings {
+        let settings = throttle::GateSettings {
             rpm: Rpm::Unlimited,
             concurrency: 1,
             peaks: Peaks::default(),
             waits: Waits::default(),
         };
         let gate = Arc::new(Gate::new(settings, shutdown));
-        let client = Settings {
+        let client = ClientSettings {
             endpoint: Endpoint::parse(&self.address).unwrap(),
             key: ApiKey::new("key").unwrap(),
             proxy: None,

@@ -33,12 +33,12 @@ pub mod files;
 #[cfg(test)]
 mod fuzz;
 
-pub use agent::{Client, Counts, Settings};
+pub use agent::{Client, ClientSettings, Counts};
 pub use body::{Body, Pace};
 pub use documents::{Document, DocumentState, DocumentsPage};
 pub use endpoint::Endpoint;
 pub use failure::{Failure, FailureKind};
-pub use files::{File, FileState};
+pub use files::{FileState, TemporaryFile};
 pub use operations::Operation;
 pub use session::{Ended, Finished, NewDocument, SessionState, Started, Submitted};
 pub use stores::Store;

@@ -15,11 +15,11 @@ use ureq::http;
 use super::agent::Client;
 use super::body::{Body, Broken};
 use super::failure::{Failure, FailureKind, names_the_key};
-use super::files::{File, WireFile};
+use super::files::{TemporaryFile, WireFile};
 use super::operations::document_name;
 use super::refusal::About;
 use super::send::{Call, HttpMethod, Received, Response, TRIES_MAX, refused, stopping};
-use crate::identity::Entry;
+use crate::identity::MetadataEntry;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 use crate::proof;
 use crate::state::{Durable, Intent};
@@ -30,7 +30,7 @@ pub struct NewDocument<'a> {
     pub display_name: &'a str,
     pub mime: &'a str,
     pub size_bytes: u64,
-    pub metadata: &'a [Entry],
+    pub metadata: &'a [MetadataEntry],
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub enum Finished {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
     Document(Submitted),
-    File(File),
+    File(TemporaryFile),
 }
 
 /// A document that is being made, as the last answer names it.

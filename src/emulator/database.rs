@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 
 use super::data_file;
-use super::records::{Document, End, File, Moment, Operation, Session, Store};
+use super::records::{Document, End, Moment, Operation, Session, Store, StoredFile};
 use crate::clock::{UnixMs, now_ms};
 use crate::error::Error;
 
@@ -273,7 +273,7 @@ impl Database {
             .optional()
     }
 
-    pub fn add_file(&self, f: &File) -> Result<()> {
+    pub fn add_file(&self, f: &StoredFile) -> Result<()> {
         self.run(
             "INSERT INTO files (name, display_name, mime, size, sha256, created_ms, text, fails)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
@@ -290,7 +290,7 @@ impl Database {
         )
     }
 
-    pub fn file(&self, name: &str) -> Result<Option<File>> {
+    pub fn file(&self, name: &str) -> Result<Option<StoredFile>> {
         self.conn
             .prepare_cached("SELECT * FROM files WHERE name = ?1")?
             .query_row([name], file)
@@ -298,7 +298,7 @@ impl Database {
     }
 
     /// Made later than this, in order of creation.
-    pub fn files(&self, after: i64, since: UnixMs, limit: u64) -> Result<Vec<(i64, File)>> {
+    pub fn files(&self, after: i64, since: UnixMs, limit: u64) -> Result<Vec<(i64, StoredFile)>> {
         self.conn
             .prepare_cached(
                 "SELECT * FROM files WHERE number > ?1 AND created_ms > ?2
@@ -405,8 +405,8 @@ fn document(r: &Row<'_>) -> Result<Document> {
     })
 }
 
-fn file(r: &Row<'_>) -> Result<File> {
-    Ok(File {
+fn file(r: &Row<'_>) -> Result<StoredFile> {
+    Ok(StoredFile {
         name: r.get(1)?,
         display_name: r.get(2)?,
         mime: r.get(3)?,

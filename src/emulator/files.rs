@@ -7,7 +7,7 @@ use super::answer::{Answer, error, forbidden, invalid, precondition};
 use super::check;
 use super::documents::{blank, metadata, storage_full};
 use super::finish;
-use super::records::{Content, Document, File, Session};
+use super::records::{Content, Document, Session, StoredFile};
 use super::service::{Call, Service, token, whole};
 use super::stores::{no_store, page};
 use crate::clock::{now_ms, rfc3339};
@@ -17,7 +17,7 @@ const ORIGIN: &str = "https://generativelanguage.googleapis.com";
 
 type Result = rusqlite::Result<Answer>;
 
-fn wire(service: &Service, file: &File, origin: &str) -> Value {
+fn wire(service: &Service, file: &StoredFile, origin: &str) -> Value {
     let at = service.moment();
     let state = file.state(&at);
     if state == "PROCESSING" {
@@ -68,7 +68,7 @@ fn no_file(name: &str) -> Answer {
 }
 
 /// A file that is there and has not expired.
-fn find(service: &Service, name: &str) -> rusqlite::Result<Option<File>> {
+fn find(service: &Service, name: &str) -> rusqlite::Result<Option<StoredFile>> {
     let file = whole(&service.database).file(name)?;
     let at = service.moment();
     if file.as_ref().is_some_and(|f| f.went_early(&at)) {
@@ -191,10 +191,10 @@ fn chosen_file(request: &Value) -> Option<&str> {
     request["file"]["name"].as_str().filter(|n| !n.is_empty())
 }
 
-fn new_file(session: &Session, content: Content) -> File {
+fn new_file(session: &Session, content: Content) -> StoredFile {
     let file = &session.request["file"];
     let text_of = |field: &str| file[field].as_str().unwrap_or_default().to_owned();
-    File {
+    StoredFile {
         name: match chosen_file(&session.request) {
             Some(name) if name.starts_with("files/") => name.to_owned(),
             Some(name) => format!("files/{name}"),

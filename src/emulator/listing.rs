@@ -12,7 +12,7 @@ use super::stores::{no_store, page, wire_of};
 type Result<T> = rusqlite::Result<T>;
 
 /// Number and look of a document.
-type Entry = (i64, Value);
+type Listed = (i64, Value);
 
 pub fn documents(service: &Service, call: &Call<'_>) -> Result<Answer> {
     let store = call.path.trim_end_matches("/documents");
@@ -46,7 +46,7 @@ pub fn documents(service: &Service, call: &Call<'_>) -> Result<Answer> {
 }
 
 /// The page's own documents, and whether more come after it.
-fn own(service: &Service, store: &str, after: i64, size: u64) -> Result<(Vec<Entry>, bool)> {
+fn own(service: &Service, store: &str, after: i64, size: u64) -> Result<(Vec<Listed>, bool)> {
     let (lag, ghost) = {
         let plan = &whole(&service.dice).plan;
         (plan.list_lag_ms, plan.list_ghost_ms)
@@ -68,7 +68,7 @@ fn own(service: &Service, store: &str, after: i64, size: u64) -> Result<(Vec<Ent
     let there = there
         .into_iter()
         .map(|(number, d)| (number, wire_of(service, &d, &at)));
-    let mut entries: Vec<Entry> = there.chain(ghosts).collect();
+    let mut entries: Vec<Listed> = there.chain(ghosts).collect();
     entries.sort_by_key(|(number, _)| *number);
     let more = entries.len() as u64 > size;
     entries.truncate(size as usize);
@@ -85,7 +85,7 @@ fn repeated(
     store: &str,
     after: i64,
     size: u64,
-) -> Result<Vec<Entry>> {
+) -> Result<Vec<Listed>> {
     let before = match after {
         0 => Vec::new(),
         _ => whole(&service.database).documents_up_to(store, after, size / 2)?,
@@ -99,7 +99,7 @@ fn repeated(
     })
 }
 
-fn lose(service: &Service, call: &Call<'_>, shown: &mut Vec<Entry>) {
+fn lose(service: &Service, call: &Call<'_>, shown: &mut Vec<Listed>) {
     let mut dice = whole(&service.dice);
     if shown.is_empty() {
         return;

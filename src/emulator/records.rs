@@ -105,7 +105,7 @@ impl Document {
 }
 
 #[derive(Debug, Clone)]
-pub struct File {
+pub struct StoredFile {
     pub name: String,
     pub display_name: String,
     pub mime: String,
@@ -116,7 +116,7 @@ pub struct File {
     pub fails: bool,
 }
 
-impl File {
+impl StoredFile {
     pub fn state(&self, at: &Moment) -> &'static str {
         match (self.created_ms > at.processed, self.fails) {
             (true, _) => "PROCESSING",

@@ -40,7 +40,7 @@ pub mod outcome;
 pub mod watch;
 
 /// What was asked for.
-pub struct Settings {
+pub struct RunSettings {
     pub store: StoreRow,
     /// How many documents the service counted in it when the run began.
     pub documents: u64,

@@ -16,7 +16,7 @@ use super::outcome::Outcomes;
 use super::outcome::tally::Tally;
 use super::reconcile::take_back;
 use super::sending::worker::{Returned, Task, Worker};
-use super::{Parts, Settings, watch};
+use super::{Parts, RunSettings, watch};
 use crate::error::{Error, Kind};
 use crate::panic;
 use crate::poison;
@@ -27,7 +27,7 @@ use crate::state::{Change, UploadId};
 /// What the parts of one run share.
 pub struct Run<'r> {
     pub id: i64,
-    pub settings: &'r Settings,
+    pub settings: &'r RunSettings,
     pub parts: &'r Parts,
     pub outcomes: &'r Outcomes,
     /// `--limit`, if it holds anything back.
@@ -63,7 +63,7 @@ pub struct Ended {
     pub elapsed: Duration,
 }
 
-pub fn run(settings: &Settings, parts: Parts) -> Result<(Ended, Parts), Error> {
+pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error> {
     let began = Instant::now();
     let store = settings.store.id;
     let run = parts.writer.commit(Change::RunStarted { store })?.row;
@@ -144,7 +144,7 @@ pub fn run(settings: &Settings, parts: Parts) -> Result<(Ended, Parts), Error> {
 }
 
 /// Whether something is left at the service that nothing needs any more.
-fn is_anything_unneeded(settings: &Settings, parts: &Parts) -> Result<bool, Error> {
+fn is_anything_unneeded(settings: &RunSettings, parts: &Parts) -> Result<bool, Error> {
     let (reader, store, start) = (&parts.reader, settings.store.id, UploadId(0));
     Ok(!reader.replaced(store, start)?.is_empty() || !reader.leftovers(store, start)?.is_empty())
 }
@@ -160,7 +160,7 @@ fn share(whole: u64, part: u64, all: u64) -> u64 {
 
 /// Links the selected libraries with the store, so that scans queue for it from now on; what was known of
 /// them before is queued while the run is under way. How many documents were taken back instead of sent.
-fn link(settings: &Settings, parts: &Parts) -> Result<u64, Error> {
+fn link(settings: &RunSettings, parts: &Parts) -> Result<u64, Error> {
     let store = settings.store.id;
     let taken_back = take_back::of_new_links(settings, parts)?;
     for library in settings.selection.ids() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::next::Next;
-use super::plan::Plan;
+use super::plan::UploadPlan;
 use crate::scan::{Found, Skip};
 use crate::throttle::breaker::BreakerState;
 
@@ -49,7 +49,7 @@ pub enum Event {
         failed: u64,
         skipped: u64,
     },
-    Plan(Plan),
+    Plan(UploadPlan),
     Summary(Summary),
     /// For people, on stderr.
     Notice(String),

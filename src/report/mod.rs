@@ -34,7 +34,7 @@ pub mod units;
 
 pub use event::{Event, FileStatus, LimitedBy, Summary};
 pub use next::Next;
-pub use plan::Plan;
+pub use plan::UploadPlan;
 pub use progress::{Progress, ThrottleView};
 pub use status::{LibraryLine, Status, StoreLine};
 

@@ -102,7 +102,7 @@ mod tests {
     use super::super::event::FileStatus;
     use super::*;
     use crate::scan::Found;
-    use crate::throttle::breaker::{BreakerState, Cause};
+    use crate::throttle::breaker::{BreakerState, OpenCause};
 
     fn fields(event: &Event) -> Vec<String> {
         let line = line(event, 0).unwrap();
@@ -163,7 +163,7 @@ mod tests {
             (
                 Event::Throttle {
                     state: BreakerState::HalfOpen {
-                        cause: Cause::Faults,
+                        cause: OpenCause::Faults,
                         probe: None,
                     },
                     rate_per_min: None,

@@ -8,7 +8,7 @@ use super::units::{bytes, count, time};
 use crate::text::one_line;
 
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct UploadPlan {
     pub store: String,
     /// `None`: only the service could tell, and it was not asked.
     pub store_exists: Option<bool>,
@@ -28,7 +28,7 @@ pub struct Plan {
     pub skipped: u64,
 }
 
-impl Plan {
+impl UploadPlan {
     pub fn to_json(&self) -> Value {
         json!({
             "store": self.store, "store_exists": self.store_exists, "files": self.files,
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_table_reads_well() {
-        let plan = Plan {
+        let plan = UploadPlan {
             store: "notes".to_owned(),
             store_exists: None,
             files: 3,

@@ -14,12 +14,12 @@ use rayon::iter::{ParallelBridge, ParallelIterator};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use super::hash;
-use super::walk::{self, Entry, Item};
+use super::walk::{self, Item, WalkedFile};
 use super::{
     Filter, Found, Known, KnownFile, List, Options, Reading, Record, SeenFile, Skip, SkipReason,
     TOO_LARGE_NAMES_MAX,
 };
-use crate::disk::{Root, Standing};
+use crate::disk::{Presence, Root};
 use crate::error::{Error, Kind};
 use crate::identity::{self, Sha256};
 use crate::{panic, proof};
@@ -31,10 +31,10 @@ const QUEUE_MAX: usize = 256;
 const RACY_NS: i64 = 2_000_000_000;
 
 /// A file to read, and what is known of it.
-type Work = (Entry, Option<KnownFile>);
+type Work = (WalkedFile, Option<KnownFile>);
 /// The content is `None` if the reader was stopped; an error is its thread's.
 type Read = (
-    Entry,
+    WalkedFile,
     Option<KnownFile>,
     Result<Option<Result<Reading, Skip>>, Error>,
 );
@@ -223,7 +223,7 @@ impl Diff<'_> {
         }
     }
 
-    fn is_unchanged(&self, entry: &Entry, known: &KnownFile) -> bool {
+    fn is_unchanged(&self, entry: &WalkedFile, known: &KnownFile) -> bool {
         let racy = known.hashed_ms.saturating_mul(1_000_000) - entry.mtime_ns < RACY_NS;
         !self.options.rehash
             && known.present
@@ -238,8 +238,8 @@ impl Diff<'_> {
             return false;
         }
         let composed: String = path.nfc().collect();
-        let standing = self.root.standing(Path::new(&composed));
-        standing.is_ok_and(|standing| standing == Standing::There)
+        let presence = self.root.presence(Path::new(&composed));
+        presence.is_ok_and(|presence| presence == Presence::There)
     }
 
     fn read(&mut self, (entry, known, reading): Read) -> Result<(), Error> {
@@ -368,10 +368,10 @@ impl Diff<'_> {
         if !self.filter.selects(path) || unseen() {
             return Absence::Unknown;
         }
-        match self.root.standing(Path::new(path)) {
-            Ok(Standing::There) => Absence::LeftOut,
-            Ok(Standing::Gone) => Absence::Gone("there is no such file"),
-            Ok(Standing::ThroughLink) => Absence::Gone(walk::THROUGH_LINK),
+        match self.root.presence(Path::new(path)) {
+            Ok(Presence::There) => Absence::LeftOut,
+            Ok(Presence::Gone) => Absence::Gone("there is no such file"),
+            Ok(Presence::ThroughLink) => Absence::Gone(walk::THROUGH_LINK),
             Err(_) => Absence::Unknown,
         }
     }

@@ -23,14 +23,14 @@ use crate::error::Error;
 
 #[derive(Debug)]
 pub enum Item {
-    File(Entry),
+    File(WalkedFile),
     Skip(Skip),
     /// A folder that could not be read: what is known below it may well be there.
     Unseen(String),
 }
 
 #[derive(Debug)]
-pub struct Entry {
+pub struct WalkedFile {
     pub path: String,
     pub size_bytes: u64,
     pub mtime_ns: i64,
@@ -226,7 +226,7 @@ fn sized(path: &str, size_bytes: u64, mtime_ns: i64) -> Item {
     match size_bytes {
         0 => skip(path, SkipReason::Empty, "0 bytes"),
         n if n > FILE_BYTES_MAX => skip(path, SkipReason::TooLarge, &too_large(n)),
-        size_bytes => Item::File(Entry {
+        size_bytes => Item::File(WalkedFile {
             path: path.to_owned(),
             size_bytes,
             mtime_ns,

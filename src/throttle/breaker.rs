@@ -27,7 +27,7 @@ const PROBE_LOOK: Duration = Duration::from_millis(200);
 
 /// What opened it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub enum OpenCause {
     /// Rate 429s: reads have a limit of their own and go on.
     Limits,
     /// 5xx or no answer: nothing goes.
@@ -36,7 +36,7 @@ pub enum Cause {
 
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestOutcome {
     Good,
     /// A rate 429 that is a new event, with the delay asked for.
     Limit(Option<Duration>),
@@ -47,12 +47,12 @@ pub enum Outcome {
 pub enum BreakerState {
     Closed,
     Open {
-        cause: Cause,
+        cause: OpenCause,
         until: Instant,
     },
     /// `probe`: since when one is out.
     HalfOpen {
-        cause: Cause,
+        cause: OpenCause,
         probe: Option<Instant>,
     },
 }
@@ -81,7 +81,7 @@ pub enum Admission {
 #[derive(Debug)]
 pub struct Breaker {
     state: BreakerState,
-    window: VecDeque<Outcome>,
+    window: VecDeque<RequestOutcome>,
     limits_in_a_row: u32,
     faults_in_a_row: u32,
     cool_down: Duration,
@@ -109,7 +109,7 @@ impl Breaker {
         match self.state {
             BreakerState::Closed => None,
             BreakerState::Open { cause, .. } | BreakerState::HalfOpen { cause, .. }
-                if cause == Cause::Limits && class == Class::Read =>
+                if cause == OpenCause::Limits && class == Class::Read =>
             {
                 None
             }
@@ -129,7 +129,7 @@ impl Breaker {
         match self.state {
             BreakerState::Closed => Admission::Free,
             BreakerState::Open { cause, .. } | BreakerState::HalfOpen { cause, .. }
-                if cause == Cause::Limits && class == Class::Read =>
+                if cause == OpenCause::Limits && class == Class::Read =>
             {
                 Admission::Free
             }
@@ -155,16 +155,16 @@ impl Breaker {
     }
 
     /// The probe's outcome. Says whether the breaker opened.
-    pub fn probed(&mut self, outcome: Outcome, now: Instant) -> bool {
+    pub fn probed(&mut self, outcome: RequestOutcome, now: Instant) -> bool {
         let BreakerState::HalfOpen { cause, .. } = self.state else {
             return false;
         };
         match outcome {
-            Outcome::Good => {
+            RequestOutcome::Good => {
                 *self = Breaker::new(self.waits);
                 false
             }
-            Outcome::Limit(asked) | Outcome::Fault(asked) => {
+            RequestOutcome::Limit(asked) | RequestOutcome::Fault(asked) => {
                 self.reopen(cause, asked, now);
                 true
             }
@@ -172,7 +172,7 @@ impl Breaker {
     }
 
     /// Any other request's outcome. Says whether the breaker opened.
-    pub fn record(&mut self, outcome: Outcome, now: Instant) -> bool {
+    pub fn record(&mut self, outcome: RequestOutcome, now: Instant) -> bool {
         if self.state != BreakerState::Closed {
             // Sent before it opened: no news.
             return false;
@@ -182,15 +182,15 @@ impl Breaker {
         }
         self.window.push_back(outcome);
         let (limits, faults) = match outcome {
-            Outcome::Good => (0, 0),
-            Outcome::Limit(_) => (self.limits_in_a_row + 1, 0),
-            Outcome::Fault(_) => (0, self.faults_in_a_row + 1),
+            RequestOutcome::Good => (0, 0),
+            RequestOutcome::Limit(_) => (self.limits_in_a_row + 1, 0),
+            RequestOutcome::Fault(_) => (0, self.faults_in_a_row + 1),
         };
         (self.limits_in_a_row, self.faults_in_a_row) = (limits, faults);
         let (cause, asked) = match outcome {
-            Outcome::Good => return false,
-            Outcome::Limit(asked) => (Cause::Limits, asked),
-            Outcome::Fault(asked) => (Cause::Faults, asked),
+            RequestOutcome::Good => return false,
+            RequestOutcome::Limit(asked) => (OpenCause::Limits, asked),
+            RequestOutcome::Fault(asked) => (OpenCause::Faults, asked),
         };
         if !self.is_too_much(cause) {
             return false;
@@ -199,26 +199,26 @@ impl Breaker {
         true
     }
 
-    fn is_too_much(&self, cause: Cause) -> bool {
+    fn is_too_much(&self, cause: OpenCause) -> bool {
         let (in_a_row, row_max, share_max) = match cause {
-            Cause::Limits => (self.limits_in_a_row, LIMITS_IN_A_ROW, LIMITS_SHARE),
-            Cause::Faults => (self.faults_in_a_row, FAULTS_IN_A_ROW, FAULTS_SHARE),
+            OpenCause::Limits => (self.limits_in_a_row, LIMITS_IN_A_ROW, LIMITS_SHARE),
+            OpenCause::Faults => (self.faults_in_a_row, FAULTS_IN_A_ROW, FAULTS_SHARE),
         };
-        let of_cause = |o: &&Outcome| match o {
-            Outcome::Good => false,
-            Outcome::Limit(_) => cause == Cause::Limits,
-            Outcome::Fault(_) => cause == Cause::Faults,
+        let of_cause = |o: &&RequestOutcome| match o {
+            RequestOutcome::Good => false,
+            RequestOutcome::Limit(_) => cause == OpenCause::Limits,
+            RequestOutcome::Fault(_) => cause == OpenCause::Faults,
         };
         let share = self.window.iter().filter(of_cause).count() as f64 / self.window.len() as f64;
         in_a_row >= row_max || (self.window.len() >= SAMPLE_MIN && share > share_max)
     }
 
-    fn reopen(&mut self, cause: Cause, asked: Option<Duration>, now: Instant) {
+    fn reopen(&mut self, cause: OpenCause, asked: Option<Duration>, now: Instant) {
         self.cool_down = (self.cool_down * 2).min(COOL_DOWN_MAX);
         self.open(cause, asked, now);
     }
 
-    fn open(&mut self, cause: Cause, asked: Option<Duration>, now: Instant) {
+    fn open(&mut self, cause: OpenCause, asked: Option<Duration>, now: Instant) {
         let wait = self
             .waits
             .scaled(self.cool_down.max(backoff::honoured(asked)));
@@ -236,7 +236,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn opened(outcome: Outcome, times: u32, now: Instant) -> Breaker {
+    fn opened(outcome: RequestOutcome, times: u32, now: Instant) -> Breaker {
         let mut breaker = Breaker::new(Waits::default());
         for _ in 0..times {
             breaker.record(outcome, now);
@@ -247,9 +247,9 @@ mod tests {
     #[test]
     fn five_faults_in_a_row_open_it_and_four_do_not() {
         let now = Instant::now();
-        let four = opened(Outcome::Fault(None), 4, now);
+        let four = opened(RequestOutcome::Fault(None), 4, now);
         assert_eq!(four.state(), BreakerState::Closed);
-        let five = opened(Outcome::Fault(None), 5, now);
+        let five = opened(RequestOutcome::Fault(None), 5, now);
         assert!(five.refuses(Class::Write, now).is_some());
         assert!(five.refuses(Class::Read, now).is_some());
     }
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn three_limit_events_in_a_row_stop_writes_only() {
         let now = Instant::now();
-        let breaker = opened(Outcome::Limit(None), 3, now);
+        let breaker = opened(RequestOutcome::Limit(None), 3, now);
         assert!(breaker.refuses(Class::Write, now).is_some());
         assert!(breaker.refuses(Class::Read, now).is_none());
     }
@@ -268,8 +268,8 @@ mod tests {
         let mut breaker = Breaker::new(Waits::default());
         for i in 0..10_000 {
             let outcome = match i % 10 {
-                0..4 => Outcome::Fault(None),
-                _ => Outcome::Good,
+                0..4 => RequestOutcome::Fault(None),
+                _ => RequestOutcome::Good,
             };
             breaker.record(outcome, now);
         }
@@ -283,8 +283,8 @@ mod tests {
         let pattern = [true, true, false];
         let opened = (0..60).any(|i| {
             let outcome = match pattern[i % 3] {
-                true => Outcome::Fault(None),
-                false => Outcome::Good,
+                true => RequestOutcome::Fault(None),
+                false => RequestOutcome::Good,
             };
             breaker.record(outcome, now)
         });
@@ -294,22 +294,22 @@ mod tests {
     #[test]
     fn the_cool_down_doubles_with_each_failed_probe_and_starts_anew() {
         let mut now = Instant::now();
-        let mut breaker = opened(Outcome::Fault(None), 5, now);
+        let mut breaker = opened(RequestOutcome::Fault(None), 5, now);
         let mut waits = Vec::new();
         for _ in 0..8 {
             let until = breaker.refuses(Class::Write, now).unwrap();
             waits.push((until - now).as_secs());
             now = until;
             assert_eq!(breaker.admit(Class::Write, now), Admission::Probe);
-            assert!(breaker.probed(Outcome::Fault(None), now));
+            assert!(breaker.probed(RequestOutcome::Fault(None), now));
         }
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300]);
         now += Duration::from_secs(300);
         assert_eq!(breaker.admit(Class::Write, now), Admission::Probe);
-        breaker.probed(Outcome::Good, now);
+        breaker.probed(RequestOutcome::Good, now);
         assert_eq!(breaker.state(), BreakerState::Closed);
         for _ in 0..5 {
-            breaker.record(Outcome::Fault(None), now);
+            breaker.record(RequestOutcome::Fault(None), now);
         }
         assert_eq!(breaker.refuses(Class::Write, now), Some(now + 5 * SECOND));
     }
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn one_probe_at_a_time_and_a_lost_one_reopens() {
         let now = Instant::now();
-        let mut breaker = opened(Outcome::Fault(None), 5, now);
+        let mut breaker = opened(RequestOutcome::Fault(None), 5, now);
         let later = now + 5 * SECOND;
         assert_eq!(breaker.admit(Class::Read, later), Admission::Probe);
         assert!(matches!(
@@ -335,7 +335,7 @@ mod tests {
     fn it_is_never_open_for_less_than_the_service_asked() {
         let now = Instant::now();
         let asked = Some(Duration::from_secs(37));
-        let breaker = opened(Outcome::Limit(asked), 3, now);
+        let breaker = opened(RequestOutcome::Limit(asked), 3, now);
         assert_eq!(breaker.refuses(Class::Write, now), Some(now + 37 * SECOND));
     }
 
@@ -347,11 +347,11 @@ mod tests {
         Wait(u64),
     }
 
-    fn outcome(n: u8) -> Outcome {
+    fn outcome(n: u8) -> RequestOutcome {
         match n {
-            0 => Outcome::Good,
-            1 => Outcome::Limit(None),
-            _ => Outcome::Fault(None),
+            0 => RequestOutcome::Good,
+            1 => RequestOutcome::Limit(None),
+            _ => RequestOutcome::Fault(None),
         }
     }
 
@@ -388,7 +388,7 @@ mod tests {
     }
 
     /// One step is one outcome; whether the last one opened it.
-    fn lives_through(outcomes: &[Outcome], now: Instant) -> bool {
+    fn lives_through(outcomes: &[RequestOutcome], now: Instant) -> bool {
         let mut breaker = Breaker::new(Waits::default());
         let mut opened = false;
         for outcome in outcomes {
@@ -402,7 +402,11 @@ mod tests {
     #[test]
     fn what_is_in_a_row_is_broken_by_anything_else() {
         let now = Instant::now();
-        let (good, limit, fault) = (Outcome::Good, Outcome::Limit(None), Outcome::Fault(None));
+        let (good, limit, fault) = (
+            RequestOutcome::Good,
+            RequestOutcome::Limit(None),
+            RequestOutcome::Fault(None),
+        );
         assert!(!lives_through(&[limit, limit, good, limit, limit], now));
         assert!(!lives_through(&[limit, limit, fault, limit, limit], now));
         assert!(lives_through(&[limit, limit, limit], now));
@@ -424,16 +428,19 @@ mod tests {
     fn a_share_counts_from_twenty_outcomes_on_and_only_above_its_mark() {
         let now = Instant::now();
         // Never five faults in a row.
-        let faults = |of: usize, faults: usize| -> Vec<Outcome> {
-            let mut all = vec![Outcome::Good; of - faults];
+        let faults = |of: usize, faults: usize| -> Vec<RequestOutcome> {
+            let mut all = vec![RequestOutcome::Good; of - faults];
             for i in 0..faults {
-                all.insert((i * 5 / 4).min(all.len()), Outcome::Fault(None));
+                all.insert((i * 5 / 4).min(all.len()), RequestOutcome::Fault(None));
             }
             all.reverse();
             all
         };
-        let last_is_fault = |mut all: Vec<Outcome>| {
-            let at = all.iter().rposition(|o| *o != Outcome::Good).unwrap();
+        let last_is_fault = |mut all: Vec<RequestOutcome>| {
+            let at = all
+                .iter()
+                .rposition(|o| *o != RequestOutcome::Good)
+                .unwrap();
             let last = all.remove(at);
             all.push(last);
             all
@@ -442,11 +449,11 @@ mod tests {
         assert!(!lives_through(&last_is_fault(faults(20, 10)), now));
         assert!(lives_through(&last_is_fault(faults(20, 11)), now));
         let limits = |of: usize, limits: usize| {
-            let mut all = vec![Outcome::Good; of - limits];
+            let mut all = vec![RequestOutcome::Good; of - limits];
             for i in 0..limits - 1 {
-                all.insert(2 * i, Outcome::Limit(None));
+                all.insert(2 * i, RequestOutcome::Limit(None));
             }
-            all.push(Outcome::Limit(None));
+            all.push(RequestOutcome::Limit(None));
             all
         };
         assert!(!lives_through(&limits(19, 2), now));
@@ -462,18 +469,18 @@ mod tests {
         let mut breaker = Breaker::new(Waits::default());
         for i in 1..=2000 {
             let outcome = match i % 20 {
-                0 => Outcome::Limit(None),
-                _ => Outcome::Good,
+                0 => RequestOutcome::Limit(None),
+                _ => RequestOutcome::Good,
             };
             assert!(!breaker.record(outcome, now), "{i}");
         }
-        assert!(breaker.record(Outcome::Limit(None), now));
+        assert!(breaker.record(RequestOutcome::Limit(None), now));
     }
 
     #[test]
     fn reads_go_on_while_only_writes_are_limited() {
         let now = Instant::now();
-        let mut breaker = opened(Outcome::Limit(None), 3, now);
+        let mut breaker = opened(RequestOutcome::Limit(None), 3, now);
         let open = breaker.state();
         assert_eq!(breaker.admit(Class::Read, now), Admission::Free);
         let later = now + COOL_DOWN_MIN;
@@ -489,7 +496,7 @@ mod tests {
     fn in_an_outage_nothing_goes_but_the_probe() {
         let now = Instant::now();
         for class in [Class::Read, Class::Write] {
-            let mut breaker = opened(Outcome::Fault(None), 5, now);
+            let mut breaker = opened(RequestOutcome::Fault(None), 5, now);
             let until = now + COOL_DOWN_MIN;
             let just_before = until - Duration::from_millis(1);
             assert_eq!(breaker.refuses(class, just_before), Some(until));
@@ -501,7 +508,7 @@ mod tests {
     #[test]
     fn whoever_is_refused_for_a_probe_may_ask_again_soon_and_at_the_latest_when_it_is_lost() {
         let now = Instant::now();
-        let mut breaker = opened(Outcome::Fault(None), 5, now);
+        let mut breaker = opened(RequestOutcome::Fault(None), 5, now);
         let sent = now + COOL_DOWN_MIN;
         breaker.admit(Class::Write, sent);
         let refused = |at: Instant| breaker.refuses(Class::Write, at);
@@ -515,16 +522,20 @@ mod tests {
     #[test]
     fn only_a_probe_says_anything_while_it_is_not_closed() {
         let now = Instant::now();
-        let mut breaker = opened(Outcome::Fault(None), 5, now);
+        let mut breaker = opened(RequestOutcome::Fault(None), 5, now);
         let open = breaker.state();
-        for outcome in [Outcome::Good, Outcome::Fault(None), Outcome::Limit(None)] {
+        for outcome in [
+            RequestOutcome::Good,
+            RequestOutcome::Fault(None),
+            RequestOutcome::Limit(None),
+        ] {
             assert!(!breaker.record(outcome, now + SECOND));
             assert!(!breaker.probed(outcome, now + SECOND), "none is out");
             assert_eq!(breaker.state(), open);
         }
         let later = now + COOL_DOWN_MIN;
         breaker.admit(Class::Write, later);
-        assert!(!breaker.probed(Outcome::Good, later));
+        assert!(!breaker.probed(RequestOutcome::Good, later));
         assert_eq!(breaker.state(), BreakerState::Closed);
         assert_eq!(breaker.refuses(Class::Write, later), None);
         assert_eq!(breaker.admit(Class::Write, later), Admission::Free);

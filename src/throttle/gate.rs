@@ -8,10 +8,10 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::breaker::{Admission, Breaker, BreakerState, Cause, Outcome};
+use super::breaker::{Admission, Breaker, BreakerState, OpenCause, RequestOutcome};
 use super::limiter::Limiter;
 use super::ramp::Ramp;
-use super::{Class, Peaks, Settings};
+use super::{Class, GateSettings, Peaks};
 use crate::poison;
 use crate::shutdown::Shutdown;
 
@@ -130,7 +130,7 @@ impl Drop for Slot<'_> {
 }
 
 impl Gate {
-    pub fn new(settings: Settings, shutdown: Arc<Shutdown>) -> Gate {
+    pub fn new(settings: GateSettings, shutdown: Arc<Shutdown>) -> Gate {
         let limiter = Limiter::new(settings.rpm, settings.peaks, settings.waits, Instant::now());
         Gate {
             inner: Mutex::new(Inner {
@@ -207,10 +207,10 @@ impl Gate {
         let outage = matches!(
             inner.breaker.state(),
             BreakerState::Open {
-                cause: Cause::Faults,
+                cause: OpenCause::Faults,
                 ..
             } | BreakerState::HalfOpen {
-                cause: Cause::Faults,
+                cause: OpenCause::Faults,
                 ..
             }
         );
@@ -256,7 +256,7 @@ impl Gate {
                     inner.limiter.accepted(pass.class, now);
                 }
                 grown = inner.ramp.succeeded();
-                Outcome::Good
+                RequestOutcome::Good
             }
             Verdict::RateLimited { delay } => {
                 inner.throttled += 1;
@@ -264,9 +264,9 @@ impl Gate {
                 if !new && !pass.probe {
                     return;
                 }
-                Outcome::Limit(delay)
+                RequestOutcome::Limit(delay)
             }
-            Verdict::Fault { delay } => Outcome::Fault(delay),
+            Verdict::Fault { delay } => RequestOutcome::Fault(delay),
         };
         let opened = match pass.probe {
             true => inner.breaker.probed(outcome, now),
@@ -348,10 +348,10 @@ impl Gate {
     }
 }
 
-fn why(cause: Cause) -> PauseReason {
+fn why(cause: OpenCause) -> PauseReason {
     match cause {
-        Cause::Limits => PauseReason::Limits,
-        Cause::Faults => PauseReason::Outage,
+        OpenCause::Limits => PauseReason::Limits,
+        OpenCause::Faults => PauseReason::Outage,
     }
 }
 
@@ -364,7 +364,7 @@ mod tests {
 
     fn gate(concurrency: usize) -> (Gate, Arc<Shutdown>) {
         let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
-        let settings = Settings {
+        let settings = GateSettings {
             rpm: Rpm::Unlimited,
             concurrency,
             peaks: Peaks::default(),
@@ -409,7 +409,7 @@ mod tests {
     #[test]
     fn a_stop_ends_reads_at_once_and_writes_after_the_grace_period() {
         let shutdown = Arc::new(Shutdown::new(Duration::from_secs(3600)));
-        let settings = Settings {
+        let settings = GateSettings {
             rpm: Rpm::Unlimited,
             concurrency: 1,
             peaks: Peaks::default(),

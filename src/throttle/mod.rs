@@ -103,7 +103,7 @@ pub struct Peaks {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
+pub struct GateSettings {
     pub rpm: Rpm,
     /// Workers at the most.
     pub concurrency: usize,

@@ -8,7 +8,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::breaker::{Admission, Breaker, Outcome};
+use super::breaker::{Admission, Breaker, RequestOutcome};
 use super::limiter::Limiter;
 use super::{Class, Peaks, Rpm};
 use crate::waits::Waits;
@@ -152,12 +152,12 @@ fn simulate(rpm: Rpm, mut service: Service, minutes: u64, change: f64, seed: u64
                 if at >= MINUTE * 3 {
                     accepted_late += 1;
                 }
-                Some(Outcome::Good)
+                Some(RequestOutcome::Good)
             }
             Err(delay) => {
                 limited += 1;
                 let new = limiter.limited(Class::Write, now, delay, back);
-                (new || probe).then_some(Outcome::Limit(delay))
+                (new || probe).then_some(RequestOutcome::Limit(delay))
             }
         };
         if let Some(outcome) = outcome {

@@ -54,7 +54,7 @@ mod status;
 mod verify;
 
 /// Files that change, go or turn into something else while they are uploaded.
-mod feet;
+mod changing_files;
 
 /// Ctrl-C, SIGTERM and the lock.
 mod shutdown;

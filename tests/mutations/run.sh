@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 here=$PWD
 seed=${SEED:-7}
-programs=(feet secrets network model odd calls matrix torture power machine)
+programs=(changing_files secrets network model odd calls matrix torture power machine)
 # A program that a mutation makes hang is as good as red.
 seconds_max=600
 
@@ -32,7 +32,7 @@ build() { cargo test --quiet --features proof --no-run --test proof --test it; }
 run() { # program
   case $1 in
     # Topics of the tests against the real binary.
-    feet | secrets | network)
+    changing_files | secrets | network)
       timeout $seconds_max cargo test --quiet --features proof --test it "$1::" ;;
     # One of them.
     *::*) timeout $seconds_max cargo test --quiet --features proof --test it "$1" ;;

@@ -1,4 +1,4 @@
-//! The machine under our feet: a full or broken disk, a locked, deleted or replaced database, a clock
+//! The machine itself fails: a full or broken disk, a locked, deleted or replaced database, a clock
 //! that jumps, a process that is suspended past its lock's life. The run stops with one line that says
 //! so, or goes on; nothing is lost, nothing is sent on the strength of what was not written.
 

@@ -57,25 +57,25 @@ impl Poll {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct DuePoll {
     due: Instant,
     order: u64,
     poll: Poll,
 }
 
-impl PartialEq for Entry {
-    fn eq(&self, other: &Entry) -> bool {
+impl PartialEq for DuePoll {
+    fn eq(&self, other: &DuePoll) -> bool {
         self.order == other.order
     }
 }
-impl Eq for Entry {}
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Entry) -> Option<std::cmp::Ordering> {
+impl Eq for DuePoll {}
+impl PartialOrd for DuePoll {
+    fn partial_cmp(&self, other: &DuePoll) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
-impl Ord for Entry {
-    fn cmp(&self, other: &Entry) -> std::cmp::Ordering {
+impl Ord for DuePoll {
+    fn cmp(&self, other: &DuePoll) -> std::cmp::Ordering {
         (self.due, self.order).cmp(&(other.due, other.order))
     }
 }
@@ -83,7 +83,7 @@ impl Ord for Entry {
 #[derive(Debug)]
 struct Inner {
     waits: Waits,
-    heap: BinaryHeap<Reverse<Entry>>,
+    heap: BinaryHeap<Reverse<DuePoll>>,
     /// Nothing is asked about these until the store was listed.
     parked: Vec<Poll>,
     /// How many there are: in the heap, parked, or in a poller's hands.
@@ -134,7 +134,7 @@ impl Inner {
             Some(due) => {
                 let order = self.pushed;
                 self.pushed += 1;
-                self.heap.push(Reverse(Entry { due, order, poll }));
+                self.heap.push(Reverse(DuePoll { due, order, poll }));
             }
             None => self.parked.push(poll),
         }

@@ -16,14 +16,14 @@ use crate::names::StoreName;
 use crate::pipeline::following::poll_queue::Poll;
 use crate::pipeline::outcome::Outcomes;
 use crate::pipeline::outcome::subject::Subject;
-use crate::pipeline::rules::{self, Next, Standing};
+use crate::pipeline::rules::{self, Next, RowState};
 use crate::shutdown::Shutdown;
 use crate::state::listed::ListedDocument;
 use crate::state::{HandBack, Job, Reader, UploadId};
 
 /// First stage of a run, a row at a time. `Some`: a worker has to see to it.
 pub fn settle(job: Job, outcomes: &Outcomes) -> Option<Job> {
-    match rules::next(Standing::of(&job)) {
+    match rules::next(RowState::of(&job)) {
         Next::Poll => outcomes.polls.push(Poll::of(job)),
         Next::HandBack => outcomes.handed_back(&Subject::of(&job), HandBack::uncharged()),
         Next::Ask | Next::LookUp => return Some(job),

@@ -12,7 +12,7 @@ use super::listing::{self, Listing};
 use crate::client::FailureKind;
 use crate::error::{Error, Kind};
 use crate::names::DocumentName;
-use crate::pipeline::{Parts, Settings};
+use crate::pipeline::{Parts, RunSettings};
 use crate::report::Event;
 use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
 use crate::state::reader::Libraries;
@@ -25,7 +25,7 @@ const PAGES_CHEAP: u64 = 100;
 
 /// Looks at the store if a selected library has files that were never queued for it. How many documents
 /// became a file's.
-pub fn of_new_links(settings: &Settings, parts: &Parts) -> Result<u64, Error> {
+pub fn of_new_links(settings: &RunSettings, parts: &Parts) -> Result<u64, Error> {
     let store = settings.store.id;
     let linked = parts.reader.linked(store)?;
     let linked: BTreeSet<i64> = linked.into_iter().map(|library| library.id).collect();
@@ -69,7 +69,11 @@ pub fn of_new_links(settings: &Settings, parts: &Parts) -> Result<u64, Error> {
     Ok(found)
 }
 
-fn take_back(settings: &Settings, parts: &Parts, names: &BTreeSet<String>) -> Result<u64, Error> {
+fn take_back(
+    settings: &RunSettings,
+    parts: &Parts,
+    names: &BTreeSet<String>,
+) -> Result<u64, Error> {
     let (documents, surplus) = whole_listing(settings, parts)?;
     let mut taken = HashSet::new();
     documents.each(&mut |document| {
@@ -92,7 +96,7 @@ fn take_back(settings: &Settings, parts: &Parts, names: &BTreeSet<String>) -> Re
 /// # Errors
 /// What the listing does not show may be there all the same, and would be sent a second time
 /// (`Kind::Unavailable`).
-fn whole_listing(settings: &Settings, parts: &Parts) -> Result<(ListedDocuments, bool), Error> {
+fn whole_listing(settings: &RunSettings, parts: &Parts) -> Result<(ListedDocuments, bool), Error> {
     let mut why = String::new();
     for lag in [Duration::ZERO, parts.waits.list_lag] {
         let store = &settings.store.name;
@@ -105,7 +109,11 @@ fn whole_listing(settings: &Settings, parts: &Parts) -> Result<(ListedDocuments,
 }
 
 /// A listing may still show what was deleted a moment ago; the document itself does not.
-fn is_deleted(settings: &Settings, parts: &Parts, document: &DocumentName) -> Result<bool, Error> {
+fn is_deleted(
+    settings: &RunSettings,
+    parts: &Parts,
+    document: &DocumentName,
+) -> Result<bool, Error> {
     let looked = listing::patient(&parts.shutdown, || parts.client.document(document));
     match looked {
         Ok(_) => Ok(false),
@@ -114,7 +122,7 @@ fn is_deleted(settings: &Settings, parts: &Parts, document: &DocumentName) -> Re
     }
 }
 
-fn cannot_tell(settings: &Settings, why: &str) -> Error {
+fn cannot_tell(settings: &RunSettings, why: &str) -> Error {
     Error::new(
         Kind::Unavailable,
         format!("store `{}`", settings.store.display_name),
@@ -125,7 +133,7 @@ fn cannot_tell(settings: &Settings, why: &str) -> Error {
 
 /// What makes the document its file's own, if it is one of these libraries and holds what is on disk now.
 fn own(
-    settings: &Settings,
+    settings: &RunSettings,
     parts: &Parts,
     names: &BTreeSet<String>,
     document: ListedDocument,

@@ -20,7 +20,7 @@ use crate::state::reader::{FileLike, StoreRow};
 use crate::state::{Adopted, Change, Job, Reader, UploadId, UploadState, Writer};
 
 /// What was found, and what `repair` does.
-pub struct Plan {
+pub struct RepairPlan {
     pub documents: u64,
     /// Rows and documents that agree.
     pub matching: u64,
@@ -37,9 +37,9 @@ pub struct Plan {
     pub drift: DriftTable,
 }
 
-impl Plan {
-    fn new(documents: u64) -> Result<Plan, Error> {
-        Ok(Plan {
+impl RepairPlan {
+    fn new(documents: u64) -> Result<RepairPlan, Error> {
+        Ok(RepairPlan {
             documents,
             matching: 0,
             foreign: 0,
@@ -76,13 +76,13 @@ pub struct Verify<'r> {
 impl Verify<'_> {
     /// # Errors
     /// The listing was not whole, so nothing can be said.
-    pub fn compare(&self) -> Result<Plan, Error> {
+    pub fn compare(&self) -> Result<RepairPlan, Error> {
         let (documents, surplus) =
             match listing::list(&self.store.name, self.client, self.shutdown)? {
                 Listing::Whole { documents, surplus } => (documents, surplus),
                 Listing::Partial(_, why) => return Err(self.cannot_tell(&why)),
             };
-        let mut plan = Plan::new(documents.count()?)?;
+        let mut plan = RepairPlan::new(documents.count()?)?;
         let libraries = self.reader.libraries()?;
         let libraries: BTreeSet<String> = libraries.into_iter().map(|l| l.name).collect();
         documents.each(&mut |document| match &document.identity {
@@ -127,7 +127,7 @@ impl Verify<'_> {
         document: &ListedDocument,
         identity: &Identity,
         documents: &ListedDocuments,
-        plan: &mut Plan,
+        plan: &mut RepairPlan,
     ) -> Result<(), Error> {
         if let Some(row) = self.reader.claimant(&document.name)? {
             match row.state {
@@ -231,7 +231,7 @@ impl Verify<'_> {
         row: &Job,
         libraries: &BTreeSet<String>,
         documents: &ListedDocuments,
-        plan: &mut Plan,
+        plan: &mut RepairPlan,
     ) -> Result<(), Error> {
         let Some(name) = &row.document else {
             return Ok(());
@@ -285,7 +285,7 @@ impl Verify<'_> {
     }
 
     /// Carries the plan out; answers how many differences are left.
-    pub fn repair(&self, plan: &Plan) -> Result<u64, Error> {
+    pub fn repair(&self, plan: &RepairPlan) -> Result<u64, Error> {
         let count = |kind| plan.drift.count(kind);
         let deletions = count(DriftKind::Duplicate) + count(DriftKind::Broken);
         if deletions * 100 > plan.own * self.share_max_percent {

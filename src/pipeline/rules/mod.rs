@@ -14,13 +14,13 @@ mod sending;
 
 pub use following::{End, Heard, Indexing, Listed, Step};
 pub use sending::{
-    Asked, MethodChoice, NoDocument, Staged, Unasked, Unclear, asked, can_be_followed, no_document,
-    staged, stops_run, unasked, unclear,
+    AfterFileLook, AfterNoQuery, AfterQuery, MethodChoice, NoDocument, Unclear, asked,
+    can_be_followed, no_document, staged, stops_run, unasked, unclear,
 };
 
 /// As much of a row as tells what may be at the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct RowState {
     pub state: UploadState,
     /// The URL of a session is on record.
     pub session: bool,
@@ -28,9 +28,9 @@ pub struct Standing {
     pub importing: bool,
 }
 
-impl Standing {
-    pub fn of(job: &Job) -> Standing {
-        Standing {
+impl RowState {
+    pub fn of(job: &Job) -> RowState {
+        RowState {
             state: job.state,
             session: job.session.is_some(),
             importing: job.importing,
@@ -53,7 +53,7 @@ pub enum Next {
     Nothing,
 }
 
-pub fn next(row: Standing) -> Next {
+pub fn next(row: RowState) -> Next {
     match row.state {
         UploadState::Uploading if row.importing => Next::LookUp,
         UploadState::Uploading if row.session => Next::Ask,
@@ -114,8 +114,8 @@ mod tests {
         assert!(!is_whole(Some(11), 10));
     }
 
-    fn row(state: UploadState, session: bool, importing: bool) -> Standing {
-        Standing {
+    fn row(state: UploadState, session: bool, importing: bool) -> RowState {
+        RowState {
             state,
             session,
             importing,

@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use crate::client::{Ended, Failure, FailureKind, File, FileState, SessionState, Submitted};
+use crate::client::{
+    Ended, Failure, FailureKind, FileState, SessionState, Submitted, TemporaryFile,
+};
 use crate::names::{DocumentName, StoreName};
 use crate::state::{Charge, Method};
 
@@ -43,7 +45,7 @@ impl MethodChoice {
 
 /// What follows from the service's answer to `query`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
+pub enum AfterQuery {
     /// Continue at this offset.
     Resume(u64),
     /// The content is not wanted any more.
@@ -56,20 +58,20 @@ pub enum Asked {
     LookUp,
 }
 
-pub fn asked(session: SessionState, method: Method, current: bool) -> Asked {
+pub fn asked(session: SessionState, method: Method, current: bool) -> AfterQuery {
     match (session, method) {
-        (SessionState::Active { received }, _) if current => Asked::Resume(received),
-        (SessionState::Active { .. }, _) => Asked::Cancel,
-        (SessionState::Final(Some(ended)), _) => Asked::Take(ended),
-        (SessionState::Dead(failure), _) => Asked::Fail(failure),
-        (SessionState::Final(None) | SessionState::Gone, Method::Staged) => Asked::LookAtFile,
-        (SessionState::Final(None) | SessionState::Gone, Method::Direct) => Asked::LookUp,
+        (SessionState::Active { received }, _) if current => AfterQuery::Resume(received),
+        (SessionState::Active { .. }, _) => AfterQuery::Cancel,
+        (SessionState::Final(Some(ended)), _) => AfterQuery::Take(ended),
+        (SessionState::Dead(failure), _) => AfterQuery::Fail(failure),
+        (SessionState::Final(None) | SessionState::Gone, Method::Staged) => AfterQuery::LookAtFile,
+        (SessionState::Final(None) | SessionState::Gone, Method::Direct) => AfterQuery::LookUp,
     }
 }
 
 /// What follows from the state of a temporary file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Staged {
+pub enum AfterFileLook {
     Import,
     Wait,
     /// It is of no use: deleted, and made anew in another attempt.
@@ -77,22 +79,22 @@ pub enum Staged {
 }
 
 /// `file`: `None` if it is not there. Nothing was imported from it yet.
-pub fn staged(file: Option<&File>, size_bytes: u64) -> Staged {
+pub fn staged(file: Option<&TemporaryFile>, size_bytes: u64) -> AfterFileLook {
     let Some(file) = file else {
-        return Staged::Discard;
+        return AfterFileLook::Discard;
     };
     let whole = file.size_bytes.is_none_or(|n| n == size_bytes);
     match file.state {
-        _ if !whole => Staged::Discard,
-        FileState::Active => Staged::Import,
-        FileState::Processing => Staged::Wait,
-        FileState::Failed => Staged::Discard,
+        _ if !whole => AfterFileLook::Discard,
+        FileState::Active => AfterFileLook::Import,
+        FileState::Processing => AfterFileLook::Wait,
+        FileState::Failed => AfterFileLook::Discard,
     }
 }
 
 /// What becomes of a session that could not be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unasked {
+pub enum AfterNoQuery {
     StopRun,
     /// Later, but not for ever.
     AskAgain,
@@ -100,11 +102,11 @@ pub enum Unasked {
 }
 
 /// `age`: since the intent of its upload.
-pub fn unasked(kind: FailureKind, age: Duration) -> Unasked {
+pub fn unasked(kind: FailureKind, age: Duration) -> AfterNoQuery {
     match kind {
-        kind if stops_run(kind) => Unasked::StopRun,
-        _ if age > ASK_WITHIN => Unasked::LookUp,
-        _ => Unasked::AskAgain,
+        kind if stops_run(kind) => AfterNoQuery::StopRun,
+        _ if age > ASK_WITHIN => AfterNoQuery::LookUp,
+        _ => AfterNoQuery::AskAgain,
     }
 }
 
@@ -225,9 +227,9 @@ mod tests {
         for session in [SessionState::Gone, SessionState::Final(None)] {
             for current in [true, false] {
                 let direct = asked(clone(&session), Method::Direct, current);
-                assert_eq!(direct, Asked::LookUp);
+                assert_eq!(direct, AfterQuery::LookUp);
                 let staged = asked(clone(&session), Method::Staged, current);
-                assert_eq!(staged, Asked::LookAtFile);
+                assert_eq!(staged, AfterQuery::LookAtFile);
             }
         }
     }
@@ -241,18 +243,18 @@ mod tests {
 
     #[test]
     fn a_temporary_file_is_imported_only_when_it_is_whole_and_active() {
-        let file = |state, size_bytes| File {
+        let file = |state, size_bytes| TemporaryFile {
             name: FileName::new("files/f"),
             state,
             size_bytes,
         };
         let of = |state, size| staged(Some(&file(state, size)), 10);
-        assert_eq!(of(FileState::Active, Some(10)), Staged::Import);
-        assert_eq!(of(FileState::Active, None), Staged::Import);
-        assert_eq!(of(FileState::Active, Some(9)), Staged::Discard);
-        assert_eq!(of(FileState::Processing, Some(10)), Staged::Wait);
-        assert_eq!(of(FileState::Failed, Some(10)), Staged::Discard);
-        assert_eq!(staged(None, 10), Staged::Discard);
+        assert_eq!(of(FileState::Active, Some(10)), AfterFileLook::Import);
+        assert_eq!(of(FileState::Active, None), AfterFileLook::Import);
+        assert_eq!(of(FileState::Active, Some(9)), AfterFileLook::Discard);
+        assert_eq!(of(FileState::Processing, Some(10)), AfterFileLook::Wait);
+        assert_eq!(of(FileState::Failed, Some(10)), AfterFileLook::Discard);
+        assert_eq!(staged(None, 10), AfterFileLook::Discard);
     }
 
     #[test]
@@ -289,8 +291,8 @@ mod tests {
     fn an_open_session_goes_on_only_with_the_content_that_is_wanted() {
         for method in [Method::Direct, Method::Staged] {
             let open = || SessionState::Active { received: 7 };
-            assert_eq!(asked(open(), method, true), Asked::Resume(7));
-            assert_eq!(asked(open(), method, false), Asked::Cancel);
+            assert_eq!(asked(open(), method, true), AfterQuery::Resume(7));
+            assert_eq!(asked(open(), method, false), AfterQuery::Cancel);
         }
     }
 
@@ -298,10 +300,13 @@ mod tests {
     fn what_a_session_says_of_its_end_is_taken() {
         let ended = Ended::Document(submitted(None, None));
         let session = SessionState::Final(Some(ended.clone()));
-        assert_eq!(asked(session, Method::Direct, false), Asked::Take(ended));
+        assert_eq!(
+            asked(session, Method::Direct, false),
+            AfterQuery::Take(ended)
+        );
         let dead = Failure::new(FailureKind::SessionDead, "over");
         let session = SessionState::Dead(dead.clone());
-        assert_eq!(asked(session, Method::Staged, true), Asked::Fail(dead));
+        assert_eq!(asked(session, Method::Staged, true), AfterQuery::Fail(dead));
     }
 
     fn submitted(operation: Option<&str>, document: Option<&str>) -> Submitted {
@@ -393,8 +398,8 @@ mod tests {
         let later = hour + Duration::from_millis(1);
         for (kind, becomes) in kinds() {
             let (early, late) = match becomes {
-                NoDocument::StopRun => (Unasked::StopRun, Unasked::StopRun),
-                _ => (Unasked::AskAgain, Unasked::LookUp),
+                NoDocument::StopRun => (AfterNoQuery::StopRun, AfterNoQuery::StopRun),
+                _ => (AfterNoQuery::AskAgain, AfterNoQuery::LookUp),
             };
             assert_eq!(unasked(kind, Duration::ZERO), early, "{kind:?}");
             assert_eq!(unasked(kind, hour), early, "{kind:?}");

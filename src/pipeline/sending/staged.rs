@@ -7,12 +7,12 @@
 use std::time::Instant;
 
 use super::worker::{Returned, Worker, metadata, new_document};
-use crate::client::{Failure, FailureKind, File, Submitted};
+use crate::client::{Failure, FailureKind, Submitted, TemporaryFile};
 use crate::identity;
 use crate::names::FileName;
 use crate::pipeline::outcome;
 use crate::pipeline::outcome::subject::Subject;
-use crate::pipeline::rules::{self, Staged};
+use crate::pipeline::rules::{self, AfterFileLook};
 use crate::state::{Cause, Change, Charge, HandBack, Job, Method, UploadId};
 
 impl Worker<'_> {
@@ -24,7 +24,7 @@ impl Worker<'_> {
                 Ok(found) => file = found,
                 Err(failure) => return self.not_begun(job, batch, &failure),
             }
-            let of_use = rules::staged(file.as_ref(), job.size_bytes) == Staged::Import;
+            let of_use = rules::staged(file.as_ref(), job.size_bytes) == AfterFileLook::Import;
             if !of_use {
                 file = None;
                 if let Err(returned) = self.discard(job.upload, name) {
@@ -75,7 +75,7 @@ impl Worker<'_> {
 
     /// From a temporary file to a document. The import is on record before it is sent, since nobody but
     /// the store can say afterwards whether it took effect.
-    pub(super) fn import(&self, job: &Job, subject: &Subject, file: File) -> Returned {
+    pub(super) fn import(&self, job: &Job, subject: &Subject, file: TemporaryFile) -> Returned {
         // Nothing was imported yet, and what is not wanted any more never is; the file is deleted.
         if !job.current {
             self.outcomes.handed_back(subject, HandBack::uncharged());
@@ -118,7 +118,12 @@ impl Worker<'_> {
     }
 
     /// Waits until the temporary file can be imported; text is so at once (fact sheet 8).
-    fn active(&self, job: &Job, subject: &Subject, mut file: File) -> Result<FileName, Returned> {
+    fn active(
+        &self,
+        job: &Job,
+        subject: &Subject,
+        mut file: TemporaryFile,
+    ) -> Result<FileName, Returned> {
         let failed = |words: &str| {
             let cause = Cause {
                 kind: "temporary file",
@@ -130,9 +135,11 @@ impl Worker<'_> {
         let began = Instant::now();
         loop {
             match rules::staged(Some(&file), job.size_bytes) {
-                Staged::Import => return Ok(file.name),
-                Staged::Discard => return Err(failed("the service could not take the file in")),
-                Staged::Wait => {}
+                AfterFileLook::Import => return Ok(file.name),
+                AfterFileLook::Discard => {
+                    return Err(failed("the service could not take the file in"));
+                }
+                AfterFileLook::Wait => {}
             }
             if began.elapsed() > self.waits.temporary_file_active_within {
                 return Err(failed("the service is still taking the file in"));

@@ -14,12 +14,12 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::client::{Body, Client, Ended, Failure, Finished, NewDocument, Pace, Started};
 use crate::clock;
 use crate::error::Error;
-use crate::identity::{self, Entry};
+use crate::identity::{self, MetadataEntry};
 use crate::names::{SessionUrl, StoreName};
 use crate::pipeline::outcome::subject::Subject;
 use crate::pipeline::outcome::{self, Outcomes};
 use crate::pipeline::rules::{
-    self, Asked, MethodChoice, Next, NoDocument, Standing, Unasked, Unclear,
+    self, AfterNoQuery, AfterQuery, MethodChoice, Next, NoDocument, RowState, Unclear,
 };
 use crate::shutdown::Shutdown;
 use crate::state::{Cause, Change, Charge, Durable, HandBack, Job, Method, NextTime, UploadId};
@@ -209,7 +209,7 @@ impl Worker<'_> {
     /// A file that an earlier run, or an earlier pass, left on its way.
     fn resume(&self, job: &Job) -> Returned {
         let subject = Subject::of(job);
-        let session = match (rules::next(Standing::of(job)), &job.session) {
+        let session = match (rules::next(RowState::of(job)), &job.session) {
             (Next::Ask, Some(session)) => session,
             (Next::LookUp, _) => return Returned::Lost,
             _ => return Returned::Done,
@@ -219,11 +219,11 @@ impl Worker<'_> {
             Err(failure) => return self.unasked(job, &failure),
         };
         match rules::asked(state, job.method, job.current) {
-            Asked::Resume(offset) => {
+            AfterQuery::Resume(offset) => {
                 self.outcomes.tally.resumed.add(1);
                 self.send(job, &subject, session, Some(offset))
             }
-            Asked::Cancel => match self.client.cancel(session) {
+            AfterQuery::Cancel => match self.client.cancel(session) {
                 Ok(()) => {
                     let why = "replaced by newer content on disk".to_owned();
                     let upload = job.upload;
@@ -233,13 +233,13 @@ impl Worker<'_> {
                 }
                 Err(failure) => self.still_in_doubt(&failure),
             },
-            Asked::Take(ended) => {
+            AfterQuery::Take(ended) => {
                 self.outcomes.tally.adopted.add(1);
                 self.ended(job, &subject, ended)
             }
-            Asked::Fail(failure) => self.failed(job, &subject, &failure),
-            Asked::LookAtFile => self.look_at_file(job, &subject),
-            Asked::LookUp => Returned::Lost,
+            AfterQuery::Fail(failure) => self.failed(job, &subject, &failure),
+            AfterQuery::LookAtFile => self.look_at_file(job, &subject),
+            AfterQuery::LookUp => Returned::Lost,
         }
     }
 
@@ -248,9 +248,9 @@ impl Worker<'_> {
         let age_ms = clock::now_ms().saturating_sub(job.since_ms);
         let age = Duration::from_millis(u64::try_from(age_ms).unwrap_or(0));
         match rules::unasked(failure.kind, age) {
-            Unasked::StopRun => Returned::Fatal(failure.to_error(self.store.as_str())),
-            Unasked::AskAgain => Returned::InDoubt,
-            Unasked::LookUp => Returned::Lost,
+            AfterNoQuery::StopRun => Returned::Fatal(failure.to_error(self.store.as_str())),
+            AfterNoQuery::AskAgain => Returned::InDoubt,
+            AfterNoQuery::LookUp => Returned::Lost,
         }
     }
 
@@ -405,7 +405,7 @@ impl Worker<'_> {
     }
 }
 
-pub(super) fn metadata(job: &Job) -> Vec<Entry> {
+pub(super) fn metadata(job: &Job) -> Vec<MetadataEntry> {
     let sha256 = &job.content.sha256;
     let mut metadata = identity::entries(&job.library_name, &job.path_value, sha256).to_vec();
     metadata.extend(job.metadata.iter().cloned());
@@ -415,7 +415,7 @@ pub(super) fn metadata(job: &Job) -> Vec<Entry> {
 pub(super) fn new_document<'a>(
     job: &'a Job,
     name: &'a str,
-    metadata: &'a [Entry],
+    metadata: &'a [MetadataEntry],
 ) -> NewDocument<'a> {
     NewDocument {
         display_name: name,

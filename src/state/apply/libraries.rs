@@ -3,7 +3,7 @@
 use rusqlite::{Row, params};
 
 use super::{At, Outcome};
-use crate::identity::{Entry, Variant};
+use crate::identity::{MetadataEntry, Variant};
 use crate::state::SAME_CONTENT;
 use crate::state::change::{Applied, QUEUE_FILES, Refusal};
 use crate::state::statement::statements;
@@ -73,7 +73,7 @@ impl At<'_> {
 
     fn variants_of_described_files(&self, library: i64, name: &str) -> Result<(), Refusal> {
         DESCRIBED.each(self.conn, [library], |r| {
-            let metadata: Vec<Entry> = serde_json::from_str(&r.get::<_, String>(1)?)
+            let metadata: Vec<MetadataEntry> = serde_json::from_str(&r.get::<_, String>(1)?)
                 .map_err(|e| Refusal::Illegal(format!("metadata that are none: {e}")))?;
             let id: i64 = r.get(0)?;
             self.run(

@@ -9,7 +9,7 @@ use rusqlite::{Params, Row, params};
 use super::{Libraries, PAGE, Reader, count, sha256};
 use crate::clock::UnixMs;
 use crate::error::Error;
-use crate::identity::{ContentKey, Entry, Identity, Variant};
+use crate::identity::{ContentKey, Identity, MetadataEntry, Variant};
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl};
 use crate::state::LAST_QUEUED;
 use crate::state::durable::{Durable, UploadId};
@@ -28,7 +28,7 @@ pub struct Job {
     pub path: String,
     pub path_value: String,
     pub mime: String,
-    pub metadata: Vec<Entry>,
+    pub metadata: Vec<MetadataEntry>,
     pub size_bytes: u64,
     pub content: ContentKey,
     /// The file is there and has this content, as far as the last scan knows.

@@ -2,7 +2,9 @@
 //! commits and requests is the worker's, and what follows from an answer is said by `rules`.
 
 use objlib::client::{Ended, Failure, FailureKind, SessionState};
-use objlib::pipeline::rules::{self, Asked, Indexing, Next, NoDocument, Staged, Standing, Unclear};
+use objlib::pipeline::rules::{
+    self, AfterFileLook, AfterQuery, Indexing, Next, NoDocument, RowState, Unclear,
+};
 use objlib::state::Method;
 use objlib::state::upload_state::Event;
 
@@ -11,18 +13,18 @@ use super::{Reply, Step, World};
 
 impl World {
     pub fn recover(&mut self, i: usize) -> Step<()> {
-        let row = &self.rows[i];
-        let standing = Standing {
-            state: row.state,
-            session: row.session.is_some(),
-            importing: row.importing,
+        let upload = &self.rows[i];
+        let row = RowState {
+            state: upload.state,
+            session: upload.session.is_some(),
+            importing: upload.importing,
         };
-        match rules::next(standing) {
+        match rules::next(row) {
             Next::Nothing => Ok(()),
             Next::HandBack => self.hand_back(i, "handed back unasked"),
             Next::Poll => {
-                let document = row.document.map(name);
-                self.follow(i, Indexing::inherited(row.operation.is_some(), document))
+                let document = upload.document.map(name);
+                self.follow(i, Indexing::inherited(upload.operation.is_some(), document))
             }
             Next::LookUp => self.look_up(i),
             Next::Ask => self.ask_session(i),
@@ -85,12 +87,12 @@ impl World {
         };
         let current = self.is_current(&self.rows[i]);
         match rules::asked(state, self.rows[i].method, current) {
-            Asked::Resume(_) => self.send(i, session, true),
-            Asked::Cancel => self.cancel(i, session),
-            Asked::Take(ended) => self.ended(i, ended),
-            Asked::Fail(_) => self.hand_back(i, "the service ended it"),
-            Asked::LookAtFile => self.look_at_file(i),
-            Asked::LookUp => self.look_up(i),
+            AfterQuery::Resume(_) => self.send(i, session, true),
+            AfterQuery::Cancel => self.cancel(i, session),
+            AfterQuery::Take(ended) => self.ended(i, ended),
+            AfterQuery::Fail(_) => self.hand_back(i, "the service ended it"),
+            AfterQuery::LookAtFile => self.look_at_file(i),
+            AfterQuery::LookUp => self.look_up(i),
         }
     }
 
@@ -129,7 +131,8 @@ impl World {
                 Reply::Answer(found) => found,
                 Reply::Lost => return Ok(()),
             };
-            let of_use = rules::staged(found.then(|| file(old)).as_ref(), SIZE) == Staged::Import;
+            let of_use =
+                rules::staged(found.then(|| file(old)).as_ref(), SIZE) == AfterFileLook::Import;
             if of_use && method == Method::Staged {
                 self.event(i, Event::Started, "intent", |row| row.method = method)?;
                 return self.import(i, old);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use objlib::client::{Ended, File, FileState, Submitted};
+use objlib::client::{Ended, FileState, Submitted, TemporaryFile};
 use objlib::names::{DocumentName, FileName, OperationName};
 
 /// The size of every file.
@@ -250,8 +250,8 @@ pub fn number(name: &str) -> u64 {
     name.rsplit('/').next().unwrap().parse().unwrap()
 }
 
-pub fn file(id: u64) -> File {
-    File {
+pub fn file(id: u64) -> TemporaryFile {
+    TemporaryFile {
         name: FileName::new(format!("files/{id}")),
         state: FileState::Active,
         size_bytes: Some(SIZE),
