@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::client::Endpoint;
 use crate::names::ApiKey;
-use crate::report::{EventSender, Progress};
+use crate::report::{EventSink, Progress};
 use crate::shutdown::{Shutdown, Stop};
 use crate::waits::Waits;
 
@@ -38,7 +38,7 @@ pub mod verify;
 /// One call of a command.
 pub struct Call<'a> {
     pub database: &'a Path,
-    pub events: EventSender,
+    pub events: Arc<dyn EventSink>,
     pub progress: &'a Arc<Progress>,
     pub shutdown: &'a Arc<Shutdown>,
     pub waits: Waits,

@@ -178,7 +178,7 @@ fn found(
         let filter = Filter::new(&root, &folders.options)?;
         let library: Found = library::resolve(reader, &root, folders.name.as_deref(), &filter)?;
         let id = library.row().map_or(NOBODY, |row| row.id);
-        let catalog = Catalog::new(reader, id);
+        let catalog = Catalog::new(reader, id)?;
         let mut planning = Planning {
             reader,
             store: store.map(|s| s.id),

@@ -80,7 +80,7 @@ pub(super) fn record(
         if let Some(moved) = moved {
             call.events.send(moved);
         }
-        let catalog = Catalog::new(&reader, library.id);
+        let catalog = Catalog::new(&reader, library.id)?;
         let mut telling = Telling {
             recorder: Recorder::new(writer, &library),
             library: &library.name,
@@ -161,5 +161,55 @@ impl Record for Telling<'_, '_> {
 
     fn unchanged(&mut self, known: &KnownFile, path: &str) -> Result<(), Error> {
         self.recorder.unchanged(known, path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{EventSink, Progress};
+    use crate::shutdown::Shutdown;
+    use crate::waits::Waits;
+    use std::fs;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    /// Neither a terminal nor a program's pipe.
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<Event>>);
+
+    impl EventSink for Heard {
+        fn send(&self, event: Event) {
+            self.0.lock().unwrap().push(event);
+        }
+    }
+
+    #[test]
+    fn whoever_calls_hears_what_was_found() {
+        let place = tempfile::tempdir().unwrap();
+        let docs = place.path().join("docs");
+        fs::create_dir(&docs).unwrap();
+        fs::write(docs.join("note.md"), "words").unwrap();
+        let heard = Arc::new(Heard::default());
+        let call = Call {
+            database: &place.path().join("library.db"),
+            events: Arc::clone(&heard) as Arc<dyn EventSink>,
+            progress: &Arc::new(Progress::new(0)),
+            shutdown: &Arc::new(Shutdown::new(Duration::ZERO)),
+            waits: Waits::default(),
+            verbose: false,
+        };
+        let folders = Folders {
+            dirs: vec![docs],
+            name: None,
+            options: Options::default(),
+        };
+        let scanned = run(&call, &folders).unwrap();
+        assert_eq!(scanned.libraries[0].name, "docs");
+        let heard = heard.0.lock().unwrap();
+        let [Event::ScanDone { library, found, .. }] = &heard[..] else {
+            panic!("{heard:?}");
+        };
+        assert_eq!((library.as_str(), found.new), ("docs", 1));
     }
 }

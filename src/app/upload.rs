@@ -14,7 +14,7 @@ use crate::pipeline::reconcile::store::{Resolve, Resolved};
 use crate::pipeline::rules::MethodChoice;
 use crate::pipeline::run::{self, Ended};
 use crate::pipeline::{self, Parts};
-use crate::report::{Event, EventSender, Next, Summary};
+use crate::report::{Event, EventSink, Next, Summary};
 use crate::scan::{Filter, SkipReason};
 use crate::shutdown::Shutdown;
 use crate::state::reader::{LibraryRow, StoreRow};
@@ -107,7 +107,7 @@ fn transfer(
         reader: &reader,
         writer: &upload.writer,
         client: &client,
-        events: &call.events,
+        events: &*call.events,
         shutdown: call.shutdown,
         waits: &call.waits,
         patience: options.passes,
@@ -118,7 +118,7 @@ fn transfer(
     } = resolve.or_create(options.recreate_store)?;
     let folders = &options.folders;
     let libraries = match folders.dirs.is_empty() {
-        true => libraries_for(&store, folders.name.as_deref(), &reader, &call.events)?,
+        true => libraries_for(&store, folders.name.as_deref(), &reader, &*call.events)?,
         false => scanned.to_vec(),
     };
     let settings = pipeline::RunSettings {
@@ -141,7 +141,7 @@ fn transfer(
         writer: upload.writer.clone(),
         reader,
         progress: Arc::clone(call.progress),
-        events: call.events.clone(),
+        events: Arc::clone(&call.events),
         waits: call.waits,
     };
     let (ended, parts) = run::run(&settings, parts)?;
@@ -154,7 +154,7 @@ fn libraries_for(
     store: &StoreRow,
     name: Option<&str>,
     reader: &Reader,
-    events: &EventSender,
+    events: &dyn EventSink,
 ) -> Result<Vec<LibraryRow>, Error> {
     if let Some(name) = name {
         return Ok(vec![library::named(reader, name)?]);
@@ -220,27 +220,25 @@ fn finish(
         ended.elapsed,
         settings.concurrency,
     );
-    let pending = counts.pending + counts.uploading;
     let tally = &ended.tally;
-    let summary = Summary {
-        total: tally.indexed.get()
-            + tally.failed.get()
-            + tally.skipped.get()
-            + pending
-            + counts.processing,
+    let totals = RunTotals {
+        recovered: tally.recovered.get(),
         indexed: tally.indexed.get(),
         failed: tally.failed.get(),
         skipped: tally.skipped.get(),
-        pending,
+        pending: counts.pending + counts.uploading,
         processing: counts.processing,
         bytes: tally.bytes.get(),
-        seconds: ended.elapsed.as_secs_f64(),
         requests: requests.requests,
         polls: requests.polls,
         retries: requests.retries,
         throttled: throttle.throttled,
         resumed: tally.resumed.get(),
         adopted: tally.adopted.get(),
+    };
+    let summary = Summary {
+        totals,
+        seconds: ended.elapsed.as_secs_f64(),
         limited_by,
         exit,
         dry_run: false,
@@ -279,28 +277,10 @@ fn record(
         run: ended.run,
         outcome: outcome(summary.exit),
         exit: summary.exit,
-        totals: Box::new(totals(summary, ended.tally.recovered.get())),
+        totals: Box::new(summary.totals.clone()),
+        limited_by: summary.limited_by.as_str(),
     })?;
     Ok(())
-}
-
-fn totals(s: &Summary, recovered: u64) -> RunTotals {
-    RunTotals {
-        recovered,
-        indexed: s.indexed,
-        failed: s.failed,
-        skipped: s.skipped,
-        pending: s.pending,
-        processing: s.processing,
-        bytes: s.bytes,
-        requests: s.requests,
-        polls: s.polls,
-        retries: s.retries,
-        throttled: s.throttled,
-        resumed: s.resumed,
-        adopted: s.adopted,
-        limited_by: s.limited_by.as_str(),
-    }
 }
 
 /// What is not as it was asked for.

@@ -66,7 +66,7 @@ fn compare(
         reader,
         writer: &writer,
         client: &client,
-        events: &call.events,
+        events: &*call.events,
         shutdown: call.shutdown,
         waits: &call.waits,
         patience: PATIENCE,

@@ -41,7 +41,7 @@ impl Listening {
     pub fn call<'a>(&'a self, database: &'a Path) -> Call<'a> {
         Call {
             database,
-            events: self.reporter.sender(),
+            events: self.reporter.sink(),
             progress: &self.progress,
             shutdown: &self.shutdown,
             waits: settings::waits(),

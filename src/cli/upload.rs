@@ -12,6 +12,7 @@ use crate::panic;
 use crate::pipeline::rules::MethodChoice;
 use crate::report::{Event, Style, Summary};
 use crate::shutdown::Shutdown;
+use crate::state::RunTotals;
 
 /// The exit code; whatever happens, the last line says how it ended.
 pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
@@ -81,8 +82,10 @@ fn plan(args: &args::Upload, database: &Path, listening: &Listening) -> Result<S
         listening.reporter.send(Event::Plan(plan));
     }
     Ok(Summary {
-        total: files,
-        pending: files,
+        totals: RunTotals {
+            pending: files,
+            ..RunTotals::default()
+        },
         dry_run: true,
         exit: stopped.unwrap_or(0),
         ..Summary::default()

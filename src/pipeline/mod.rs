@@ -7,7 +7,7 @@ use std::sync::Arc;
 use self::dispatch::selection::Selection;
 use self::rules::MethodChoice;
 use crate::client::Client;
-use crate::report::{EventSender, Progress};
+use crate::report::{EventSink, Progress};
 use crate::shutdown::Shutdown;
 use crate::state::reader::StoreRow;
 use crate::state::{Reader, Writer};
@@ -63,6 +63,6 @@ pub struct Parts {
     pub writer: Writer,
     pub reader: Reader,
     pub progress: Arc<Progress>,
-    pub events: EventSender,
+    pub events: Arc<dyn EventSink>,
     pub waits: Waits,
 }

@@ -92,7 +92,7 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
         polls: Arc::new(PollQueue::new(parts.waits)),
         tally: Arc::clone(&tally),
         progress: Arc::clone(&parts.progress),
-        events: parts.events.clone(),
+        events: Arc::clone(&parts.events),
         max_attempts: settings.max_attempts,
     };
     let fatal = Mutex::new(None);
@@ -217,7 +217,7 @@ fn with_threads(run: &Run<'_>) -> Option<Progressed> {
         }
         let watching = closed.1;
         let (gate, client) = (&parts.gate, &parts.client);
-        let (progress, events) = (&parts.progress, &parts.events);
+        let (progress, events) = (&parts.progress, &*parts.events);
         let body = move || watch::run(gate, client, progress, events, &watching);
         spawn(scope, "watch".to_owned(), stop, body);
         drop((task_queue, returned));

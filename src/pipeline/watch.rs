@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::client::Client;
 use crate::proof;
-use crate::report::{Event, EventSender, Progress, ThrottleView};
+use crate::report::{Event, EventSink, Progress, ThrottleView};
 use crate::throttle::gate::{Gate, Snapshot};
 
 const EVERY: Duration = Duration::from_millis(250);
@@ -21,7 +21,7 @@ pub fn run(
     gate: &Gate,
     client: &Client,
     progress: &Arc<Progress>,
-    events: &EventSender,
+    events: &dyn EventSink,
     closed: &Receiver<()>,
 ) {
     let mut said: Option<Snapshot> = None;

@@ -5,7 +5,13 @@ use std::sync::Arc;
 use super::next::Next;
 use super::plan::UploadPlan;
 use crate::scan::{Found, Skip};
+use crate::state::RunTotals;
 use crate::throttle::breaker::BreakerState;
+
+/// Where events go: to a terminal, a program, an agent. Nothing that works waits for it.
+pub trait EventSink: Send + Sync {
+    fn send(&self, event: Event);
+}
 
 #[derive(Debug, Clone)]
 pub enum Event {
@@ -106,25 +112,11 @@ impl LimitedBy {
 /// The last line of every run.
 #[derive(Debug, Clone, Default)]
 pub struct Summary {
-    /// Files this run had to bring to an end: the sum of the next five.
-    pub total: u64,
-    pub indexed: u64,
-    pub failed: u64,
-    pub skipped: u64,
-    pub pending: u64,
-    pub processing: u64,
-    /// Of the files indexed.
-    pub bytes: u64,
+    pub totals: RunTotals,
     pub seconds: f64,
-    pub requests: u64,
-    pub polls: u64,
-    pub retries: u64,
-    pub throttled: u64,
-    pub resumed: u64,
-    pub adopted: u64,
     pub limited_by: LimitedBy,
     pub exit: u8,
-    /// Nothing was sent; `pending` is what would be.
+    /// Nothing was sent; what is pending is what would be.
     pub dry_run: bool,
     /// For people only: why it stopped, and what the store holds after all runs.
     pub error: Option<String>,

@@ -32,7 +32,7 @@ pub mod plan;
 
 pub mod units;
 
-pub use event::{Event, FileStatus, LimitedBy, Summary};
+pub use event::{Event, EventSink, FileStatus, LimitedBy, Summary};
 pub use next::Next;
 pub use plan::UploadPlan;
 pub use progress::{Progress, ThrottleView};
@@ -66,13 +66,13 @@ pub struct Style {
 
 /// Cheap to clone; never blocks.
 #[derive(Clone)]
-pub struct EventSender {
+struct EventSender {
     queue: Sender<Event>,
     dropped: Arc<AtomicU64>,
 }
 
-impl EventSender {
-    pub fn send(&self, event: Event) {
+impl EventSink for EventSender {
+    fn send(&self, event: Event) {
         if self.queue.try_send(event).is_err() {
             self.dropped.fetch_add(1, Relaxed);
         }
@@ -172,15 +172,16 @@ impl Reporter {
         self.events.send(event);
     }
 
-    pub fn sender(&self) -> EventSender {
-        self.events.clone()
+    /// For as many as have something to say.
+    pub fn sink(&self) -> Arc<dyn EventSink> {
+        Arc::new(self.events.clone())
     }
 
     pub fn urgent(&self) -> Urgent {
         self.urgent.clone()
     }
 
-    /// Prints what is left. Every `EventSender` must be gone. A reader that does not read is not waited for:
+    /// Prints what is left. Every sink must be gone. A reader that does not read is not waited for:
     /// the exit code tells as well.
     pub fn finish(self) {
         drop(self.events);

@@ -85,11 +85,12 @@ pub fn line(event: &Event, now: UnixMs) -> Option<String> {
 }
 
 fn summary_fields(s: &Summary) -> Value {
-    json!({"total": s.total, "indexed": s.indexed, "failed": s.failed, "skipped": s.skipped,
-           "pending": s.pending, "processing": s.processing, "bytes": s.bytes,
-           "seconds": rounded(s.seconds), "requests": s.requests, "polls": s.polls,
-           "retries": s.retries, "throttled": s.throttled, "resumed": s.resumed,
-           "adopted": s.adopted, "limited_by": s.limited_by.as_str(), "exit": s.exit})
+    let t = &s.totals;
+    json!({"total": t.files(), "indexed": t.indexed, "failed": t.failed, "skipped": t.skipped,
+           "pending": t.pending, "processing": t.processing, "bytes": t.bytes,
+           "seconds": rounded(s.seconds), "requests": t.requests, "polls": t.polls,
+           "retries": t.retries, "throttled": t.throttled, "resumed": t.resumed,
+           "adopted": t.adopted, "limited_by": s.limited_by.as_str(), "exit": s.exit})
 }
 
 /// To the millisecond; more digits are noise.

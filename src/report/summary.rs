@@ -62,7 +62,7 @@ pub fn words(s: &Summary) -> Vec<String> {
         // The plan has said it all.
         return lines;
     }
-    if s.total == 0 && s.exit == 0 {
+    if s.totals.files() == 0 && s.exit == 0 {
         lines.push(match s.indexed_in_all {
             0 if s.beyond_limit == 0 => format!(
                 "nothing to do: no files are known; scan a folder with `{}`",
@@ -73,30 +73,30 @@ pub fn words(s: &Summary) -> Vec<String> {
         });
         return lines;
     }
-    if s.indexed > 0 {
+    if s.totals.indexed > 0 {
         let seconds = s.seconds.max(0.001);
         lines.push(format!(
             "indexed {} ({}) in {}, {:.1} files/s, {} requests",
-            count(s.indexed, "file"),
-            bytes(s.bytes),
+            count(s.totals.indexed, "file"),
+            bytes(s.totals.bytes),
             time(Duration::from_secs_f64(seconds)),
-            s.indexed as f64 / seconds,
-            s.requests
+            s.totals.indexed as f64 / seconds,
+            s.totals.requests
         ));
     }
-    if s.retries + s.throttled + s.resumed + s.adopted > 0 {
+    if s.totals.retries + s.totals.throttled + s.totals.resumed + s.totals.adopted > 0 {
         lines.push(format!(
             "on the way: {} retries, {} times told to slow down, {} resumed, {} found at the service",
-            s.retries, s.throttled, s.resumed, s.adopted
+            s.totals.retries, s.totals.throttled, s.totals.resumed, s.totals.adopted
         ));
     }
     lines.extend(held_back(s.limited_by).map(|why| format!("held back by {why}")));
-    let to_send = s.pending.saturating_sub(s.beyond_limit);
-    if to_send + s.processing > 0 {
+    let to_send = s.totals.pending.saturating_sub(s.beyond_limit);
+    if to_send + s.totals.processing > 0 {
         lines.push(format!(
             "left: {} to send, {} being indexed",
             count(to_send, "file"),
-            count(s.processing, "file")
+            count(s.totals.processing, "file")
         ));
     }
     if s.beyond_limit > 0 {
@@ -105,10 +105,10 @@ pub fn words(s: &Summary) -> Vec<String> {
             count(s.beyond_limit, "file")
         ));
     }
-    if s.skipped > 0 {
+    if s.totals.skipped > 0 {
         lines.push(format!(
             "{} changed or vanished meanwhile",
-            count(s.skipped, "file")
+            count(s.totals.skipped, "file")
         ));
     }
     if s.failed_in_all > 0 {
@@ -153,6 +153,7 @@ fn next(exit: u8) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::RunTotals;
 
     #[test]
     fn a_run_without_work_says_so() {
@@ -166,11 +167,13 @@ mod tests {
     #[test]
     fn a_whole_run_names_what_held_it_back() {
         let done = Summary {
-            total: 10,
+            totals: RunTotals {
+                indexed: 10,
+                bytes: 12_000,
+                requests: 31,
+                ..RunTotals::default()
+            },
             seconds: 2.0,
-            indexed: 10,
-            bytes: 12_000,
-            requests: 31,
             limited_by: LimitedBy::Concurrency,
             ..Summary::default()
         };
@@ -186,10 +189,12 @@ mod tests {
     #[test]
     fn an_interrupted_run_says_what_is_left_and_what_to_type() {
         let stopped = Summary {
-            total: 9,
-            pending: 7,
-            processing: 1,
-            failed: 1,
+            totals: RunTotals {
+                pending: 7,
+                processing: 1,
+                failed: 1,
+                ..RunTotals::default()
+            },
             failed_in_all: 1,
             exit: 130,
             ..Summary::default()

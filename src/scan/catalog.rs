@@ -18,6 +18,8 @@ use crate::state::{Change, KnownFile, Reader, SeenFile, SkipRow, Writer};
 pub struct Catalog<'r> {
     reader: &'r Reader,
     library: i64,
+    /// Nothing was recorded of this library before, so there is nothing to look up.
+    is_new: bool,
     lookups: Cell<u32>,
 }
 
@@ -26,17 +28,21 @@ pub struct Catalog<'r> {
 const LOOKUPS: u32 = 256;
 
 impl<'r> Catalog<'r> {
-    pub fn new(reader: &'r Reader, library: i64) -> Catalog<'r> {
-        Catalog {
+    pub fn new(reader: &'r Reader, library: i64) -> Result<Catalog<'r>, Error> {
+        Ok(Catalog {
             reader,
             library,
+            is_new: !reader.knows_any(library)?,
             lookups: Cell::new(0),
-        }
+        })
     }
 }
 
 impl Known for Catalog<'_> {
     fn file(&self, path: &str) -> Result<Option<KnownFile>, Error> {
+        if self.is_new {
+            return Ok(None);
+        }
         let lookups = self.lookups.get();
         if lookups.is_multiple_of(LOOKUPS) {
             self.reader.renew()?;

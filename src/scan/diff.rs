@@ -91,10 +91,11 @@ pub fn run(
             }
         });
         scope.spawn(move || {
-            to_read.into_iter().par_bridge().for_each(|(entry, known)| {
+            let files = to_read.into_iter().par_bridge();
+            files.for_each_init(hash::Buffer::new, |buffer, (entry, known)| {
                 let read = panic::caught("hash", || {
                     proof::mishap("hash");
-                    (!halted()).then(|| hash::reading(root, &entry.path, halted))
+                    (!halted()).then(|| hash::reading(root, &entry.path, buffer, halted))
                 });
                 // What was read when the end came may be half a file.
                 let read = read.map(|reading| reading.filter(|_| !halted()));

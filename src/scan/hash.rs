@@ -17,8 +17,23 @@ const BUFFER_BYTES: usize = 128 * 1024;
 /// A file that changes while it is read is read once more.
 const READS_MAX: u32 = 2;
 
+/// What a file is read through. A thread keeps one for all its files: most files are so small that making a
+/// new one would cost more than reading them.
+pub struct Buffer(Vec<u8>);
+
+impl Buffer {
+    pub fn new() -> Buffer {
+        Buffer(vec![0; BUFFER_BYTES])
+    }
+}
+
 /// Reads the file. `stop` is asked between blocks; an answer that was stopped is worth nothing.
-pub fn reading(root: &Root, path: &str, stop: &dyn Fn() -> bool) -> Result<Reading, Skip> {
+pub fn reading(
+    root: &Root,
+    path: &str,
+    buffer: &mut Buffer,
+    stop: &dyn Fn() -> bool,
+) -> Result<Reading, Skip> {
     let skip = |reason, detail: String| Skip {
         path: path.to_owned(),
         reason,
@@ -38,7 +53,7 @@ pub fn reading(root: &Root, path: &str, stop: &dyn Fn() -> bool) -> Result<Readi
             return Err(skip(SkipReason::NotAFile, LEFT_OUT.to_owned()));
         }
         let hashed_ms = clock::now_ms();
-        let read = digest(&mut file, stop).map_err(unreadable)?;
+        let read = digest(&mut file, buffer, stop).map_err(unreadable)?;
         let after = file.metadata().map_err(unreadable)?;
         let same = before.len() == after.len() && mtime_ns(&before) == mtime_ns(&after);
         if !same || read.size_bytes != after.len() {
@@ -86,7 +101,7 @@ pub fn rescan(root: &Path, path: &str) -> Result<Reading, Skip> {
         reason: SkipReason::Unreadable,
         detail: e.to_string(),
     })?;
-    reading(&root, path, &|| false)
+    reading(&root, path, &mut Buffer::new(), &|| false)
 }
 
 struct Digested {
@@ -95,13 +110,16 @@ struct Digested {
     head: Vec<u8>,
 }
 
-fn digest(file: &mut File, stop: &dyn Fn() -> bool) -> io::Result<Digested> {
-    let mut buffer = vec![0; BUFFER_BYTES];
+fn digest(
+    file: &mut File,
+    Buffer(buffer): &mut Buffer,
+    stop: &dyn Fn() -> bool,
+) -> io::Result<Digested> {
     let mut hasher = sha2::Sha256::new();
     let mut size_bytes = 0;
     let mut head = Vec::new();
     while !stop() {
-        let n = match file.read(&mut buffer) {
+        let n = match file.read(buffer) {
             Ok(0) => break,
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,

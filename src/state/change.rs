@@ -65,15 +65,17 @@ pub enum NextTime {
     LessDirect,
 }
 
-/// Totals of a run, as its row keeps them.
+/// What a run did and left, as its last line says it and its row keeps it.
 #[derive(Debug, Clone, Default)]
 pub struct RunTotals {
+    /// Rows that an earlier run had left on the way.
     pub recovered: u64,
     pub indexed: u64,
     pub failed: u64,
     pub skipped: u64,
     pub pending: u64,
     pub processing: u64,
+    /// Of the files indexed.
     pub bytes: u64,
     pub requests: u64,
     pub polls: u64,
@@ -81,7 +83,13 @@ pub struct RunTotals {
     pub throttled: u64,
     pub resumed: u64,
     pub adopted: u64,
-    pub limited_by: &'static str,
+}
+
+impl RunTotals {
+    /// Files that the run had to bring to an end.
+    pub fn files(&self) -> u64 {
+        self.indexed + self.failed + self.skipped + self.pending + self.processing
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -259,6 +267,7 @@ pub enum Change {
         outcome: &'static str,
         exit: u8,
         totals: Box<RunTotals>,
+        limited_by: &'static str,
     },
 }
 
@@ -344,6 +353,17 @@ impl From<rusqlite::Error> for Refusal {
 }
 
 impl Change {
+    /// What a scan has found. Nobody waits for its commit: the end of the scan waits for all of them.
+    pub(super) fn is_finding(&self) -> bool {
+        matches!(
+            self,
+            Change::FileSeen { .. }
+                | Change::FileSkipped(_)
+                | Change::FileMissing { .. }
+                | Change::FileLeftOut { .. }
+        )
+    }
+
     /// What it is, for the proof programs.
     pub(super) fn step(&self) -> &'static str {
         match self {

@@ -28,6 +28,8 @@ use crate::waits::Waits;
 
 /// Changes in one transaction: bounds its memory and how long an acknowledgement waits.
 const GROUP_CHANGES_MAX: usize = 512;
+/// How long a group that nobody waits for is kept open for more: each commit costs a sync of the disk.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// Changes that may wait; beyond it their senders do.
 const QUEUE_CHANGES_MAX: usize = 1024;
 
@@ -262,6 +264,11 @@ impl State {
             }
             let room = GROUP_CHANGES_MAX - group.len();
             group.extend(requests.try_iter().take(room));
+            gather(
+                &mut group,
+                requests,
+                beat_due.min(Instant::now() + PATIENCE),
+            );
             let beat = Instant::now() >= beat_due;
             if beat {
                 proof::mishap("heartbeat");
@@ -340,6 +347,19 @@ impl State {
             proof::point("after", request.change.step());
         }
         Ok(results)
+    }
+}
+
+/// Fills the group up, until it holds something that somebody waits for.
+fn gather(group: &mut Vec<Request>, requests: &Receiver<Request>, until: Instant) {
+    let is_waited_for = |request: &Request| !request.change.is_finding();
+    let mut is_waited = group.is_empty() || group.iter().any(is_waited_for);
+    while !is_waited && group.len() < GROUP_CHANGES_MAX {
+        let Ok(request) = requests.recv_deadline(until) else {
+            return;
+        };
+        is_waited = is_waited_for(&request);
+        group.push(request);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::names::{DocumentName, FileName};
 use crate::pipeline::following::poll_queue::{Poll, PollQueue};
 use crate::pipeline::rules::{self, Indexing};
-use crate::report::{Event, EventSender, FileStatus, Progress};
+use crate::report::{Event, EventSink, FileStatus, Progress};
 use crate::state::{Applied, Cause, Change, Charge, HandBack, NextTime, Writer};
 
 /// The file that something is said of.
@@ -28,7 +28,7 @@ pub struct Outcomes {
     pub polls: Arc<PollQueue>,
     pub tally: Arc<Tally>,
     pub progress: Arc<Progress>,
-    pub events: EventSender,
+    pub events: Arc<dyn EventSink>,
     pub max_attempts: u32,
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::client::{Client, Failure, FailureKind, Store};
 use crate::error::{Error, Kind};
 use crate::names::StoreName;
-use crate::report::{Event, EventSender};
+use crate::report::{Event, EventSink};
 use crate::shutdown::Shutdown;
 use crate::state::reader::StoreRow;
 use crate::state::{Change, Reader, Writer};
@@ -38,7 +38,7 @@ pub struct Resolve<'r> {
     pub reader: &'r Reader,
     pub writer: &'r Writer,
     pub client: &'r Client,
-    pub events: &'r EventSender,
+    pub events: &'r dyn EventSink,
     pub shutdown: &'r Shutdown,
     pub waits: &'r Waits,
     /// How often a service that fails is waited for.

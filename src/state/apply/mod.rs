@@ -154,7 +154,8 @@ impl Change {
                 outcome,
                 exit,
                 totals,
-            } => at.run_ended(*run, outcome, *exit, totals),
+                limited_by,
+            } => at.run_ended(*run, (outcome, *exit, limited_by), totals),
         }
     }
 }

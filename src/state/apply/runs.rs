@@ -103,7 +103,12 @@ impl At<'_> {
         )
     }
 
-    pub(super) fn run_ended(&self, run: i64, outcome: &str, exit: u8, t: &RunTotals) -> Outcome {
+    pub(super) fn run_ended(
+        &self,
+        run: i64,
+        (outcome, exit, limited_by): (&str, u8, &str),
+        t: &RunTotals,
+    ) -> Outcome {
         self.run(&INTERRUPT_BATCHES_OF, params![run, self.now])?;
         self.run(
             &RUN_ENDED,
@@ -125,7 +130,7 @@ impl At<'_> {
                 t.throttled as i64,
                 t.resumed as i64,
                 t.adopted as i64,
-                t.limited_by
+                limited_by
             ],
         )
     }

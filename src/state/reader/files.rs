@@ -42,6 +42,7 @@ statements! {
     FILE: Single =>
         "SELECT id, size_bytes, mtime_ns, hashed_ms, sha256, state FROM files
          WHERE library_id = ?1 AND path = ?2";
+    KNOWS_ANY: Page => "SELECT 1 FROM files WHERE library_id = ?1 AND path > '' LIMIT 1";
     PRESENT_COUNT: All("a scan that has lost more than half of the files marks nothing") =>
         "SELECT count(*) FROM files WHERE library_id = ?1 AND state = 'present'";
     HIGHEST_ID: Single => "SELECT coalesce(max(id), 0) FROM files";
@@ -84,6 +85,12 @@ impl Reader {
                 present: r.get::<_, String>(5)? == "present",
             })
         }))
+    }
+
+    /// Whether a file of this library was ever recorded.
+    pub fn knows_any(&self, library: i64) -> Result<bool, Error> {
+        let any = KNOWS_ANY.first(&self.conn, [library], |_| Ok(()));
+        Ok(self.checked(any)?.is_some())
     }
 
     /// Present files of a library, and the highest id of any file.
