@@ -11,12 +11,14 @@ use std::sync::{Mutex, MutexGuard};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use super::progress::{InFlight, Snapshot};
-use super::units::{bytes, time};
+use super::units::{a_second, bytes, left, time};
 use crate::text::one_line;
 
 /// Files in flight that are shown; there may be hundreds.
 const IN_FLIGHT_SHOWN: usize = 8;
-const BAR_COLUMNS: usize = 24;
+/// The bar takes what the numbers beside it leave.
+const BAR_COLUMNS_MAX: usize = 24;
+const BAR_COLUMNS_MIN: usize = 8;
 
 /// To the beginning of the line, and all of it blank.
 pub const OVER_THE_LINE: &str = "\r\x1b[K";
@@ -224,18 +226,22 @@ fn pipeline(s: &Snapshot, width: usize) -> String {
     match (&s.paused, s.eta) {
         (Some((why, left)), _) => parts.push(format!("paused {}: {why}", time(*left))),
         (None, Some(eta)) => {
-            parts.push(format!("{:.1} files/s", s.rate));
-            parts.push(format!("{} left", time(eta)));
+            parts.push(a_second(&s.pace));
+            parts.push(left(eta, &s.pace));
         }
         (None, None) => {}
     }
     if s.failed > 0 {
         parts.push(format!("{} failed", s.failed));
     }
-    // On a narrow terminal the numbers matter more than the bar.
-    match width >= 80 {
-        true => format!("{} {}", bar(s.indexed, s.files), parts.join("  ")),
-        false => parts.join("  "),
+    let numbers = parts.join("  ");
+    let room = width.saturating_sub(console::measure_text_width(&numbers) + 1);
+    match room {
+        BAR_COLUMNS_MIN.. => {
+            let columns = room.min(BAR_COLUMNS_MAX);
+            format!("{} {numbers}", bar(s.indexed, s.files, columns))
+        }
+        _ => numbers,
     }
 }
 
@@ -258,11 +264,17 @@ fn batch(s: &Snapshot) -> String {
 }
 
 fn in_flight(file: &InFlight, width: usize) -> String {
-    let percent = (file.sent * 100).checked_div(file.size).unwrap_or(100);
+    let state = match file.sent {
+        None => "waiting".to_owned(),
+        Some(sent) => {
+            let percent = (u128::from(sent) * 100).checked_div(u128::from(file.size));
+            format!("{:>5} %", percent.unwrap_or(100))
+        }
+    };
     let size = bytes(file.size);
     let room = width.saturating_sub(9 + size.len() + 2).max(8);
     format!(
-        "  {percent:>3} %  {}  {size}",
+        "{state:>7}  {}  {size}",
         middle(&one_line(&file.path), room)
     )
 }
@@ -288,12 +300,12 @@ fn middle(text: &str, columns: usize) -> String {
     }
 }
 
-fn bar(done: u64, of: u64) -> String {
-    let filled = (done * BAR_COLUMNS as u64).checked_div(of).unwrap_or(0) as usize;
+fn bar(done: u64, of: u64, columns: usize) -> String {
+    let filled = (done * columns as u64).checked_div(of).unwrap_or(0) as usize;
     format!(
         "{}{}",
         "█".repeat(filled),
-        "░".repeat(BAR_COLUMNS.saturating_sub(filled))
+        "░".repeat(columns.saturating_sub(filled))
     )
 }
 
@@ -303,6 +315,7 @@ pub mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
+    use super::super::pace::Pace;
     use super::super::progress::ThrottleView;
     use crate::throttle::breaker::BreakerState;
 
@@ -316,7 +329,11 @@ pub mod tests {
             sent_bytes: 1_300_000,
             failed: 2,
             indexing: 7,
-            rate: 12.5,
+            pace: Pace {
+                files: 12.5,
+                bytes: 140_000.0,
+                is_rising: false,
+            },
             eta: Some(Duration::from_millis(22_400)),
             paused: None,
             throttle: Some(ThrottleView {
@@ -335,13 +352,13 @@ pub mod tests {
                 InFlight {
                     path: "notes/first.md".to_owned(),
                     size: 2000,
-                    sent: 500,
+                    sent: Some(500),
                 },
                 InFlight {
                     path: "a very long folder name/another one/and one more/the file itself.txt"
                         .to_owned(),
                     size: 95_000_000,
-                    sent: 95_000_000,
+                    sent: Some(95_000_000),
                 },
             ],
         }
@@ -350,7 +367,7 @@ pub mod tests {
     #[test]
     fn the_three_tiers_at_100_columns() {
         let expected = [
-            "███████░░░░░░░░░░░░░░░░░ 120/400 indexed  1.2 MB/4.0 MB  12.5 files/s  22.4 s left  2 failed",
+            "██████░░░░░░░░░░░░░░ 120/400 indexed  1.2 MB/4.0 MB  12.5 files/s, 140.0 kB/s  22.4 s left  2 failed",
             "batch 2  20/150  7 being indexed  120 requests/min  7 at once  3 retries",
             "   25 %  notes/first.md  2.0 kB",
             "  100 %  a very long folder name/another one/and one more/the file itself.txt  95.0 MB",
@@ -378,13 +395,27 @@ pub mod tests {
         );
     }
 
+    #[test]
+    fn a_file_that_waits_says_so_and_a_rate_that_rises_too() {
+        let mut s = snapshot();
+        s.in_flight[0].sent = None;
+        s.pace.is_rising = true;
+        let frame = frame(&s, 120);
+        assert_eq!(frame[2], "waiting  notes/first.md  2.0 kB");
+        assert!(
+            frame[0].contains("22.4 s left (rate still rising)"),
+            "{}",
+            frame[0]
+        );
+    }
+
     proptest! {
         #[test]
         fn no_line_is_wider_than_the_terminal(
             width in 20usize..200, path in "\\PC{0,120}", size in any::<u64>(), sent in 0u64..1000
         ) {
             let mut s = snapshot();
-            s.in_flight = vec![InFlight { path, size, sent: sent.min(size) }];
+            s.in_flight = vec![InFlight { path, size, sent: Some(sent.min(size)) }];
             for line in frame(&s, width) {
                 prop_assert!(console::measure_text_width(&line) <= width, "{line}");
             }

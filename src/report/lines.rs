@@ -1,16 +1,17 @@
 //! Progress where there is no terminal: a plain line now and then.
 
 use super::progress::Snapshot;
-use super::units::{bytes, time};
+use super::units::time;
+use super::units::{a_second, bytes, left};
 
 pub fn line(s: &Snapshot) -> String {
     let mut line = format!(
-        "{} of {} files indexed, {} of {}, {:.1} files/s",
+        "{} of {} files indexed, {} of {}, {}",
         s.indexed,
         s.files,
         bytes(s.indexed_bytes),
         bytes(s.bytes),
-        s.rate
+        a_second(&s.pace)
     );
     if s.indexing > 0 {
         line.push_str(&format!(", {} being indexed", s.indexing));
@@ -22,7 +23,7 @@ pub fn line(s: &Snapshot) -> String {
         (Some((why, left)), _) => {
             line.push_str(&format!(", paused for {}: {why}", time(*left)));
         }
-        (None, Some(eta)) => line.push_str(&format!(", {} left", time(eta))),
+        (None, Some(eta)) => line.push_str(&format!(", {}", left(eta, &s.pace))),
         (None, None) => {}
     }
     line
@@ -37,7 +38,7 @@ mod tests {
     fn a_line_says_it_all() {
         assert_eq!(
             line(&snapshot()),
-            "120 of 400 files indexed, 1.2 MB of 4.0 MB, 12.5 files/s, 7 being indexed, \
+            "120 of 400 files indexed, 1.2 MB of 4.0 MB, 12.5 files/s, 140.0 kB/s, 7 being indexed, \
              2 failed, 22.4 s left"
         );
     }

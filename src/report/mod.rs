@@ -18,6 +18,8 @@ pub mod ndjson;
 
 pub mod progress;
 
+mod pace;
+
 pub mod bars;
 
 pub mod lines;

@@ -3,18 +3,14 @@
 //! Owns atomics and one short text a worker. Promises: counting allocates nothing a byte; what is
 //! shown never passes 100 %.
 
-use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::event::FileStatus;
-
+use super::pace::{Done, Looks, Pace};
 use crate::poison;
 use crate::throttle::breaker::BreakerState;
-
-/// The rate is taken over this time.
-const RATE_OVER: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub struct Progress {
@@ -32,15 +28,19 @@ pub struct Progress {
     batch_done: AtomicU64,
     workers: Vec<Slot>,
     throttle: Mutex<Option<ThrottleView>>,
-    past: Mutex<VecDeque<(Instant, u64)>>,
+    looks: Mutex<Looks>,
 }
 
 #[derive(Debug, Default)]
 struct Slot {
     /// Path and size of the file in this worker's hands.
     file: Mutex<Option<(String, u64)>>,
+    /// Bytes of it that are at the service; `WAITING` before the first.
     sent: AtomicU64,
 }
+
+/// A file waits for its turn: for a token, for the disk, for the end of a pause.
+const WAITING: u64 = u64::MAX;
 
 /// What the throttle is doing.
 #[derive(Debug, Clone)]
@@ -67,8 +67,7 @@ pub struct Snapshot {
     pub failed: u64,
     /// At the service, waiting to be indexed.
     pub indexing: u64,
-    /// Indexed files a second, lately.
-    pub rate: f64,
+    pub pace: Pace,
     pub eta: Option<Duration>,
     pub paused: Option<(String, Duration)>,
     pub throttle: Option<ThrottleView>,
@@ -82,7 +81,8 @@ pub struct Snapshot {
 pub struct InFlight {
     pub path: String,
     pub size: u64,
-    pub sent: u64,
+    /// `None`: none of it yet.
+    pub sent: Option<u64>,
 }
 
 impl Progress {
@@ -102,7 +102,7 @@ impl Progress {
             batch_done: AtomicU64::new(0),
             workers: (0..workers).map(|_| Slot::default()).collect(),
             throttle: Mutex::new(None),
-            past: Mutex::new(VecDeque::new()),
+            looks: Mutex::default(),
         }
     }
 
@@ -115,15 +115,27 @@ impl Progress {
 
     pub fn file_started(&self, worker: usize, path: &str, size: u64) {
         if let Some(slot) = self.workers.get(worker) {
-            slot.sent.store(0, Relaxed);
+            slot.sent.store(WAITING, Relaxed);
             *poison::lock(&slot.file) = Some((path.to_owned(), size));
         }
     }
 
+    /// Its body is sent from this offset on; what comes before it is at the service already.
+    pub fn sent_from(&self, worker: usize, offset: u64) {
+        if let Some(slot) = self.workers.get(worker) {
+            slot.sent.store(offset, Relaxed);
+        }
+    }
+
+    /// Only this worker writes its own number.
     pub fn sent(&self, worker: usize, bytes: u64) {
         self.sent_bytes.fetch_add(bytes, Relaxed);
         if let Some(slot) = self.workers.get(worker) {
-            slot.sent.fetch_add(bytes, Relaxed);
+            let before = match slot.sent.load(Relaxed) {
+                WAITING => 0,
+                sent => sent,
+            };
+            slot.sent.store(before.saturating_add(bytes), Relaxed);
         }
     }
 
@@ -172,8 +184,18 @@ impl Progress {
         let failed = self.failed.load(Relaxed).min(files - indexed);
         let skipped = self.skipped.load(Relaxed).min(files - indexed - failed);
         let left = files - indexed - failed - skipped;
-        let rate = self.rate(now, indexed);
         let bytes = self.bytes.load(Relaxed);
+        let sent_bytes = self.sent_bytes.load(Relaxed);
+        let indexed_bytes = self.indexed_bytes.load(Relaxed).min(bytes);
+        let done = Done {
+            files: indexed,
+            bytes: sent_bytes,
+        };
+        let pace = poison::lock(&self.looks).look(now, done);
+        let to_do = Done {
+            files: left,
+            bytes: bytes.saturating_sub(sent_bytes.max(indexed_bytes)),
+        };
         let batch_files = self.batch_files.load(Relaxed);
         let throttle = poison::lock(&self.throttle).clone();
         let paused = throttle.as_ref().and_then(|t| t.paused.clone());
@@ -182,16 +204,16 @@ impl Progress {
             files,
             bytes,
             indexed,
-            indexed_bytes: self.indexed_bytes.load(Relaxed).min(bytes),
-            sent_bytes: self.sent_bytes.load(Relaxed),
+            indexed_bytes,
+            sent_bytes,
             failed,
             indexing: self
                 .submitted
                 .load(Relaxed)
                 .saturating_sub(indexed + failed)
                 .min(left),
-            rate,
-            eta: (rate > 0.0).then(|| Duration::from_secs_f64((left as f64 / rate).min(1e9))),
+            pace,
+            eta: pace.time_for(to_do).filter(|_| left > 0),
             paused: paused.and_then(|(why, until)| {
                 let left = until.saturating_duration_since(now);
                 (!left.is_zero()).then_some((why, left))
@@ -203,27 +225,17 @@ impl Progress {
             in_flight: self.workers.iter().filter_map(Slot::look).collect(),
         }
     }
-
-    fn rate(&self, now: Instant, indexed: u64) -> f64 {
-        let mut past = poison::lock(&self.past);
-        past.push_back((now, indexed));
-        while past.len() > 2 && now.saturating_duration_since(past[0].0) > RATE_OVER {
-            past.pop_front();
-        }
-        let (since, before) = past[0];
-        let seconds = now.saturating_duration_since(since).as_secs_f64();
-        match seconds > 0.0 {
-            true => indexed.saturating_sub(before) as f64 / seconds,
-            false => 0.0,
-        }
-    }
 }
 
 impl Slot {
     fn look(&self) -> Option<InFlight> {
         let (path, size) = poison::lock(&self.file).clone()?;
-        let sent = self.sent.load(Relaxed).min(size);
-        Some(InFlight { path, size, sent })
+        let sent = Some(self.sent.load(Relaxed)).filter(|sent| *sent != WAITING);
+        Some(InFlight {
+            path,
+            size,
+            sent: sent.map(|sent| sent.min(size)),
+        })
     }
 }
 
@@ -262,7 +274,23 @@ mod tests {
             progress.outcome(FileStatus::Indexed, 0);
         }
         let seen = progress.snapshot(start + Duration::from_secs(10));
-        assert_eq!(seen.rate, 2.0);
+        assert_eq!(seen.pace.files, 2.0);
         assert_eq!(seen.eta, Some(Duration::from_secs(40)));
+    }
+
+    #[test]
+    fn a_file_waits_until_its_first_bytes_and_goes_on_where_it_was_resumed() {
+        let progress = Progress::new(1);
+        let sent = || progress.snapshot(Instant::now()).in_flight[0].sent;
+        progress.file_started(0, "a", 100);
+        assert_eq!(sent(), None);
+        progress.sent(0, 30);
+        assert_eq!(sent(), Some(30));
+        progress.sent_from(0, 60);
+        progress.sent(0, 10);
+        assert_eq!(sent(), Some(70));
+        // What was sent twice is not more than all of it.
+        progress.sent(0, 90);
+        assert_eq!(sent(), Some(100));
     }
 }

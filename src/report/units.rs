@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::pace::Pace;
+
 /// "1.5 MB": decimal, as disks and the service's limits are counted.
 pub fn bytes(n: u64) -> String {
     let units = ["kB", "MB", "GB", "TB", "PB"];
@@ -27,6 +29,20 @@ pub fn time(t: Duration) -> String {
         3600..86_400 => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
         _ => format!("{} d {} h", seconds / 86_400, seconds % 86_400 / 3600),
     }
+}
+
+/// "12.5 files/s, 1.2 MB/s".
+pub fn a_second(pace: &Pace) -> String {
+    format!("{:.1} files/s, {}/s", pace.files, bytes(pace.bytes as u64))
+}
+
+/// "4.2 s left", and whether it will rather be less.
+pub fn left(eta: Duration, pace: &Pace) -> String {
+    let rising = match pace.is_rising {
+        true => " (rate still rising)",
+        false => "",
+    };
+    format!("{} left{rising}", time(eta))
 }
 
 /// "1 file", "2 files".

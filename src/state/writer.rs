@@ -338,6 +338,8 @@ impl State {
             results.push(match request.change.apply_whole(&tx, &self.me) {
                 Ok(applied) => Ok(applied),
                 Err(Refusal::Sql(e)) => return Err(fail(e)),
+                // It was applied without a savepoint, so half of it may be there: the whole group goes.
+                Err(Refusal::Illegal(why)) if request.change.is_finding() => return Err(bug(why)),
                 Err(Refusal::Illegal(why)) => Err(bug(why)),
             });
         }

@@ -276,6 +276,9 @@ impl Worker<'_> {
             Some(offset) => (body.resumed(), offset),
             None => (body, 0),
         };
+        if offset > 0 {
+            self.outcomes.progress.sent_from(self.number, offset);
+        }
         match self.client.finish(session, &mut body, offset) {
             Ok(Finished::Ended(ended)) => self.ended(job, subject, ended),
             Ok(Finished::Dead(failure)) => self.failed(job, subject, &failure),

@@ -52,8 +52,12 @@ pub(super) fn all_declared() -> Vec<super::explain::Declared> {
 }
 
 impl Change {
-    /// Applies the change inside the writer's transaction: whole, or not at all if it is refused.
+    /// Applies the change inside the writer's transaction: whole, or not at all if it is refused. What a scan
+    /// has found cannot be refused, and there are a million of it: it is spared the savepoint.
     pub(super) fn apply_whole(&self, conn: &Connection, me: &Holder) -> Outcome {
+        if self.is_finding() {
+            return self.apply(conn, me);
+        }
         SAVEPOINT.run(conn, [])?;
         let done = self.apply(conn, me);
         if done.is_err() {
