@@ -8,13 +8,14 @@
 //! printed. Files are in the system's cache, since all of them have just been written.
 
 mod library;
+#[path = "../shared/measure.rs"]
 mod measure;
 mod service;
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use library::{Age, Library};
-use measure::{Run, run};
+use measure::Run;
 use service::Service;
 
 /// The size that a larger one is held against.
@@ -134,6 +135,10 @@ fn main() {
 }
 
 fn nothing(_: &Library) {}
+
+fn run(command: &mut Command) -> Run {
+    measure::run(command, Stdio::null())
+}
 
 /// Seconds of `sha256sum` and of `find` over the same files as well.
 fn scans(bench: &mut Bench) -> (Vec<f64>, Vec<f64>) {

@@ -92,7 +92,7 @@ pub fn run(
         });
         scope.spawn(move || {
             let files = to_read.into_iter().par_bridge();
-            files.for_each_init(hash::Buffer::new, |buffer, (entry, known)| {
+            files.for_each_init(hash::Buffer::default, |buffer, (entry, known)| {
                 let read = panic::caught("hash", || {
                     proof::mishap("hash");
                     (!halted()).then(|| hash::reading(root, &entry.path, buffer, halted))

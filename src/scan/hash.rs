@@ -21,8 +21,8 @@ const READS_MAX: u32 = 2;
 /// new one would cost more than reading them.
 pub struct Buffer(Vec<u8>);
 
-impl Buffer {
-    pub fn new() -> Buffer {
+impl Default for Buffer {
+    fn default() -> Buffer {
         Buffer(vec![0; BUFFER_BYTES])
     }
 }
@@ -101,7 +101,7 @@ pub fn rescan(root: &Path, path: &str) -> Result<Reading, Skip> {
         reason: SkipReason::Unreadable,
         detail: e.to_string(),
     })?;
-    reading(&root, path, &mut Buffer::new(), &|| false)
+    reading(&root, path, &mut Buffer::default(), &|| false)
 }
 
 struct Digested {

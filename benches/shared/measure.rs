@@ -23,12 +23,13 @@ const LOOKS_EVERY: Duration = Duration::from_millis(2);
 /// Processor time is counted in hundredths of a second (`USER_HZ`, the same on every Linux machine).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Runs it to its end, whatever it has found: some commands are measured on what they complain of.
-pub fn run(command: &mut Command) -> Run {
+/// Runs it to its end, whatever it has found: some commands are measured on what they complain of. `out`:
+/// where its standard output goes.
+pub fn run(command: &mut Command, out: Stdio) -> Run {
     let began = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(out)
         .stderr(Stdio::piped())
         .spawn()
         .expect("the program starts");
