@@ -182,7 +182,10 @@ impl MetadataEntry {
 
 /// The value of `objlib_path` for a relative, `/`-separated path.
 pub fn path_value(path: &str) -> String {
-    let nfc: String = path.nfc().collect();
+    let nfc: String = match path.is_ascii() {
+        true => path.to_owned(),
+        false => path.nfc().collect(),
+    };
     if nfc.len() <= VALUE_BYTES_MAX && !nfc.starts_with("sha256:") {
         return nfc;
     }

@@ -260,6 +260,7 @@ impl Diff<'_> {
         }
         self.count(reading.size_bytes);
         self.record.file(SeenFile {
+            is_new: known.is_none(),
             path_value: identity::path_value(&entry.path),
             path: entry.path,
             reading,

@@ -109,11 +109,11 @@ fn is_text(head: &[u8]) -> bool {
     if head.contains(&0) {
         return false;
     }
+    let is_control = |b: &&u8| **b < b' ' || **b == 0x7f;
     let odd = head
         .iter()
-        .filter(|b| {
-            b.is_ascii_control() && !matches!(b, b'\t' | b'\n' | b'\r' | 0x0c | 0x08 | 0x1b)
-        })
+        .filter(is_control)
+        .filter(|b| !matches!(b, b'\t' | b'\n' | b'\r' | 0x0c | 0x08 | 0x1b))
         .count();
     let valid = match std::str::from_utf8(head) {
         Ok(_) => true,

@@ -21,6 +21,8 @@ pub struct Reading {
 /// A file that is new to a scan, or is not as it was.
 #[derive(Debug, Clone)]
 pub struct SeenFile {
+    /// Nothing was recorded of this path when the scan looked.
+    pub is_new: bool,
     /// Relative, as on disk.
     pub path: String,
     /// The identity's value of it.

@@ -37,6 +37,7 @@ fn content(i: i64) -> ContentKey {
 fn file(i: i64) -> SeenFile {
     let path = format!("folder {}/note-{i}.md", i % 7);
     SeenFile {
+        is_new: true,
         path_value: path.clone(),
         path,
         reading: Reading {

@@ -21,7 +21,7 @@ statements! {
     NEW: Single =>
         "INSERT INTO files (library_id, path, path_value, size_bytes, mtime_ns, hashed_ms,
              sha256, variant, mime, state, first_seen_ms, last_seen_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'present', ?10, ?10)";
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'present', ?10, ?10) ON CONFLICT DO NOTHING";
     RESCANNED: Single =>
         "UPDATE files SET size_bytes = ?2, mtime_ns = ?3, hashed_ms = ?4, sha256 = ?5 WHERE id = ?1";
     GONE: Single =>
@@ -52,8 +52,13 @@ statements! {
 
 impl At<'_> {
     /// Only a change of what it holds, or of whether it is there, concerns its uploads: a file that was
-    /// merely touched costs one statement more than a look.
+    /// merely touched costs one statement more than a look, one that is new costs no look.
     pub(super) fn file_seen(&self, library: i64, variant: &Variant, file: &SeenFile) -> Outcome {
+        if file.is_new
+            && let Some(id) = self.file_new(library, variant, file)?
+        {
+            return self.touched(id);
+        }
         let Reading { sha256, .. } = &file.reading;
         let known = KNOWN.first(
             self.conn,
@@ -61,7 +66,9 @@ impl At<'_> {
             |r| Ok((r.get::<_, i64>(0)?, r.get::<_, bool>(1)?)),
         )?;
         let Some((id, is_same)) = known else {
-            return self.file_new(library, variant, file);
+            let new = self.file_new(library, variant, file)?;
+            let twice = || Refusal::Illegal(format!("{} is there and is not", file.path));
+            return self.touched(new.ok_or_else(twice)?);
         };
         self.run(
             &SEEN_AGAIN,
@@ -84,7 +91,13 @@ impl At<'_> {
         self.touched(id)
     }
 
-    fn file_new(&self, library: i64, variant: &Variant, file: &SeenFile) -> Outcome {
+    /// Its row; `None` if there is one already.
+    fn file_new(
+        &self,
+        library: i64,
+        variant: &Variant,
+        file: &SeenFile,
+    ) -> Result<Option<i64>, Refusal> {
         let new = self.run(
             &NEW,
             params![
@@ -100,9 +113,12 @@ impl At<'_> {
                 self.now
             ],
         )?;
+        if new.rows == 0 {
+            return Ok(None);
+        }
         self.run(&NOT_SKIPPED, params![library, file.path])?;
         self.queue_content(new.row)?;
-        self.touched(new.row)
+        Ok(Some(new.row))
     }
 
     /// The file turned out to hold something else than what was scanned.
