@@ -103,7 +103,7 @@ fn every_flag_and_command_is_in_it_and_the_other_way_round() {
         .chain(flags)
         .chain(["help", "release", "no-default-features", "path", "locked"].map(str::to_owned))
         // Of the proof programs, and of cargo that runs them.
-        .chain(["features", "test", "long"].map(str::to_owned))
+        .chain(["features", "test", "long", "bench"].map(str::to_owned))
         .collect();
     for mention in README.split("--").skip(1) {
         let end =
