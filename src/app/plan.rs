@@ -10,12 +10,12 @@ use crate::error::Error;
 use crate::identity::{ContentKey, Variant};
 use crate::library::{self, Found};
 use crate::names::StoreName;
-use crate::pipeline::rules::MethodChoice;
+use crate::pipeline::rules::{MethodChoice, OneRequests};
 use crate::report::UploadPlan;
 use crate::scan::{Catalog, Filter, Record, Skip};
 use crate::shutdown::Shutdown;
 use crate::state::reader::{LibraryRow, StoreRow};
-use crate::state::{KnownFile, Reader, SeenFile};
+use crate::state::{KnownFile, Reader, SeenFile, Support};
 use crate::throttle::Rpm;
 
 /// What was asked for; a plan needs no key.
@@ -28,14 +28,12 @@ pub struct Options {
     pub limit: Option<u64>,
 }
 
-/// Requests a file: start, body, one look at the document; and staged besides the import, one poll of its
-/// operation, and the temporary file's deletion. All but the body take a token.
-fn requests_per_file(method: MethodChoice) -> u64 {
-    match method {
-        MethodChoice::Auto | MethodChoice::Direct => 3,
-        MethodChoice::Staged => 6,
-    }
-}
+/// Requests of a small file that goes directly: it, and one look at the document.
+const IN_ONE_REQUEST: u64 = 2;
+/// Start, body, one look at the document.
+const BY_SESSION: u64 = 3;
+/// Besides, the import, one poll of its operation, and the temporary file's deletion.
+const STAGED: u64 = 6;
 /// The service counts about three times the input (fact sheet 3).
 const STORAGE_FACTOR: u64 = 3;
 /// USD 0.15 per million tokens (fact sheet 13), some four bytes a token.
@@ -46,9 +44,13 @@ const LARGEST_MAX: usize = 5;
 const NOBODY: i64 = 0;
 
 /// What would be sent, counted as it is found.
-#[derive(Default)]
 struct Wanted {
     limit: Option<u64>,
+    method: MethodChoice,
+    support: Support,
+    requests: u64,
+    /// Bodies of sessions, the only requests that take no token.
+    bodies: u64,
     files: u64,
     bytes: u64,
     by_type: BTreeMap<String, (u64, u64)>,
@@ -57,12 +59,40 @@ struct Wanted {
 }
 
 impl Wanted {
+    fn new(options: &Options, support: Support) -> Wanted {
+        Wanted {
+            limit: options.limit,
+            method: options.method,
+            support,
+            requests: 0,
+            bodies: 0,
+            files: 0,
+            bytes: 0,
+            by_type: BTreeMap::new(),
+            largest: Vec::new(),
+            skipped: 0,
+        }
+    }
+
+    /// Of a file that is sent once, without a failure.
+    fn requests_of(&self, bytes: u64) -> u64 {
+        let is_small = OneRequests::new(self.support).takes(bytes, false);
+        match self.method {
+            MethodChoice::Staged => STAGED,
+            MethodChoice::Auto | MethodChoice::Direct if is_small => IN_ONE_REQUEST,
+            MethodChoice::Auto | MethodChoice::Direct => BY_SESSION,
+        }
+    }
+
     fn file(&mut self, path: &str, mime: &str, bytes: u64) {
         if self.limit.is_some_and(|limit| self.files >= limit) {
             return;
         }
         self.files += 1;
         self.bytes += bytes;
+        let requests = self.requests_of(bytes);
+        self.requests += requests;
+        self.bodies += u64::from(requests != IN_ONE_REQUEST);
         let of_type = self.by_type.entry(mime.to_owned()).or_default();
         of_type.0 += 1;
         of_type.1 += bytes;
@@ -84,10 +114,8 @@ pub fn plan(options: &Options, database: &Path, shutdown: &Shutdown) -> Result<U
         Some(name) => reader.store_named(&name)?,
         None => reader.store_pinned(&options.endpoint_name, name)?,
     };
-    let mut wanted = Wanted {
-        limit: options.limit,
-        ..Wanted::default()
-    };
+    let support = store.as_ref().map(|store| store.one_request);
+    let mut wanted = Wanted::new(options, support.unwrap_or(Support::Untried));
     let folders = &options.folders;
     let libraries = match folders.dirs.is_empty() {
         true => recorded(&reader, store.as_ref(), folders, &mut wanted)?,
@@ -106,7 +134,6 @@ pub fn plan(options: &Options, database: &Path, shutdown: &Shutdown) -> Result<U
         Rpm::Auto => connect::peaks(&reader, &options.endpoint_name)?.write,
         Rpm::Unlimited => None,
     };
-    let requests = wanted.files * requests_per_file(options.method);
     let mut by_type: Vec<(String, u64, u64)> = wanted
         .by_type
         .into_iter()
@@ -121,9 +148,9 @@ pub fn plan(options: &Options, database: &Path, shutdown: &Shutdown) -> Result<U
         bytes: wanted.bytes,
         by_type,
         largest: wanted.largest,
-        requests,
+        requests: wanted.requests,
         rate_per_min,
-        seconds: rate_per_min.map(|rate| (requests - wanted.files) as f64 / rate * 60.0),
+        seconds: rate_per_min.map(|rate| (wanted.requests - wanted.bodies) as f64 / rate * 60.0),
         storage_bytes: wanted.bytes * STORAGE_FACTOR,
         cost_usd: wanted.bytes as f64 * USD_PER_BYTE,
         in_flight,

@@ -122,6 +122,10 @@ fault_flags! {
     start_no_url: f64,
     /// Uploads that start with a URL on another host
     start_foreign_url: f64,
+    /// Uploads of one request that are refused in their multipart form
+    multipart_refused: f64,
+    /// Uploads of one request whose metadata is dropped
+    multipart_metadata_dropped: f64,
     /// Uploads that are kept one byte short, and reported so
     final_size_wrong: f64,
     /// Queries after the end that say final, and nothing more

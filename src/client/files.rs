@@ -12,7 +12,7 @@ use super::refusal::About;
 use super::send::{Call, HttpMethod};
 use crate::identity::MetadataEntry;
 use crate::names::{FileName, OperationName, StoreName};
-use crate::state::{Durable, Import};
+use crate::state::{Durable, Unaskable};
 use crate::throttle::Class;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,7 @@ impl Client {
         &self,
         store: &StoreName,
         file: &FileName,
-        _intent: &Durable<Import>,
+        _intent: &Durable<Unaskable>,
         metadata: &[MetadataEntry],
     ) -> Result<OperationName, Failure> {
         let path = format!("{store}:importFile");

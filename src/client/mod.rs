@@ -20,6 +20,8 @@ pub mod refusal;
 
 pub mod session;
 
+pub mod one_request;
+
 pub mod body;
 
 pub mod stores;
@@ -39,6 +41,7 @@ pub use documents::{Document, DocumentState, DocumentsPage};
 pub use endpoint::Endpoint;
 pub use failure::{Failure, FailureKind};
 pub use files::{FileState, TemporaryFile};
+pub use one_request::{Delivered, Unanswered};
 pub use operations::Operation;
 pub use session::{Ended, Finished, NewDocument, SessionState, Started, Submitted};
 pub use stores::Store;

@@ -33,6 +33,18 @@ pub struct NewDocument<'a> {
     pub metadata: &'a [MetadataEntry],
 }
 
+impl NewDocument<'_> {
+    /// The JSON of an upload, by a session or in one request (fact sheet 4).
+    pub(super) fn request(&self) -> serde_json::Value {
+        json!({"displayName": self.display_name, "customMetadata": self.metadata})
+    }
+}
+
+/// Below `/upload/`.
+pub(super) fn upload_path(store: &StoreName) -> String {
+    format!("{store}:uploadToFileSearchStore")
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub enum Started {
     Session(SessionUrl),
@@ -105,12 +117,8 @@ impl Client {
         _intent: &Durable<Intent>,
         document: &NewDocument<'_>,
     ) -> Result<Started, Failure> {
-        let path = format!("{store}:uploadToFileSearchStore");
-        let body = json!({
-            "displayName": document.display_name,
-            "customMetadata": document.metadata,
-        });
-        self.open_session(("start", About::Store, path), document, body)
+        let path = upload_path(store);
+        self.open_session(("start", About::Store, path), document, document.request())
     }
 
     /// A session whose end makes a temporary file of this name.
@@ -426,7 +434,7 @@ impl Received {
     }
 }
 
-fn ended(answer: &Response) -> Result<Ended, Failure> {
+pub(super) fn ended(answer: &Response) -> Result<Ended, Failure> {
     let wire: WireFinal = answer.json()?;
     if let Some(file) = wire.file {
         return Ok(Ended::File(file.try_into()?));
@@ -444,7 +452,7 @@ fn ended(answer: &Response) -> Result<Ended, Failure> {
     }))
 }
 
-fn odd(what: &str) -> Failure {
+pub(super) fn odd(what: &str) -> Failure {
     let words = format!("the service answered HTTP 200 with {what}");
     Failure::new(FailureKind::BadAnswer, words)
 }

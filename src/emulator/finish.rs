@@ -1,6 +1,6 @@
-//! The end of an upload: a document or a file comes to be, and the answer is kept for `query`.
+//! The end of an upload: a document or a file comes to be. What a session has ended with is kept for `query`.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::answer::{Answer, error, invalid};
 use super::documents::{blank, metadata, storage_full};
@@ -11,49 +11,97 @@ use super::stores::{id_from, no_store};
 
 type Result = rusqlite::Result<Answer>;
 
-/// The last byte is here.
-pub fn finalize(service: &Service, session: &Session, live: &mut Live) -> Result {
-    let kind = "upload.body";
-    let short = live.received > 0 && service.roll(kind, "final_size_wrong", |p| p.final_size_wrong);
-    let is_empty = live.received == 0;
-    let content = live.content(short);
-    if session.target == "files" {
-        return files::uploaded(service, session, content);
-    }
-    if service.roll(kind, "count_tokens_503", |p| p.count_tokens_503) {
-        return failed(
-            service,
-            session,
-            error(503, "Failed to count tokens.", Vec::new()),
-        );
-    }
-    if let Some(full) = storage_full(service, content.size)? {
-        return failed(service, session, full);
-    }
-    if is_empty {
-        return failed(service, session, invalid("The file is empty."));
-    }
-    document(service, kind, session, content)
+/// What is to become a document.
+pub struct NewDocument<'a> {
+    pub store: &'a str,
+    pub request: &'a Value,
+    /// Empty: none was given.
+    pub mime: &'a str,
+    /// The session that ends by it.
+    pub session: Option<&'a str>,
 }
 
-/// An end with an error, which `query` tells again.
+impl NewDocument<'_> {
+    pub fn of(session: &Session) -> NewDocument<'_> {
+        NewDocument {
+            store: &session.target,
+            request: &session.request,
+            mime: &session.mime,
+            session: Some(&session.id),
+        }
+    }
+}
+
+/// What came of it.
+pub enum Made {
+    Document(Answer),
+    /// Nothing.
+    Refused(Answer),
+}
+
+/// The last byte of a session is here.
+pub fn finalize(service: &Service, session: &Session, live: &mut Live) -> Result {
+    let kind = "upload.body";
+    if session.target == "files" {
+        let content = content(service, kind, live);
+        return files::uploaded(service, session, content);
+    }
+    match made(service, kind, &NewDocument::of(session), live)? {
+        Made::Document(answer) => Ok(answer),
+        Made::Refused(answer) => failed(service, session, answer),
+    }
+}
+
+/// All of it, or, by a fault, all but its last byte.
+fn content(service: &Service, kind: &str, live: &mut Live) -> Content {
+    let short = live.received > 0 && service.roll(kind, "final_size_wrong", |p| p.final_size_wrong);
+    live.content(short)
+}
+
+/// The document of all that was received.
+pub fn made(
+    service: &Service,
+    kind: &str,
+    new: &NewDocument<'_>,
+    live: &mut Live,
+) -> rusqlite::Result<Made> {
+    let is_empty = live.received == 0;
+    let content = content(service, kind, live);
+    if service.roll(kind, "count_tokens_503", |p| p.count_tokens_503) {
+        let words = "Failed to count tokens.";
+        return Ok(Made::Refused(error(503, words, Vec::new())));
+    }
+    if let Some(full) = storage_full(service, content.size)? {
+        return Ok(Made::Refused(full));
+    }
+    if is_empty {
+        return Ok(Made::Refused(invalid("The file is empty.")));
+    }
+    document(service, kind, new, content)
+}
+
+/// The end of a session with an error, which `query` tells again.
 pub fn failed(service: &Service, session: &Session, answer: Answer) -> Result {
     let body = String::from_utf8_lossy(&answer.body).into_owned();
     whole(&service.database).end_session(&session.id, "final", Some((answer.status, &body)))?;
     Ok(answer)
 }
 
-/// The document of a session, which ends by it; its operation is the answer. There is none if the store
-/// was deleted meanwhile.
-pub fn document(service: &Service, kind: &str, session: &Session, content: Content) -> Result {
-    let display_name = session.request["displayName"].as_str().unwrap_or_default();
+/// The document; its operation is the answer. There is none if the store was deleted meanwhile.
+pub fn document(
+    service: &Service,
+    kind: &str,
+    new: &NewDocument<'_>,
+    content: Content,
+) -> rusqlite::Result<Made> {
+    let display_name = new.request["displayName"].as_str().unwrap_or_default();
     let id = id_from(display_name, false);
     let document = Document {
-        name: format!("{}/documents/{id}", session.target),
-        store: session.target.clone(),
+        name: format!("{}/documents/{id}", new.store),
+        store: new.store.to_owned(),
         display_name: display_name.to_owned(),
-        metadata: metadata(&session.request),
-        mime: match session.mime.as_str() {
+        metadata: metadata(new.request),
+        mime: match new.mime {
             "" => "text/plain".to_owned(),
             mime => mime.to_owned(),
         },
@@ -62,10 +110,10 @@ pub fn document(service: &Service, kind: &str, session: &Session, content: Conte
         text: content.text,
         ..blank(service, kind)
     };
-    let operation = format!("{}/upload/operations/{id}", session.target);
+    let operation = format!("{}/upload/operations/{id}", new.store);
     let response = json!({
         "@type": "type.googleapis.com/google.ai.generativelanguage.v1main.UploadToFileSearchStoreResponse",
-        "parent": session.target, "documentName": document.name,
+        "parent": new.store, "documentName": document.name,
         "mimeType": document.mime, "sizeBytes": document.size.to_string()});
     // As captured: already with its response, and without `done`.
     let answer = json!({"name": operation, "response": response});
@@ -75,13 +123,15 @@ pub fn document(service: &Service, kind: &str, session: &Session, content: Conte
         let added = database.add_document(&document)?;
         if added {
             database.add_operation(&operation, &document, never_done, &response)?;
-            database.end_session(&session.id, "final", Some((200, &answer.to_string())))?;
+            if let Some(session) = new.session {
+                database.end_session(session, "final", Some((200, &answer.to_string())))?;
+            }
         }
         Ok(added)
     })?;
     drop(database);
-    match added {
-        true => Ok(Answer::json(&answer)),
-        false => failed(service, session, no_store(&session.target)),
-    }
+    Ok(match added {
+        true => Made::Document(Answer::json(&answer)),
+        false => Made::Refused(no_store(new.store)),
+    })
 }

@@ -58,6 +58,8 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         Just("connection: close, x".to_owned()),
         Just("expect: 100-continue".to_owned()),
         Just("x-goog-upload-protocol: resumable".to_owned()),
+        Just("x-goog-upload-protocol: multipart".to_owned()),
+        Just("content-type: multipart/related; boundary=B".to_owned()),
         "x-goog-upload-command: (start|upload|upload, finalize|query|cancel)",
         "x-goog-upload-offset: [0-9]{1,30}",
         "[a-z-]{0,12}: [ -~]{0,30}",

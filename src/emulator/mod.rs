@@ -1,4 +1,4 @@
-//! A local File Search service: stores, documents, operations, files, the resumable protocol.
+//! A local File Search service: stores, documents, operations, files, the upload protocols.
 //!
 //! A program of its own: written from the API's published facts, it shares no wire type, no parser and
 //! no constant with the client of this crate, so that one misreading cannot hide in both. Persistent
@@ -32,6 +32,8 @@ mod http;
 mod ledger;
 mod listing;
 mod local;
+mod multipart;
+mod one_request;
 pub mod plan;
 mod records;
 mod routes;

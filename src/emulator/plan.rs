@@ -22,7 +22,9 @@ pub const KINDS: &[&str] = &[
     "store.list",
     "upload.body",
     "upload.cancel",
+    "upload.multipart",
     "upload.query",
+    "upload.raw",
     "upload.start",
 ];
 
@@ -83,6 +85,10 @@ pub struct Faults {
     pub start_no_url: f64,
     /// The upload URL names another host.
     pub start_foreign_url: f64,
+    /// Uploads of one request are refused in their multipart form.
+    pub multipart_refused: f64,
+    /// They are taken, and their metadata is dropped.
+    pub multipart_metadata_dropped: f64,
     /// What was uploaded is kept one byte short, and reported so.
     pub final_size_wrong: f64,
     /// `query` after the end says final, and nothing more.

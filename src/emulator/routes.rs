@@ -12,13 +12,21 @@ use super::http::{BodyReader, Head};
 use super::plan::Trouble;
 use super::service::{Call, Service, whole};
 use super::troubles::Luck;
-use super::{control, files, listing, local, search, sessions, stores};
+use super::{control, files, listing, local, one_request, search, sessions, stores};
 
 /// A JSON request that is longer is refused.
-const JSON_BYTES_MAX: u64 = 1 << 20;
+pub const JSON_BYTES_MAX: u64 = 1 << 20;
+
+/// How an upload is sent.
+#[derive(Clone, Copy)]
+struct Form<'a> {
+    protocol: &'a str,
+    command: &'a str,
+}
 
 /// What kind of call a path and method are; `None`: no such route.
-fn kind(method: &str, upload: bool, path: &str, command: &str) -> Option<&'static str> {
+fn kind(method: &str, upload: bool, path: &str, form: Form<'_>) -> Option<&'static str> {
+    let command = form.command;
     let parts: Vec<&str> = path.split('/').collect();
     let body = command.contains("upload") || command.contains("finalize");
     Some(match (method, upload, parts.as_slice()) {
@@ -31,7 +39,11 @@ fn kind(method: &str, upload: bool, path: &str, command: &str) -> Option<&'stati
         ("POST" | "PUT", true, ["files"] | ["fileSearchStores", _]) if body => "upload.body",
         ("POST", true, ["files"]) => "file.start",
         ("POST", true, ["fileSearchStores", s]) if s.ends_with(":uploadToFileSearchStore") => {
-            "upload.start"
+            match (form.protocol, command) {
+                ("multipart", "") => "upload.multipart",
+                ("raw", "") => "upload.raw",
+                _ => "upload.start",
+            }
         }
         ("POST", false, ["fileSearchStores"]) => "store.create",
         ("GET", false, ["fileSearchStores"]) => "store.list",
@@ -52,14 +64,29 @@ fn kind(method: &str, upload: bool, path: &str, command: &str) -> Option<&'stati
 }
 
 /// A request that has a route.
-struct Asked<'a> {
-    kind: &'static str,
-    head: &'a Head,
+pub struct Asked<'a> {
+    pub kind: &'static str,
+    pub head: &'a Head,
     /// Behind the version.
-    path: &'a str,
+    pub path: &'a str,
     command: &'a str,
     /// The ledger's number of it.
-    number: u64,
+    pub number: u64,
+}
+
+impl Asked<'_> {
+    /// Its body is a file, or has one in it.
+    fn carries_a_file(&self) -> bool {
+        matches!(self.kind, "upload.body" | "upload.multipart" | "upload.raw")
+    }
+
+    /// The last byte of an upload comes with it.
+    fn ends_an_upload(&self) -> bool {
+        match self.kind {
+            "upload.body" => self.command.contains("finalize"),
+            kind => matches!(kind, "upload.multipart" | "upload.raw"),
+        }
+    }
 }
 
 impl Service {
@@ -79,7 +106,11 @@ impl Service {
         let Some((upload, path)) = version(&head.path) else {
             return Fate::Answer(Answer::text(404, "Not Found"));
         };
-        let Some(kind) = kind(&head.method, upload, path, &command) else {
+        let form = Form {
+            protocol: &one_request::protocol(head),
+            command: &command,
+        };
+        let Some(kind) = kind(&head.method, upload, path, form) else {
             whole(&self.ledger).violation(format!("no route: {} {}", head.method, head.path));
             return Fate::Answer(Answer::text(404, "Not Found"));
         };
@@ -108,7 +139,7 @@ impl Service {
             return Fate::Reset;
         }
         let within = luck.rolls("reset_within", |p| p.reset_within);
-        if within && asked.kind != "upload.body" {
+        if within && !asked.carries_a_file() {
             return Fate::Reset;
         }
         if let Some(refused) = luck.refusal() {
@@ -116,19 +147,20 @@ impl Service {
         }
         let done = match self.key(asked.kind, asked.head) {
             Some(refused) => Some(refused),
-            None if asked.kind == "upload.body" => {
+            None if asked.carries_a_file() => {
                 let after = luck.meets(Trouble::ResetAfter);
                 let reset = sessions::Reset { within, after };
-                sessions::body(self, asked.head, asked.command, body, reset)
+                match asked.kind {
+                    "upload.body" => sessions::body(self, asked.head, asked.command, body, reset),
+                    _ => one_request::upload(self, asked, body, reset),
+                }
             }
             None => self.read_and_call(asked, &luck, body),
         };
         let Some(answer) = done else {
             return Fate::Reset;
         };
-        let is_end = asked.kind == "upload.body"
-            && answer.status == 200
-            && asked.command.contains("finalize");
+        let is_end = answer.status == 200 && asked.ends_an_upload();
         luck.deliver(answer, is_end)
     }
 
@@ -217,31 +249,16 @@ mod tests {
     #[test]
     fn every_kind_has_a_route_and_every_route_a_kind() {
         let store = "fileSearchStores/s";
+        let upload = format!("{store}:uploadToFileSearchStore");
+        let uploads = [
+            ("resumable", "start"),
+            ("resumable", "query"),
+            ("resumable", "cancel"),
+            ("resumable", "upload, finalize"),
+            ("multipart", ""),
+            ("raw", ""),
+        ];
         let routes = [
-            (
-                "POST",
-                true,
-                format!("{store}:uploadToFileSearchStore"),
-                "start",
-            ),
-            (
-                "POST",
-                true,
-                format!("{store}:uploadToFileSearchStore"),
-                "query",
-            ),
-            (
-                "POST",
-                true,
-                format!("{store}:uploadToFileSearchStore"),
-                "cancel",
-            ),
-            (
-                "POST",
-                true,
-                format!("{store}:uploadToFileSearchStore"),
-                "upload, finalize",
-            ),
             ("POST", true, "files".to_owned(), "start"),
             ("POST", false, "fileSearchStores".to_owned(), ""),
             ("GET", false, "fileSearchStores".to_owned(), ""),
@@ -257,10 +274,20 @@ mod tests {
             ("DELETE", false, "files/f".to_owned(), ""),
             ("POST", false, "models/m:generateContent".to_owned(), ""),
         ];
+        let form = |command| Form {
+            protocol: "",
+            command,
+        };
         let mut kinds: Vec<&str> = routes
             .iter()
-            .map(|(method, upload, path, command)| kind(method, *upload, path, command).unwrap())
+            .map(|(method, upload, path, command)| {
+                kind(method, *upload, path, form(command)).unwrap()
+            })
             .collect();
+        kinds.extend(uploads.map(|(protocol, command)| {
+            let form = Form { protocol, command };
+            kind("POST", true, &upload, form).unwrap()
+        }));
         kinds.sort_unstable();
         assert_eq!(kinds, super::super::plan::KINDS);
     }

@@ -16,6 +16,9 @@ use super::records::{Content, Moment};
 use crate::clock::now_ms;
 use crate::error::Error;
 
+/// Text kept for searching.
+const TEXT_BYTES_MAX: usize = 32 * 1024;
+
 pub struct Service {
     pub database: Mutex<Database>,
     pub dice: Mutex<Dice>,
@@ -41,6 +44,19 @@ pub struct Live {
 }
 
 impl Live {
+    /// More of it has come.
+    pub fn take(&mut self, bytes: &[u8]) {
+        let Some((last, others)) = bytes.split_last() else {
+            return;
+        };
+        self.received += bytes.len() as u64;
+        self.hasher.update(self.last.as_slice());
+        self.hasher.update(others);
+        self.last = Some(*last);
+        let room = TEXT_BYTES_MAX - self.text.len();
+        self.text.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
     /// All of it. `short`: without its last byte.
     pub fn content(&mut self, short: bool) -> Content {
         if short {

@@ -7,11 +7,10 @@ use std::io::Read;
 use std::sync::{Arc, Mutex};
 
 use serde_json::json;
-use sha2::Digest;
 
 use super::answer::{Answer, error, invalid};
 use super::check;
-use super::finish;
+use super::finish::{self, Made, NewDocument};
 use super::http::{BodyReader, Head};
 use super::records::{Content, Session};
 use super::service::{Call, Live, Service, token, whole};
@@ -19,10 +18,8 @@ use super::stores::no_store;
 use crate::clock::now_ms;
 
 const GRANULARITY: u64 = 8_388_608;
-const DOCUMENT_BYTES_MAX: u64 = 104_857_600;
+pub const DOCUMENT_BYTES_MAX: u64 = 104_857_600;
 const FILE_BYTES_MAX: u64 = 2_147_483_648;
-/// Text kept for searching.
-const TEXT_BYTES_MAX: usize = 32 * 1024;
 /// Nobody listens there.
 const FOREIGN_ORIGIN: &str = "http://127.0.0.2:9";
 /// Sessions whose bytes are kept: more than there can be connections that send some.
@@ -63,7 +60,7 @@ pub fn start(service: &Service, call: &Call<'_>) -> Result {
     }
     let length: Option<u64> = header("x-goog-upload-header-content-length").parse().ok();
     if length.is_some_and(|n| n > bytes_max(target)) {
-        return Ok(too_large(target));
+        return Ok(too_large(bytes_max(target)));
     }
     let session = Session {
         id: token(32),
@@ -77,7 +74,11 @@ pub fn start(service: &Service, call: &Call<'_>) -> Result {
     };
     whole(&service.database).add_session(&session)?;
     if store.is_some() && service.roll(call.kind, "start_final", |p| p.start_final) {
-        let answer = finish::document(service, call.kind, &session, Content::empty())?;
+        let new = NewDocument::of(&session);
+        let answer = match finish::document(service, call.kind, &new, Content::empty())? {
+            Made::Document(answer) => answer,
+            Made::Refused(answer) => finish::failed(service, &session, answer)?,
+        };
         return Ok(answer.with("X-Goog-Upload-Status", "final"));
     }
     Ok(started(service, call, &session))
@@ -90,9 +91,10 @@ fn bytes_max(target: &str) -> u64 {
     }
 }
 
-fn too_large(target: &str) -> Answer {
-    let max = bytes_max(target);
-    invalid(&format!("File size exceeds the limit of {max} bytes."))
+pub fn too_large(bytes_max: u64) -> Answer {
+    invalid(&format!(
+        "File size exceeds the limit of {bytes_max} bytes."
+    ))
 }
 
 fn started(service: &Service, call: &Call<'_>, session: &Session) -> Answer {
@@ -271,7 +273,8 @@ fn transfer(
             Received::BrokenOff => return Ok(None),
             Received::TooMuch => {
                 whole(&service.live).remove(&session.id);
-                let answer = finish::failed(service, &session, too_large(&session.target))?;
+                let answer =
+                    finish::failed(service, &session, too_large(bytes_max(&session.target)))?;
                 return Ok(Some(answer.with("X-Goog-Upload-Status", "final")));
             }
         }
@@ -330,12 +333,7 @@ impl Live {
                 Err(_) => return Received::BrokenOff,
             };
             taken += n as u64;
-            self.received += n as u64;
-            self.hasher.update(self.last.as_slice());
-            self.hasher.update(&buffer[..n - 1]);
-            self.last = Some(buffer[n - 1]);
-            let room = TEXT_BYTES_MAX - self.text.len();
-            self.text.extend_from_slice(&buffer[..n.min(room)]);
+            self.take(&buffer[..n]);
             whole(&service.ledger).body_bytes(n as u64);
             if self.received > bytes_max {
                 return Received::TooMuch;

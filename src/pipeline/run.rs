@@ -15,6 +15,7 @@ use super::following::poller::Poller;
 use super::outcome::Outcomes;
 use super::outcome::tally::Tally;
 use super::reconcile::take_back;
+use super::sending::one_request::InOneRequest;
 use super::sending::worker::{Returned, Task, Worker};
 use super::{Parts, RunSettings, watch};
 use crate::error::{Error, Kind};
@@ -185,6 +186,8 @@ fn with_threads(run: &Run<'_>) -> Option<Progressed> {
     // One answer a task: it can never be full.
     let (returned, answers) = bounded::<(UploadId, Returned)>(capacity);
     let closed = bounded::<()>(0);
+    let one_request = InOneRequest::of(settings.store.id, settings.store.one_request);
+    let one_request = &one_request;
     thread::scope(|scope| {
         for number in 0..workers {
             let worker = Worker {
@@ -195,6 +198,7 @@ fn with_threads(run: &Run<'_>) -> Option<Progressed> {
                 shutdown: &parts.shutdown,
                 bandwidth: settings.bandwidth.as_ref(),
                 method: settings.method,
+                one_request,
                 waits: &parts.waits,
                 outcomes: outcomes.clone(),
             };

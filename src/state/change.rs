@@ -2,7 +2,7 @@
 //! `apply`.
 
 use super::durable::UploadId;
-use super::upload_state::Method;
+use super::upload_state::{Method, Support};
 use crate::clock::UnixMs;
 use crate::identity::{ContentKey, Sha256, Variant};
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
@@ -65,6 +65,33 @@ pub enum NextTime {
     AsMime(&'static str),
     /// The direct way failed with its known fault.
     LessDirect,
+}
+
+/// The way that an attempt takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// Metadata and body in one request. Nobody can ask afterwards what became of it.
+    OneRequest,
+    /// A session, whose end makes the document.
+    Session,
+    /// A temporary file of this name, on record before it can exist, and its import.
+    Staged(FileName),
+}
+
+impl Way {
+    pub(super) fn method(&self) -> Method {
+        match self {
+            Way::OneRequest | Way::Session => Method::Direct,
+            Way::Staged(_) => Method::Staged,
+        }
+    }
+
+    pub(super) fn temporary(&self) -> Option<&FileName> {
+        match self {
+            Way::OneRequest | Way::Session => None,
+            Way::Staged(file) => Some(file),
+        }
+    }
 }
 
 /// What a run did and left, as its last line says it and its row keeps it.
@@ -147,6 +174,11 @@ pub enum Change {
         store: i64,
         name: StoreName,
     },
+    /// Whether the store's service takes uploads of one request.
+    SupportSeen {
+        store: i64,
+        support: Support,
+    },
     RunStarted {
         store: i64,
     },
@@ -178,10 +210,9 @@ pub enum Change {
     Intent {
         upload: UploadId,
         batch: i64,
-        method: Method,
-        /// The temporary file of the staged way: on record before it can exist.
-        temporary: Option<FileName>,
+        way: Way,
     },
+    /// From here on the service can be asked.
     SessionOpened {
         upload: UploadId,
         url: SessionUrl,
@@ -379,6 +410,7 @@ impl Change {
             Change::FileMissing { .. } | Change::FileLeftOut { .. } => "commit missing",
             Change::StorePinned { .. } => "commit store",
             Change::StoreReplaced { .. } => "commit store replaced",
+            Change::SupportSeen { .. } => "commit support",
             Change::RunStarted { .. } => "commit run",
             Change::Linked { .. } => "commit link",
             Change::Queued { .. } => "commit queue",

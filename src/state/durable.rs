@@ -31,9 +31,10 @@ impl<T> Deref for Durable<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UploadId(pub i64);
 
-/// "The import of this upload's temporary file is about to be sent": durable before it is.
+/// "A request of this upload is about to be sent of which nobody can ask afterwards what became of it": an
+/// import, or an upload in one request. Durable before it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Import {
+pub struct Unaskable {
     pub upload: UploadId,
 }
 

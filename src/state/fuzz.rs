@@ -9,14 +9,14 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::change::{Cause, Change, Charge, Reading, SeenFile};
+use super::change::{Cause, Change, Charge, Reading, SeenFile, Way};
 use super::durable::UploadId;
 use super::reader::{Libraries, Reader};
-use super::upload_state::{Method, UploadState};
+use super::upload_state::UploadState;
 use super::writer;
 use crate::error::Error;
 use crate::identity::{ContentKey, Identity, Sha256, Variant};
-use crate::names::{DocumentName, StoreName};
+use crate::names::{DocumentName, FileName, StoreName};
 use crate::shutdown::Shutdown;
 use crate::waits::Waits;
 
@@ -88,7 +88,7 @@ fn whole() -> Vec<u8> {
         let upload = UploadId(i);
         let step = i % 5;
         if step > 0 {
-            writer.intent(upload, batch, Method::Direct, None).unwrap();
+            writer.intent(upload, batch, Way::Session).unwrap();
         }
         let document = DocumentName::new(format!("fileSearchStores/s/documents/d-{i}"));
         if step > 1 {
@@ -221,8 +221,7 @@ fn write(path: &Path) -> Result<(), Error> {
         Change::Intent {
             upload: UploadId(5),
             batch: 1,
-            method: Method::Staged,
-            temporary: None,
+            way: Way::Staged(FileName::fresh()),
         },
         Change::HandedBack {
             upload: UploadId(1),

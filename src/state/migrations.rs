@@ -7,9 +7,9 @@ use rusqlite::Connection;
 /// `application_id` of the file: "objl". Tells our database from any other SQLite file.
 pub const APPLICATION_ID: i32 = 0x6f62_6a6c;
 
-/// The schema of step 0. Versions 1 to 3 were those of objlibs before the first release: they lack
-/// libraries, stores or indexes that this one rests on, and are refused.
-const FIRST: i32 = 4;
+/// The schema of step 0. Versions 1 to 4 were those of objlibs before the first release: they lack
+/// libraries, stores, columns or indexes that this one rests on, and are refused.
+const FIRST: i32 = 5;
 
 const STEPS: &[&str] = &[V1];
 
@@ -55,7 +55,9 @@ CREATE TABLE stores (
     display_name TEXT NOT NULL,
     endpoint TEXT NOT NULL,          -- canonical, or 'emulator'
     by_display_name INTEGER NOT NULL CHECK (by_display_name IN (0, 1)),  -- found, or made, by it
-    pinned_ms INTEGER NOT NULL
+    pinned_ms INTEGER NOT NULL,
+    -- Whether its service takes uploads of one request, with their metadata.
+    one_request TEXT NOT NULL DEFAULT 'untried' CHECK (one_request IN ('untried', 'works', 'refused'))
 ) STRICT;
 CREATE INDEX stores_by_display_name ON stores (endpoint, display_name);
 
@@ -163,8 +165,9 @@ CREATE TABLE uploads (
     attempts INTEGER NOT NULL DEFAULT 0,  -- that ended without success
     method TEXT NOT NULL DEFAULT 'direct' CHECK (method IN ('direct', 'staged')),
     direct_faults INTEGER NOT NULL DEFAULT 0,  -- how often the direct way met its known fault
-    -- An import may have been sent: only a look at the store can tell.
-    importing INTEGER NOT NULL DEFAULT 0 CHECK (importing IN (0, 1)),
+    -- A request may have been sent that cannot be asked about (an import, or an upload in one request):
+    -- only a look at the store can tell.
+    unaskable INTEGER NOT NULL DEFAULT 0 CHECK (unaskable IN (0, 1)),
     session_url TEXT,                -- path and query on the store's own service, never a host
     operation TEXT,
     document TEXT,
@@ -235,8 +238,8 @@ mod tests {
 
     #[test]
     fn only_what_was_never_released_is_before_the_release() {
-        let before: Vec<i32> = (-1..5).filter(|v| is_before_release(*v)).collect();
-        assert_eq!(before, [1, 2, 3]);
+        let before: Vec<i32> = (-1..6).filter(|v| is_before_release(*v)).collect();
+        assert_eq!(before, [1, 2, 3, 4]);
     }
 
     #[test]
@@ -255,8 +258,8 @@ mod tests {
         apply(&conn).unwrap();
         conn.execute_batch(
             "INSERT INTO libraries VALUES (1, 'docs', '/docs', 0, 0);
-             INSERT INTO stores VALUES (1, 'fileSearchStores/s', 's', 'e', 1, 0);
-             INSERT INTO stores VALUES (2, 'fileSearchStores/t', 't', 'e', 1, 0);
+             INSERT INTO stores VALUES (1, 'fileSearchStores/s', 's', 'e', 1, 0, 'works');
+             INSERT INTO stores VALUES (2, 'fileSearchStores/t', 't', 'e', 1, 0, 'untried');
              INSERT INTO library_stores VALUES (1, 1, 0, NULL);
              INSERT INTO files (id, library_id, path, path_value, size_bytes, mtime_ns, hashed_ms,
                  sha256, variant, mime, state, first_seen_ms, last_seen_ms)

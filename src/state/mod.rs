@@ -63,10 +63,10 @@ mod fuzz;
 
 pub use change::{
     Adopted, Applied, BatchDone, Cause, Change, Charge, HandBack, NextTime, Reading, RunTotals,
-    SeenFile, SkipRow,
+    SeenFile, SkipRow, Way,
 };
-pub use durable::{Durable, Import, Intent, UploadId};
+pub use durable::{Durable, Intent, Unaskable, UploadId};
 pub use lock::Lease;
 pub use reader::{Job, KnownFile, Reader};
-pub use upload_state::{Method, UploadState};
+pub use upload_state::{Method, Support, UploadState};
 pub use writer::Writer;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use rusqlite::Connection;
 
-use super::change::{Cause, Change, Charge, NextTime, Reading, Refusal, SeenFile};
+use super::change::{Cause, Change, Charge, NextTime, Reading, Refusal, SeenFile, Way};
 use super::durable::UploadId;
 use super::lock::Holder;
 use super::open;
-use super::upload_state::{Event, Method, UploadState};
+use super::upload_state::{Event, UploadState};
 use crate::identity::{Sha256, Variant};
 use crate::names::{DocumentName, OperationName, SessionUrl, StoreName};
 
@@ -138,8 +138,7 @@ fn change(step: Step, upload: UploadId, batch: i64) -> (Change, Event) {
             Change::Intent {
                 upload,
                 batch,
-                method: Method::Direct,
-                temporary: None,
+                way: Way::OneRequest,
             },
             Event::Started,
         ),

@@ -26,7 +26,7 @@ pub enum UploadState {
 /// The way a file takes to become a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Method {
-    /// `uploadToFileSearchStore`: one session, then the operation.
+    /// `uploadToFileSearchStore`: one request or one session, then the operation.
     Direct,
     /// A temporary file of the Files API, imported into the store.
     Staged,
@@ -44,6 +44,32 @@ impl Method {
         [Method::Direct, Method::Staged]
             .into_iter()
             .find(|m| m.as_str() == text)
+    }
+}
+
+/// Whether a store's service takes uploads of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Support {
+    Untried,
+    /// A document came of one, with its metadata.
+    Works,
+    /// It refuses them, or drops their metadata.
+    Refused,
+}
+
+impl Support {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Support::Untried => "untried",
+            Support::Works => "works",
+            Support::Refused => "refused",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Support> {
+        [Support::Untried, Support::Works, Support::Refused]
+            .into_iter()
+            .find(|s| s.as_str() == text)
     }
 }
 
@@ -182,13 +208,17 @@ mod tests {
     }
 
     #[test]
-    fn every_method_reads_back_from_its_name() {
+    fn what_is_known_of_a_way_reads_back_from_its_name() {
         assert_eq!(Method::Direct.as_str(), "direct");
         assert_eq!(Method::Staged.as_str(), "staged");
         for method in [Method::Direct, Method::Staged] {
             assert_eq!(Method::parse(method.as_str()), Some(method));
         }
+        for support in [Support::Untried, Support::Works, Support::Refused] {
+            assert_eq!(Support::parse(support.as_str()), Some(support));
+        }
         assert_eq!(Method::parse("by post"), None);
+        assert_eq!(Support::parse("by post"), None);
         assert_eq!(UploadState::parse("by post"), None);
     }
 

@@ -12,14 +12,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use super::change::{Applied, Change, Refusal};
-use super::durable::{Durable, Import, Intent, UploadId};
+use super::change::{Applied, Change, Refusal, Way};
+use super::durable::{Durable, Intent, Unaskable, UploadId};
 use super::lock::{self, Holder, Lease};
 use super::open::{self, Place};
-use super::upload_state::Method;
 use crate::clock;
 use crate::error::{Error, Kind};
-use crate::names::{DocumentName, FileName, OperationName, SessionUrl};
+use crate::names::{DocumentName, OperationName, SessionUrl};
 use crate::panic;
 use crate::poison;
 use crate::proof;
@@ -179,20 +178,19 @@ impl Writer {
     }
 
     /// Write-ahead rule 1: durable before the first request of an upload.
-    pub fn intent(
+    pub fn intent(&self, upload: UploadId, batch: i64, way: Way) -> Result<Durable<Intent>, Error> {
+        self.commit(Change::Intent { upload, batch, way })?;
+        Ok(Durable::committed(Intent { upload }))
+    }
+
+    /// The same of an upload in one request; should that be refused, the intent holds for a session.
+    pub fn intent_of_one_request(
         &self,
         upload: UploadId,
         batch: i64,
-        method: Method,
-        temporary: Option<FileName>,
-    ) -> Result<Durable<Intent>, Error> {
-        self.commit(Change::Intent {
-            upload,
-            batch,
-            method,
-            temporary,
-        })?;
-        Ok(Durable::committed(Intent { upload }))
+    ) -> Result<(Durable<Intent>, Durable<Unaskable>), Error> {
+        let intent = self.intent(upload, batch, Way::OneRequest)?;
+        Ok((intent, Durable::committed(Unaskable { upload })))
     }
 
     /// Write-ahead rule 2: durable before the request that finalizes the upload.
@@ -211,9 +209,9 @@ impl Writer {
 
 impl Writer {
     /// Write-ahead rule 1 for the second half of the staged way: durable before the import is sent.
-    pub fn import_started(&self, upload: UploadId) -> Result<Durable<Import>, Error> {
+    pub fn import_started(&self, upload: UploadId) -> Result<Durable<Unaskable>, Error> {
         self.commit(Change::ImportStarted { upload })?;
-        Ok(Durable::committed(Import { upload }))
+        Ok(Durable::committed(Unaskable { upload }))
     }
 }
 

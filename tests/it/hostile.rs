@@ -2,7 +2,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use crate::run::{KEY, Place, RunToEnd, Seen};
-use crate::scripted::{Request, Scripted, header, send};
+use crate::scripted::{Request, Scripted, header, refuses_one_request, send};
 
 const STORE: &str =
     r#"{"fileSearchStores": [{"name": "fileSearchStores/s-1", "displayName": "objlib"}]}"#;
@@ -114,6 +114,7 @@ fn a_session_on_another_host_gets_neither_bytes_nor_key() {
     let elsewhere = format!("x-goog-upload-url: {}/upload/x?upload_id=1\r\n", other.url);
     let service = Scripted::start(move |request, stream| match request.line.as_str() {
         line if line.starts_with("GET") => send(stream, 200, "", STORE),
+        _ if refuses_one_request(request, stream) => {}
         _ => send(stream, 200, &elsewhere, ""),
     });
     let seen = upload(&place, &service, &["--max-attempts", "1"]).exit(3);
@@ -134,6 +135,9 @@ fn after_a_cut_only_the_rest_is_sent() {
     let own = Arc::clone(&url);
     let whole = text.len();
     let service = Scripted::start(move |request, stream| {
+        if refuses_one_request(request, stream) {
+            return;
+        }
         let command = header(&request.head, "x-goog-upload-command").unwrap_or_default();
         let offset = header(&request.head, "x-goog-upload-offset").unwrap_or_default();
         match (request.line.split(' ').next(), command) {

@@ -141,7 +141,7 @@ fn a_store_is_the_same_however_it_is_spelled() {
             (&json!(20), &json!(0))
         );
     }
-    assert_eq!(service.ledger().requests("upload.start"), 20);
+    assert_eq!(service.ledger().uploads(), 20);
     service.ledger().is_exactly(&place.docs());
 }
 
@@ -184,7 +184,7 @@ fn a_folder_that_was_moved_keeps_its_name_and_nothing_is_sent() {
     let seen = upload(&place, &service, &["elsewhere/papers"]).exit(0);
     assert_eq!(seen.summary()["indexed"], 0);
     assert!(seen.stderr.contains("library `docs`"), "{}", seen.stderr);
-    assert_eq!(service.ledger().requests("upload.start"), 30);
+    assert_eq!(service.ledger().uploads(), 30);
     // Another folder at the old place is another library, and says how to name it.
     place.file("other.md", "other words");
     let seen = upload(&place, &service, &["docs"]).exit(1);
@@ -355,7 +355,7 @@ fn a_forgotten_library_keeps_its_documents_and_is_taken_back() {
     objlib(&place, &service, &["verify", "--repair"]).exit(0);
     upload(&place, &service, &["docs"]).exit(0);
     service.ledger().is_exactly(&place.docs());
-    assert_eq!(service.ledger().requests("upload.start"), 12);
+    assert_eq!(service.ledger().uploads(), 12);
 }
 
 #[test]
@@ -379,7 +379,7 @@ fn whoever_lost_the_database_and_just_uploads_sends_nothing_again() {
         (&summary["adopted"], &summary["indexed"]),
         (&json!(46), &json!(1))
     );
-    assert_eq!(service.ledger().requests("upload.start"), 48);
+    assert_eq!(service.ledger().uploads(), 48);
     // What has changed meanwhile left an old document behind, which only `verify` may judge.
     let seen = objlib(&place, &service, &["verify", "--repair"]).exit(0);
     assert!(
@@ -405,7 +405,7 @@ fn a_look_that_cannot_see_everything_sends_nothing() {
     service.set_faults(json!({"list_lose_one": 0.0}));
     let seen = upload(&place, &service, &["docs"]).exit(0);
     assert_eq!(seen.summary()["adopted"], 45);
-    assert_eq!(service.ledger().requests("upload.start"), 45);
+    assert_eq!(service.ledger().uploads(), 45);
 }
 
 /// A listing lags: it still shows what was deleted a moment ago, and that is no document any more.
@@ -692,7 +692,8 @@ fn a_limit_is_kept_only_by_files_that_were_begun() {
     let service = Service::start(&place, &[]);
     upload(&place, &service, &["docs", "--limit", "1"]).exit(0);
     // The service dies behind the store's back: nothing is begun, and it is not said to be done.
-    service.set_faults(json!({"error_503": 1.0, "only_kinds": ["upload.start"]}));
+    service
+        .set_faults(json!({"error_503": 1.0, "only_kinds": ["upload.start", "upload.multipart"]}));
     let seen = upload(&place, &service, &["--limit", "5", "--passes", "1"]).exit(4);
     assert_eq!(seen.summary()["indexed"], 0);
     service.set_faults(json!({"error_503": 0.0, "only_kinds": []}));

@@ -41,6 +41,9 @@ mod faults;
 /// The emulator's own faults, by plain HTTP: each does what it says and is counted.
 mod emulator;
 
+/// Uploads of one request, in the form that the service documents and in no other.
+mod one_request;
+
 /// Clients and files that the emulator must not trust.
 mod strangers;
 

@@ -91,7 +91,7 @@ impl Api {
         let header = |name: &str| request["headers"][name].as_str().unwrap_or_default();
         let command = header("x-goog-upload-command");
         // Within a session the URL is the service's own, with its own query, and the body is bytes.
-        let in_session = path.starts_with("/upload/") && command != "start";
+        let in_session = path.starts_with("/upload/") && !["", "start"].contains(&command);
         for (name, value) in request["query"].as_object().unwrap() {
             let known = [&method["parameters"], &self.0["parameters"]]
                 .into_iter()
@@ -189,8 +189,7 @@ fn every_request_is_one_that_the_api_has() {
     let service = Service::start(&place, &["--seed", "11"]);
     // Through trouble, so that queries, listings and document looks are among them.
     service.set_faults(json!({
-        "error_503": 0.1, "reset_before": 0.05, "reset_within": 0.1, "lose_final_answer": 0.2,
-        "operation_fail": 0.1
+        "error_503": 0.1, "reset_before": 0.05, "reset_within": 0.1, "lose_final_answer": 0.2
     }));
     let upload = || {
         place
@@ -200,9 +199,11 @@ fn every_request_is_one_that_the_api_has() {
     upload();
     service.set_faults(json!({
         "error_503": 0.0, "reset_before": 0.0, "reset_within": 0.0, "lose_final_answer": 0.0,
-        "operation_fail": 0.0
+        "operation_fail": 1.0
     }));
     place.file("living.md", "new words");
+    upload().exit(3);
+    service.set_faults(json!({"operation_fail": 0.0}));
     place
         .upload(&service, &["--rpm", "0", "--retry-failed"])
         .seen()
@@ -216,6 +217,7 @@ fn every_request_is_one_that_the_api_has() {
     let kinds = [
         "store.list",
         "store.create",
+        "upload.multipart",
         "upload.start",
         "upload.body",
         "upload.query",

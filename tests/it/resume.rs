@@ -10,7 +10,7 @@ fn kill_after(place: &Place, service: &Service, starts: u64) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    while service.ledger().requests("upload.start") < starts {
+    while service.ledger().uploads() < starts {
         if run.try_wait().unwrap().is_some() {
             return;
         }
@@ -114,7 +114,7 @@ fn what_the_service_forgot_is_settled_by_one_listing() {
     );
     let ledger = service.ledger();
     ledger.is_exactly(&place.docs());
-    assert_eq!(ledger.requests("upload.start"), 5);
+    assert_eq!(ledger.uploads(), 5);
     assert_eq!(ledger.requests("document.list"), 1);
 }
 
@@ -142,7 +142,7 @@ fn two_libraries_with_the_same_file_keep_their_own_documents() {
     service.set_faults(serde_json::json!({"get_lag_ms": 0}));
     upload().exit(0);
     let ledger = service.ledger();
-    assert_eq!(ledger.requests("upload.start"), 2, "sent again");
+    assert_eq!(ledger.uploads(), 2, "sent again");
     assert_eq!(ledger.0["documents"].as_array().unwrap().len(), 2);
 }
 
@@ -152,7 +152,7 @@ fn two_libraries_with_the_same_file_keep_their_own_documents() {
 fn a_session_on_another_host_is_never_followed() {
     let place = Place::new();
     place.file("secret.txt", "words for one service only\n".repeat(400));
-    let service = Service::start(&place, &[]);
+    let service = Service::start(&place, &["--multipart-refused", "1"]);
     let limit = ["--rpm", "0", "--bwlimit", "4K"];
     let mut run = place.upload(&service, &limit);
     let mut run = run.stdout(std::process::Stdio::null()).spawn().unwrap();

@@ -248,6 +248,11 @@ impl Ledger {
         self.0["requests"][kind].as_u64().unwrap_or(0)
     }
 
+    /// Documents that were begun, by a session or in one request.
+    pub fn uploads(&self) -> u64 {
+        self.requests("upload.start") + self.requests("upload.multipart")
+    }
+
     pub fn body_bytes(&self) -> u64 {
         self.0["bodyBytes"].as_u64().unwrap()
     }

@@ -337,7 +337,9 @@ fn two_signals_leave_their_two_lines_and_no_bar() {
     let place = Place::new();
     place.files(60);
     let service = Service::start(&place, &["--latency-ms", "300"]);
-    service.set_faults(serde_json::json!({"stall": 1.0, "only_kinds": ["upload.body"]}));
+    service.set_faults(
+        serde_json::json!({"stall": 1.0, "only_kinds": ["upload.body", "upload.multipart"]}),
+    );
     let mut terminal = Terminal::with(&mut uploading(&place, &service), 24, 80);
     while service.fired("stall") < 3 {
         terminal.frame();

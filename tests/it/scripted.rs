@@ -80,3 +80,17 @@ pub fn send(stream: &mut TcpStream, status: u16, headers: &str, body: &str) {
     let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n{headers}\r\n{body}");
     let _ = stream.write_all(answer.as_bytes());
 }
+
+pub fn is_one_request(request: &Request) -> bool {
+    header(&request.head, "x-goog-upload-protocol") == Some("multipart")
+}
+
+/// A service that takes no upload in one request, so that every file goes by a session. Whether it was one.
+pub fn refuses_one_request(request: &Request, stream: &mut TcpStream) -> bool {
+    let refuses = is_one_request(request);
+    if refuses {
+        let refusal = r#"{"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": "no"}}"#;
+        send(stream, 400, "", refusal);
+    }
+    refuses
+}

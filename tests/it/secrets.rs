@@ -8,7 +8,7 @@ use std::process::Stdio;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use crate::run::{KEY, Place, RunToEnd, Seen, for_each_file};
-use crate::scripted::{Request, Scripted, header, send};
+use crate::scripted::{Request, Scripted, header, is_one_request, send};
 
 /// An identifier of a session as Google makes them; the number of the file is put before it.
 const SESSION: &str = "ABPtcPr0KeepThisSecretToo";
@@ -191,6 +191,11 @@ impl Parrot {
         let also = self.also(n);
         let headers = self.headers(n);
         match (&request.line[..3], command) {
+            _ if is_one_request(request) => {
+                let message = format!("odd: {}", self.quoted(n));
+                let body = format!(r#"{{"error": {{"code": 400, "message": "{message}"}}}}"#);
+                send(stream, 400, &headers, &body);
+            }
             ("DEL", _) => send(stream, 200, &headers, "{}"),
             (_, Some("start")) => self.start_answer(n, stream),
             (_, Some("upload, finalize")) => self.end_answer(n, stream),

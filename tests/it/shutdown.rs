@@ -13,7 +13,7 @@ fn begun(place: &Place, service: &Service, args: &[&str]) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    while service.ledger().requests("upload.body") < 5 {
+    while service.ledger().uploads() < 5 {
         assert!(run.try_wait().unwrap().is_none(), "ended too early");
         std::thread::yield_now();
     }
@@ -49,7 +49,7 @@ fn stopped_by(name: &str, exit: i32) {
     let ledger = service.ledger();
     ledger.is_exactly(&place.docs());
     // Transfers in flight were finished, so none had to be begun twice.
-    assert_eq!(ledger.requests("upload.start"), 150);
+    assert_eq!(ledger.uploads(), 150);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_grace_of_nothing_leaves_a_session_that_is_continued() {
     let second = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
     assert_eq!(second.summary()["resumed"], 1);
     service.ledger().is_exactly(&place.docs());
-    assert_eq!(service.ledger().requests("upload.start"), 1);
+    assert_eq!(service.ledger().uploads(), 1);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn nothing_waits_for_a_token_after_ctrl_c() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    while service.ledger().requests("upload.start") == 0 {
+    while service.ledger().uploads() == 0 {
         assert!(run.try_wait().unwrap().is_none(), "it ended early");
         std::thread::yield_now();
     }
@@ -191,6 +191,7 @@ fn nothing_waits_for_a_quota_after_ctrl_c() {
 #[test]
 fn the_grace_period_bounds_a_service_that_never_answers() {
     for (kind, method) in [
+        ("upload.multipart", "direct"),
         ("upload.start", "direct"),
         ("upload.body", "direct"),
         ("document.get", "direct"),
@@ -231,7 +232,7 @@ fn the_first_signal_says_what_is_waited_for_and_the_second_that_it_is_over() {
     let place = Place::new();
     place.files(6);
     let service = Service::start(&place, &[]);
-    service.set_faults(serde_json::json!({"stall": 1.0, "only_kinds": ["upload.body"]}));
+    service.set_faults(serde_json::json!({"stall": 1.0, "only_kinds": ["upload.multipart"]}));
     let args = ["--rpm", "0", "--grace", "300", "--concurrency", "1"];
     let mut run = met(&place, &service, &args, "stall");
     signal(&run, "INT");

@@ -49,7 +49,7 @@ fn a_lost_database_is_rebuilt_without_sending_anything_again() {
     );
     let ledger = service.ledger();
     ledger.is_exactly(&place.docs());
-    assert_eq!(ledger.requests("upload.start"), 70);
+    assert_eq!(ledger.uploads(), 70);
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn what_changed_while_the_database_was_lost_is_sent_and_the_old_content_goes() {
     place.upload(&service, &["--rpm", "0"]).seen().exit(0);
     let ledger = service.ledger();
     ledger.is_exactly(&place.docs());
-    assert_eq!(ledger.requests("upload.start"), 13);
+    assert_eq!(ledger.uploads(), 13);
 }
 
 #[test]

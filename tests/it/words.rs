@@ -159,7 +159,7 @@ fn two_stores_of_one_name() {
         command
     };
     says(upload("twins"), 1, &["twins", &first, &second, "--store"]);
-    assert_eq!(service.ledger().requests("upload.start"), 0);
+    assert_eq!(service.ledger().uploads(), 0);
     upload(&second).seen().exit(0);
     service.ledger().is_exactly(&place.docs());
 }
@@ -460,7 +460,7 @@ fn a_disk_that_fills_up_in_the_middle_stops_the_run_and_nothing_is_lost() {
     let seen = upload().seen().exit(1);
     assert_eq!(seen.summary()["exit"], 1);
     assert!(seen.stderr.contains("full"), "{}", seen.stderr);
-    let begun = service.ledger().requests("upload.start");
+    let begun = service.ledger().uploads();
     assert!(begun > 0 && begun < 300, "{begun} uploads began");
     fs::remove_file(&ballast).unwrap();
     // Room for the rest of this test, not for a real library.
@@ -483,7 +483,7 @@ fn a_second_process_on_the_same_database() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    while service.ledger().requests("upload.start") == 0 {
+    while service.ledger().uploads() == 0 {
         assert!(first.try_wait().unwrap().is_none(), "ended too early");
         std::thread::yield_now();
     }

@@ -78,12 +78,12 @@ impl Case {
         Case::of(ALONE, files, flags)
     }
 
-    /// `files` small ones in each folder, and the larger one in `docs`. In `more` every second file holds
+    /// `files` small ones in each folder, which go in one request, and the larger one in `docs`, which does not. In `more` every second file holds
     /// what the file of that name in `docs` holds.
     pub fn of(steps: &'static [Step], files: usize, flags: &[&str]) -> Case {
         let place = Place::new();
         place.files(files);
-        place.file("larger.txt", "a larger file\n".repeat(9_000));
+        place.file("larger.txt", "a larger file\n".repeat(20_000));
         let service = Service::start(&place, flags);
         let case = Case {
             place,

@@ -234,7 +234,7 @@ fn a_database_lost_among_others() {
             let kinds = ledger.0["requests"].as_object().unwrap();
             kinds.values().filter_map(Value::as_u64).sum()
         };
-        let sent = now.requests("upload.start") - ledger.requests("upload.start");
+        let sent = now.uploads() - ledger.uploads();
         assert_eq!(sent, 0, "{words:?} sent a file again");
         rows.push(vec![
             words.join(" "),

@@ -211,7 +211,7 @@ fn begun(service: &Service, command: &mut Command) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    while service.ledger().requests("upload.body") < 3 {
+    while service.ledger().uploads() < 3 {
         assert!(run.try_wait().unwrap().is_none(), "ended too early");
         std::thread::yield_now();
     }
@@ -256,7 +256,7 @@ fn locked_before() -> Option<i32> {
     place.objlib(&["scan", "docs", "more"]).seen().exit(0);
     let held = hold(&place.db());
     let exit = says_locked(&place, upload(&place, &service, TOGETHER, WAYS[1]).seen());
-    assert_eq!(service.ledger().requests("upload.start"), 0);
+    assert_eq!(service.ledger().uploads(), 0);
     drop(held);
     until_done(&place, &service, &[TOGETHER], WAYS[1]);
     is_whole(&place, &service, &[TOGETHER]);
@@ -302,7 +302,7 @@ fn taken_away(shim: &Shim, replaced: bool) -> Option<i32> {
         seen.stderr
     );
     let ledger = service.ledger();
-    let starts = ledger.requests("upload.start");
+    let starts = ledger.uploads();
     assert!(starts < 200, "it went on to the end: {starts} starts");
     assert_eq!(ledger.0["violations"], json!([]));
     order(&disk::read_log(&log), Disk::default(), TOGETHER);

@@ -16,7 +16,10 @@ use crate::{Options, table};
 /// What is uploaded, and how; each meets points that the others do not.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Scenario {
+    /// Small files in one request, a larger one by a session.
     Direct,
+    /// Every file by a session.
+    Session,
     Staged,
     /// All files were indexed and have other content now.
     Changed,
@@ -36,6 +39,10 @@ enum Scenario {
     Fallback,
     /// Imports get no answer.
     Unanswered,
+    /// Died after an upload in one request that nobody answered.
+    Delivered,
+    /// Uploads in one request get no answer.
+    Lost,
     /// Every second start makes an empty document. No service should, and no row can tell of it before the
     /// answer is read: what a crash then leaves, `verify --repair` finds.
     OddStart,
@@ -45,8 +52,9 @@ enum Scenario {
     LostDatabase,
 }
 
-const SCENARIOS: [Scenario; 14] = [
+const SCENARIOS: [Scenario; 17] = [
     Scenario::Direct,
+    Scenario::Session,
     Scenario::Staged,
     Scenario::Changed,
     Scenario::ChangedStaged,
@@ -57,6 +65,8 @@ const SCENARIOS: [Scenario; 14] = [
     Scenario::Torn,
     Scenario::Fallback,
     Scenario::Unanswered,
+    Scenario::Delivered,
+    Scenario::Lost,
     Scenario::OddStart,
     Scenario::BadFile,
     Scenario::LostDatabase,
@@ -81,9 +91,12 @@ impl Scenario {
             | Scenario::Unanswered
             | Scenario::BadFile => "staged",
             Scenario::Direct
+            | Scenario::Session
             | Scenario::Changed
             | Scenario::Expired
             | Scenario::Outdated
+            | Scenario::Delivered
+            | Scenario::Lost
             | Scenario::Retried
             | Scenario::Torn
             | Scenario::Fallback
@@ -98,16 +111,29 @@ impl Scenario {
         args
     }
 
+    /// Those about sessions have a service that takes small files in no other way.
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Scenario::Session | Scenario::Expired | Scenario::Outdated | Scenario::OddStart => {
+                &["--multipart-refused", "1"]
+            }
+            _ => &[],
+        }
+    }
+
     /// The commands of a round. Where the fault is what counts, one folder in one store is enough of them.
     fn steps(self) -> &'static [Step] {
         match self {
             Scenario::Direct
+            | Scenario::Session
             | Scenario::Staged
             | Scenario::Changed
             | Scenario::Expired
             | Scenario::Imported
             | Scenario::Outdated
             | Scenario::Unanswered
+            | Scenario::Delivered
+            | Scenario::Lost
             | Scenario::LostDatabase => SHARED,
             Scenario::ChangedStaged
             | Scenario::Retried
@@ -130,7 +156,7 @@ impl Scenario {
 
     /// Everything up to the run that is to be met by a crash.
     fn prepare(self, workers: &'static str, step: usize, files: usize) -> Case {
-        let case = Case::of(self.steps(), files, &[]);
+        let case = Case::of(self.steps(), files, self.flags());
         let args = self.args(workers);
         match self {
             Scenario::Changed | Scenario::ChangedStaged => {
@@ -148,6 +174,7 @@ impl Scenario {
         case.finish_before(step, &args);
         match self {
             Scenario::Direct
+            | Scenario::Session
             | Scenario::Staged
             | Scenario::Changed
             | Scenario::ChangedStaged
@@ -159,6 +186,10 @@ impl Scenario {
             Scenario::Imported => {
                 let import = "after import#2";
                 assert!(case.crash(step, &args, import), "no second import");
+            }
+            Scenario::Delivered => {
+                let upload = "after upload#2";
+                assert!(case.crash(step, &args, upload), "no second upload");
             }
             Scenario::Outdated => {
                 let session = "after commit session#2";
@@ -173,6 +204,10 @@ impl Scenario {
             Scenario::Fallback => case.service.set_faults(json!({"count_tokens_503": 1.0})),
             Scenario::Unanswered => {
                 let faults = json!({"lose_answer": 1.0, "only_kinds": ["import"]});
+                case.service.set_faults(faults);
+            }
+            Scenario::Lost => {
+                let faults = json!({"lose_answer": 1.0, "only_kinds": ["upload.multipart"]});
                 case.service.set_faults(faults);
             }
             Scenario::OddStart => case.service.set_faults(json!({"start_final": 0.5})),
@@ -195,7 +230,7 @@ impl Scenario {
             // The sessions of the crashed run are gone; those of the next one live.
             Scenario::Expired => json!({"session_expiry_ms": null}),
             Scenario::Retried => json!({"document_fail": 0.0}),
-            Scenario::Unanswered => json!({"lose_answer": 0.0}),
+            Scenario::Unanswered | Scenario::Lost => json!({"lose_answer": 0.0}),
             _ => return,
         };
         case.service.set_faults(faults);
@@ -261,7 +296,7 @@ fn try_one(crash: &Crash, long: bool) -> bool {
     let case = scenario.prepare(crash.workers, crash.step, scenario.files(long));
     let args = scenario.args(crash.workers);
     let at = format!("{}#{}", crash.point, crash.visit);
-    let sent = case.service.ledger().requests("upload.start");
+    let sent = case.service.ledger().uploads();
     let met = case.crash(crash.step, &args, &at);
     scenario.resume(&case);
     case.finish(&args);
@@ -271,7 +306,7 @@ fn try_one(crash: &Crash, long: bool) -> bool {
             case.repair();
         }
         Scenario::LostDatabase => {
-            let again = case.service.ledger().requests("upload.start") - sent;
+            let again = case.service.ledger().uploads() - sent;
             assert_eq!(again, 0, "sent again");
         }
         _ => {}

@@ -12,12 +12,11 @@ use serde_json::{Value, json};
 use crate::case::Case;
 use crate::power::{Named, each};
 use crate::run::{KEY, Place, RunToEnd, Seen};
-use crate::scripted::{Scripted, header, send};
+use crate::scripted::{Scripted, header, refuses_one_request, send};
 use crate::{Options, table};
 
-/// One document in doubt on the second of three pages.
+/// Of one row that is in doubt the document is on the second of three pages.
 const PAGES: usize = 45;
-const IN_DOUBT: &str = "after body#30";
 /// So many that a fault of some odds is met, whatever the seed.
 const FEW: usize = 24;
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -96,32 +95,60 @@ impl Odd {
     }
 }
 
-/// A listing with one row in doubt: its session is over and does not say what it made.
-fn listing(what: &'static str, fault: &'static str, value: Value) -> Odd {
-    Odd::new(what, "direct", fault, value)
-        .after(Before::Crash)
-        .with(json!({"final_not_replayed": 1.0}))
+/// A listing with one row in doubt: its session is over and does not say what it made, or it never had one.
+fn listings(
+    what: &'static str,
+    fault: &'static str,
+    value: Value,
+    exits: &'static [i32],
+) -> [Odd; 2] {
+    ["session", "direct"].map(|method| {
+        Odd::new(what, method, fault, value.clone())
+            .after(Before::Crash)
+            .with(json!({"final_not_replayed": 1.0}))
+            .exits(exits)
+    })
+}
+
+/// What an upload in one request meets.
+fn in_one_request() -> Vec<Odd> {
+    let of = |what, fault| {
+        Odd::new(what, "direct", fault, json!(1.0))
+            .with(json!({"only_kinds": ["upload.multipart"]}))
+    };
+    vec![
+        of("one request is refused", "multipart_refused").sent_again(),
+        of(
+            "one request loses its metadata",
+            "multipart_metadata_dropped",
+        )
+        .sent_again(),
+        of("one request without an answer", "lose_answer"),
+        of("one request that came to nothing", "reset_after").sent_again(),
+        of("one request, answered without sense", "wrong_json"),
+        of("one request, 503 and nothing made", "error_503").sent_again(),
+    ]
 }
 
 fn odds() -> Vec<Odd> {
     let mut all = vec![
         Odd::new(
             "a start that is final at once",
-            "direct",
+            "session",
             "start_final",
             json!(0.4),
         )
         .sent_again(),
         Odd::new(
             "a start without an upload URL",
-            "direct",
+            "session",
             "start_no_url",
             json!(0.4),
         )
         .sent_again(),
         Odd::new(
             "an upload URL on another host",
-            "direct",
+            "session",
             "start_foreign_url",
             json!(0.4),
         )
@@ -135,7 +162,7 @@ fn odds() -> Vec<Odd> {
         .sent_again(),
         Odd::new(
             "an end that is not told again",
-            "direct",
+            "session",
             "final_not_replayed",
             json!(1.0),
         )
@@ -229,24 +256,9 @@ fn odds() -> Vec<Odd> {
         )
         .after(Before::CrashedImportChanged)
         .exits(&[4]),
-        listing("a list that lags for long", "list_lag_ms", json!(DAY_MS)).exits(&[4]),
-        listing(
-            "a list that fails on page 2",
-            "list_error_page2",
-            json!(1.0),
-        )
-        .exits(&[4]),
-        listing("a list that repeats a page", "list_repeat_page", json!(1.0)),
-        listing("a list that loses a page", "list_lose_page", json!(1.0)).exits(&[4]),
-        listing(
-            "a list that loses one of a page",
-            "list_lose_one",
-            json!(1.0),
-        )
-        .exits(&[0, 4]),
         Odd::new(
             "a list that shows deleted ones",
-            "direct",
+            "session",
             "list_ghost_ms",
             json!(DAY_MS),
         )
@@ -254,12 +266,47 @@ fn odds() -> Vec<Odd> {
         .with(json!({"final_not_replayed": 1.0}))
         .exits(&[0, 4]),
     ];
-    for method in ["direct", "staged"] {
+    for (what, fault, value, exits) in [
+        (
+            "a list that lags for long",
+            "list_lag_ms",
+            json!(DAY_MS),
+            &[4][..],
+        ),
+        (
+            "a list that fails on page 2",
+            "list_error_page2",
+            json!(1.0),
+            &[4],
+        ),
+        (
+            "a list that repeats a page",
+            "list_repeat_page",
+            json!(1.0),
+            &[0],
+        ),
+        (
+            "a list that loses a page",
+            "list_lose_page",
+            json!(1.0),
+            &[4],
+        ),
+        (
+            "a list that loses one of a page",
+            "list_lose_one",
+            json!(1.0),
+            &[0, 4],
+        ),
+    ] {
+        all.extend(listings(what, fault, value, exits));
+    }
+    all.extend(in_one_request());
+    for method in ["direct", "session", "staged"] {
         let of = |what, fault, value| Odd::new(what, method, fault, value);
         // The direct way has the document's name, and looks at its operation only if that is not well.
         let unwell = match method {
-            "direct" => json!({"document_fail": 1.0, "document_heals_ms": 1000}),
-            _ => json!({}),
+            "staged" => json!({}),
+            _ => json!({"document_fail": 1.0, "document_heals_ms": 1000}),
         };
         all.extend([
             of("deletions that fail", "error_503", json!(1.0))
@@ -324,7 +371,10 @@ impl Odd {
     fn args(&self) -> [&'static str; 6] {
         [
             "--method",
-            self.method,
+            match self.method {
+                "session" => "direct",
+                method => method,
+            },
             "--max-attempts",
             "30",
             "--passes",
@@ -346,6 +396,14 @@ impl Odd {
         }
     }
 
+    /// Where the process dies with one upload in doubt.
+    fn in_doubt(&self) -> &'static str {
+        match self.method {
+            "direct" => "after upload#30",
+            _ => "after body#30",
+        }
+    }
+
     fn prepare(&self, case: &Case) {
         let alone = [&self.args()[..], &["--concurrency", "1"]].concat();
         let rewrite = |words: &str| {
@@ -356,7 +414,7 @@ impl Odd {
         };
         match self.before {
             Before::Nothing => {}
-            Before::Crash => assert!(case.crash(0, &alone, IN_DOUBT)),
+            Before::Crash => assert!(case.crash(0, &alone, self.in_doubt())),
             Before::CrashedImport => assert!(case.crash(0, &alone, "after import#30")),
             Before::CrashedImportChanged => {
                 assert!(case.crash(0, &alone, "after import#30"));
@@ -369,7 +427,7 @@ impl Odd {
                 rewrite("other words");
                 case.finish(&self.args());
                 rewrite("the first words");
-                assert!(case.crash(0, &alone, IN_DOUBT));
+                assert!(case.crash(0, &alone, self.in_doubt()));
             }
             Before::Changed => {
                 case.finish(&self.args());
@@ -405,7 +463,9 @@ impl Odd {
 
     fn run(&self, seed: &str) -> Vec<String> {
         let _named = Named(format!("{}, {}", self.what, self.method));
-        let case = Case::new(self.files(), &["--seed", seed]);
+        let refused = if self.method == "session" { "1" } else { "0" };
+        let flags = ["--seed", seed, "--multipart-refused", refused];
+        let case = Case::new(self.files(), &flags);
         self.prepare(&case);
         let before = case.service.fired(self.fault);
         case.service.set_faults(self.faults.clone());
@@ -430,7 +490,11 @@ impl Odd {
         let runs = 1 + case.finish(&[&self.args()[..], &["--retry-failed"]].concat());
         case.exact();
         let ledger = case.service.ledger();
-        let starts = ledger.requests("upload.start") + ledger.requests("file.start");
+        let starts = match self.method {
+            // What is refused is not sent.
+            "session" => ledger.requests("upload.start"),
+            _ => ledger.uploads() + ledger.requests("file.start"),
+        };
         let due = ((self.files() + 1) * self.rounds()) as u64;
         let due = match self.before {
             // The larger file has the same content all the time.
@@ -464,6 +528,9 @@ fn a_last_answer_that_never_ends() {
     let url: Arc<Mutex<String>> = Arc::default();
     let own = Arc::clone(&url);
     let service = Scripted::start(move |request, stream| {
+        if refuses_one_request(request, stream) {
+            return;
+        }
         let command = header(&request.head, "x-goog-upload-command");
         match (request.line.split(' ').nth(1), command) {
             (_, Some("start")) => {
@@ -519,6 +586,9 @@ fn with_listing(listing: &'static str, ended: &'static str) -> Scripted {
     let (url, metadata): (Arc<Mutex<String>>, Arc<Mutex<String>>) = Default::default();
     let own = Arc::clone(&url);
     let service = Scripted::start(move |request, stream| {
+        if refuses_one_request(request, stream) {
+            return;
+        }
         let command = header(&request.head, "x-goog-upload-command");
         let path = request.line.split(' ').nth(1).unwrap_or_default();
         let active = "x-goog-upload-status: active\r\n";
@@ -622,7 +692,7 @@ fn a_store_that_was_deleted() {
     const FILES: usize = 5;
     let case = Case::new(FILES, &[]);
     case.finish(&[]);
-    let starts = || case.service.ledger().requests("upload.start");
+    let starts = || case.service.ledger().uploads();
     let store = case.service.ledger().0["documents"][0]["store"].clone();
     let url = format!(
         "{}/v1beta/{}?force=true",

@@ -14,7 +14,14 @@ const PLACES: &[(&str, &[&str])] = &[
     ("hash", &["hash"]),
     (
         "worker",
-        &["before start", "after start", "before body", "after body"],
+        &[
+            "before upload",
+            "after upload",
+            "before start",
+            "after start",
+            "before body",
+            "after body",
+        ],
     ),
     ("poller", &["before document get", "after document get"]),
     (

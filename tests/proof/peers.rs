@@ -92,7 +92,7 @@ impl Peers {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         let mut run = quiet.spawn().unwrap();
-        while case.service.ledger().requests("upload.body") < self.files as u64 {
+        while case.service.ledger().uploads() < self.files as u64 {
             assert!(run.try_wait().unwrap().is_none(), "ended too early");
             std::thread::yield_now();
         }

@@ -300,6 +300,7 @@ struct Row {
     state: String,
     session: Option<String>,
     temporary: Option<String>,
+    unaskable: bool,
 }
 
 impl Rows {
@@ -314,8 +315,8 @@ impl Rows {
             .query_row("PRAGMA integrity_check", [], |r| r.get(0))
             .unwrap();
         assert_eq!(check, "ok");
-        let query = "SELECT l.name, f.path_value, s.name, u.status, u.session_url, u.temp_file
-            FROM uploads u JOIN files f ON f.id = u.file_id JOIN libraries l ON l.id = f.library_id
+        let query = "SELECT l.name, f.path_value, s.name, u.status, u.session_url, u.temp_file,
+            u.unaskable FROM uploads u JOIN files f ON f.id = u.file_id JOIN libraries l ON l.id = f.library_id
             JOIN stores s ON s.id = u.store_id WHERE s.display_name = ?1";
         // No table: cut before the schema was there.
         let mut query = db.prepare(query).ok()?;
@@ -327,6 +328,7 @@ impl Rows {
                 state: r.get(3)?,
                 session: r.get(4)?,
                 temporary: r.get(5)?,
+                unaskable: r.get(6)?,
             })
         };
         let rows = query.query_map([step.store], row).unwrap();
@@ -343,8 +345,8 @@ impl Rows {
         self.0.iter().filter(begun).count() as u64
     }
 
-    /// Whether the row of this start or import has begun, holds the temporary file's name, and is for the
-    /// store that the request names, if it names one.
+    /// Whether the row of this start, import or upload in one request has begun, holds the temporary file's name,
+    /// is for the store that the request names, if it names one, and says so if nobody can be asked about it.
     fn guards(&self, head: &str, json: &Value) -> bool {
         let entry = |key: &str| {
             let entries = json["customMetadata"].as_array()?;
@@ -352,8 +354,10 @@ impl Rows {
         };
         let (library, path) = (entry("objlib_library"), entry("objlib_path"));
         let temporary = json["fileName"].as_str().or(json["file"]["name"].as_str());
+        let is_unaskable = is_one_request(head) || head.contains(":importFile");
         let is_it = |row: &Row| {
             row.state == "uploading"
+                && row.unaskable == is_unaskable
                 && (!head.contains("fileSearchStores/")
                     || head.contains(&format!("{}:", row.store)))
                 && library.is_none_or(|library| library == row.library)
@@ -383,17 +387,19 @@ fn in_order(shim: &Shim, step: usize, way: Way) -> u64 {
     let since = |kind: &str| now.requests(kind) - ledger.requests(kind);
     let started = since("upload.start") + since("file.start");
     assert_eq!(seen.starts, started, "unseen");
+    assert_eq!(seen.uploads, since("upload.multipart"), "unseen");
     assert_eq!(seen.imports, since("import"), "unseen");
     assert_eq!(seen.bodies, since("upload.body"), "unseen");
     println!(
-        "order of command {}, {} at concurrency {}: {} events, {} syncs; {} starts and {} imports with \
-         their intent on the synced disk, {} bodies with their session",
+        "order of command {}, {} at concurrency {}: {} events, {} syncs; {} starts, {} uploads in one request \
+         and {} imports with their intent on the synced disk, {} bodies with their session",
         step + 1,
         way.0,
         way.1,
         events.last().unwrap().number,
         seen.syncs,
         seen.starts,
+        seen.uploads,
         seen.imports,
         seen.bodies
     );
@@ -403,13 +409,14 @@ fn in_order(shim: &Shim, step: usize, way: Way) -> u64 {
 /// Requests that were checked.
 pub struct Order {
     pub starts: u64,
+    pub uploads: u64,
     pub bodies: u64,
     pub imports: u64,
     pub syncs: u64,
 }
 
-/// Before a start or an import is sent, the file's row on the synced disk has begun, with the name
-/// that the temporary file will have; before a body is sent, its session's URL is there.
+/// Before a start, an upload in one request or an import is sent, the file's row on the synced disk has begun,
+/// with the name that the temporary file will have; before a body is sent, its session's URL is there.
 #[track_caller]
 pub fn order(events: &[Event], mut drive: Disk, step: Step) -> Order {
     let folder = tempfile::tempdir().unwrap();
@@ -418,7 +425,7 @@ pub fn order(events: &[Event], mut drive: Disk, step: Step) -> Order {
         disk::put(&image, folder.path());
         Rows::of(folder.path(), step).unwrap_or_default()
     };
-    let (mut starts, mut bodies, mut imports) = (0, 0, 0);
+    let (mut starts, mut uploads, mut bodies, mut imports) = (0, 0, 0, 0);
     // By socket: the disk as it was when the head was sent, and the head, for the JSON that names the file.
     let mut begun: BTreeMap<u32, (Rows, &str)> = BTreeMap::new();
     for event in events {
@@ -447,6 +454,9 @@ pub fn order(events: &[Event], mut drive: Disk, step: Step) -> Order {
                 rows.begun()
             );
             begun.insert(event.file, (rows, text));
+        } else if is_one_request(&lower) {
+            uploads += 1;
+            begun.insert(event.file, (rows_of(&drive), text));
         } else if lower.contains(":importfile") {
             imports += 1;
             begun.insert(event.file, (rows_of(&drive), text));
@@ -454,7 +464,7 @@ pub fn order(events: &[Event], mut drive: Disk, step: Step) -> Order {
         if let Some(json) = json_in(text)
             && let Some((rows, head)) = begun.remove(&event.file)
         {
-            let head = head.lines().next().unwrap_or_default();
+            let head = head.split("\r\n\r\n").next().unwrap_or_default();
             assert!(
                 rows.guards(head, &json),
                 "event {number}: sent before what it rests on was synced: {json}"
@@ -465,13 +475,19 @@ pub fn order(events: &[Event], mut drive: Disk, step: Step) -> Order {
     assert!(begun.is_empty() || events.iter().any(|e| e.what == What::Failed));
     Order {
         starts,
+        uploads,
         bodies,
         imports,
         syncs: drive.syncs,
     }
 }
 
-/// The JSON of a request, whether it comes with the head or after it.
+fn is_one_request(head: &str) -> bool {
+    head.contains("x-goog-upload-protocol: multipart")
+}
+
+/// The JSON of a request, whether it comes with the head or after it, and whatever comes after it.
 fn json_in(text: &str) -> Option<Value> {
-    serde_json::from_str(&text[text.find("{\"")?..]).ok()
+    let json = serde_json::Deserializer::from_str(&text[text.find("{\"")?..]);
+    json.into_iter().next()?.ok()
 }

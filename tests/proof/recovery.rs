@@ -31,7 +31,7 @@ fn requests(case: &Case) -> (u64, u64) {
     let ledger = case.service.ledger();
     let all = ledger.0["requests"].as_object().unwrap();
     let sum = all.values().filter_map(Value::as_u64).sum();
-    (ledger.requests("upload.start"), sum)
+    (ledger.uploads(), sum)
 }
 
 fn lost_database(files: usize) {
@@ -118,7 +118,7 @@ fn in_doubt(files: usize) {
     .unwrap();
     db.execute_batch(
         "UPDATE uploads SET status = 'uploading', operation = NULL, document = NULL,
-             method = 'staged', importing = 1, temp_file = 'files/gone-' || id WHERE id % 5 = 3;
+             method = 'staged', unaskable = 1, temp_file = 'files/gone-' || id WHERE id % 5 = 3;
          UPDATE uploads SET status = 'processing' WHERE id % 5 = 4",
     )
     .unwrap();

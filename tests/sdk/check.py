@@ -80,6 +80,30 @@ def finished(sdk, operation):
     return operation
 
 
+def multipart(emulator, version, store, path):
+    """The SDK does not upload so; the document's name."""
+    metadata = {"displayName": "fern.md", "customMetadata": [{"key": "topic", "stringValue": "ferns"}]}
+    body = b"".join(
+        [
+            b"--B\r\nContent-Type: application/json; charset=UTF-8\r\n\r\n",
+            json.dumps(metadata).encode(),
+            b"\r\n--B\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n",
+            path.read_bytes(),
+            b"\r\n--B--\r\n",
+        ]
+    )
+    headers = {
+        "x-goog-api-key": KEY,
+        "X-Goog-Upload-Protocol": "multipart",
+        "Content-Type": "multipart/related; boundary=B",
+    }
+    url = f"{emulator.url}/upload/{version}/{store}:uploadToFileSearchStore"
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers)) as answer:
+        operation = json.load(answer)
+    assert "done" not in operation, operation
+    return operation["response"]["documentName"]
+
+
 def refused(code, status, call):
     """The call must fail with this code and status, and with words."""
     try:
@@ -161,6 +185,17 @@ def everything(emulator, version, folder):
         row = emulator.document(name)
         assert int(row["sizeBytes"]) == large.stat().st_size
         assert row["sha256"] == hashlib.sha256(large.read_bytes()).hexdigest()
+
+    @check(f"{label}: one multipart request, in the form that the live service takes")
+    def _():
+        before = emulator.ledger()["requests"].get("upload.multipart", 0)
+        name = multipart(emulator, version or "v1", store.name, note)
+        document = stores.documents.get(name=name)
+        assert document.display_name == "fern.md" and document.mime_type == "text/plain"
+        assert document.custom_metadata[0].string_value == "ferns"
+        assert emulator.document(name)["sha256"] == hashlib.sha256(note.read_bytes()).hexdigest()
+        assert emulator.ledger()["requests"]["upload.multipart"] - before == 1
+        stores.documents.delete(name=name, config={"force": True})
 
     @check(f"{label}: a file whose size is a whole number of chunks")
     def _():

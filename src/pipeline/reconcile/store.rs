@@ -12,7 +12,7 @@ use crate::names::StoreName;
 use crate::report::{Event, EventSink};
 use crate::shutdown::Shutdown;
 use crate::state::reader::StoreRow;
-use crate::state::{Change, Reader, Writer};
+use crate::state::{Change, Reader, Support, Writer};
 use crate::waits::Waits;
 
 /// What the database knows the embedded service by.
@@ -139,6 +139,7 @@ impl Resolve<'_> {
             by_display_name: self.wanted == display_name,
             display_name,
             name: store.name,
+            one_request: Support::Untried,
         };
         Ok(Resolved {
             row,

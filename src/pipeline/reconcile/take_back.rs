@@ -45,7 +45,7 @@ pub fn of_new_links(settings: &RunSettings, parts: &Parts) -> Result<u64, Error>
         return Ok(0);
     }
     let pages = settings.documents.div_ceil(PAGE_DOCUMENTS);
-    // To send a file takes two requests at the least: beyond that the look costs more than it can save.
+    // A file takes an upload and a look at its document: beyond that the look costs more than it can save.
     if pages > PAGES_CHEAP.max(files.present.saturating_mul(2)) {
         parts.events.send(Event::Notice(format!(
             "store `{}` holds {} documents, too many to look for this library's among them: if it was sent \

@@ -1,8 +1,8 @@
 //! What a row proves, and what follows from each answer: every decision on which "exactly once" rests,
 //! without a request, a commit or a clock.
 //!
-//! Here is what recovery does with a row; `sending` has what follows while a file is sent, `following` what
-//! follows once the service has it. Workers, pollers and recovery do what these functions say; the model
+//! Here is what recovery does with a row; `sending` has what follows while a file is sent, `one_request` where
+//! that is a single request, `following` what follows once the service has it. Workers, pollers and recovery do what these functions say; the model
 //! in `tests/proof` drives the same functions through millions of crashes and lost answers. Promises:
 //! "send again" is never the answer where a document may exist.
 
@@ -10,9 +10,12 @@ use crate::state::{Job, UploadState};
 
 mod following;
 
+mod one_request;
+
 mod sending;
 
 pub use following::{End, Heard, Indexing, Listed, Step};
+pub use one_request::{AfterOneRequest, OneRequests, Told, after_one_request, refuses_the_form};
 pub use sending::{
     AfterFileLook, AfterNoQuery, AfterQuery, MethodChoice, NoDocument, Unclear, asked,
     can_be_followed, no_document, staged, stops_run, unasked, unclear,
@@ -24,8 +27,8 @@ pub struct RowState {
     pub state: UploadState,
     /// The URL of a session is on record.
     pub session: bool,
-    /// An import may have been sent.
-    pub importing: bool,
+    /// A request may have been sent that cannot be asked about: an import, or an upload in one request.
+    pub unaskable: bool,
 }
 
 impl RowState {
@@ -33,7 +36,7 @@ impl RowState {
         RowState {
             state: job.state,
             session: job.session.is_some(),
-            importing: job.importing,
+            unaskable: job.unaskable,
         }
     }
 }
@@ -55,7 +58,7 @@ pub enum Next {
 
 pub fn next(row: RowState) -> Next {
     match row.state {
-        UploadState::Uploading if row.importing => Next::LookUp,
+        UploadState::Uploading if row.unaskable => Next::LookUp,
         UploadState::Uploading if row.session => Next::Ask,
         // Write-ahead rule 2: the URL is on disk before the body is sent.
         UploadState::Uploading => Next::HandBack,
@@ -92,7 +95,7 @@ mod tests {
 
     #[test]
     fn every_row_has_its_way_on() {
-        let way = |state, session, importing| next(row(state, session, importing));
+        let way = |state, session, unaskable| next(row(state, session, unaskable));
         use UploadState::{Processing, Uploading};
         assert_eq!(way(Uploading, false, false), Next::HandBack);
         assert_eq!(way(Uploading, true, false), Next::Ask);
@@ -114,11 +117,11 @@ mod tests {
         assert!(!is_whole(Some(11), 10));
     }
 
-    fn row(state: UploadState, session: bool, importing: bool) -> RowState {
+    fn row(state: UploadState, session: bool, unaskable: bool) -> RowState {
         RowState {
             state,
             session,
-            importing,
+            unaskable,
         }
     }
 
@@ -128,7 +131,7 @@ mod tests {
             for bits in 0..4 {
                 let row = row(state, bits & 1 > 0, bits & 2 > 0);
                 let back = next(row) == Next::HandBack;
-                let proof = state == UploadState::Uploading && !row.session && !row.importing;
+                let proof = state == UploadState::Uploading && !row.session && !row.unaskable;
                 assert_eq!(back, proof, "{row:?}");
             }
         }

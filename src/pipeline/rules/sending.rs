@@ -217,7 +217,7 @@ pub fn stops_run(kind: FailureKind) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::names::{FileName, OperationName};
     use std::time::Instant;
@@ -328,7 +328,7 @@ mod tests {
     }
 
     /// Every kind, each with what a file without a document becomes when nothing else is left to try.
-    fn kinds() -> [(FailureKind, NoDocument); 18] {
+    pub fn kinds() -> [(FailureKind, NoDocument); 18] {
         use NoDocument::{AttemptFailed, Excuse, HandBack, Reject, Rescan, StopRun};
         let until = Instant::now();
         [

@@ -3,6 +3,8 @@
 
 pub mod worker;
 
+pub mod one_request;
+
 mod staged;
 
 mod changed;

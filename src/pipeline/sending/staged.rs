@@ -13,7 +13,7 @@ use crate::names::FileName;
 use crate::pipeline::outcome;
 use crate::pipeline::outcome::subject::Subject;
 use crate::pipeline::rules::{self, AfterFileLook};
-use crate::state::{Cause, Change, Charge, HandBack, Job, Method, UploadId};
+use crate::state::{Cause, Change, Charge, HandBack, Job, UploadId, Way};
 
 impl Worker<'_> {
     /// By way of a temporary file, the one of an earlier attempt if it is still of use.
@@ -36,11 +36,8 @@ impl Worker<'_> {
         let name = file
             .as_ref()
             .map_or_else(FileName::fresh, |f| f.name.clone());
-        let intent = self.waited(|w| {
-            let temporary = Some(name.clone());
-            w.intent(job.upload, batch, Method::Staged, temporary)
-        });
-        let intent = match intent {
+        let way = Way::Staged(name.clone());
+        let intent = match self.waited(|w| w.intent(job.upload, batch, way)) {
             Ok(intent) => intent,
             Err(e) => return Returned::Fatal(e),
         };

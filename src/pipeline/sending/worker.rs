@@ -2,7 +2,8 @@
 //!
 //! Owns the job in its hands. The order of the write-ahead rules can be read here from top to bottom:
 //! intent on disk → session opened → its URL on disk → body → submitted; and for the staged way, between
-//! body and submitted: temporary file on disk → import on record → import. What follows from an answer is
+//! body and submitted: temporary file on disk → import on record → import. A small file goes in one request
+//! (`one_request`). What follows from an answer is
 //! decided in `rules`. Promises: when nothing is known of what became of a body or an import, the row
 //! keeps what it knows and nothing is sent again.
 
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::one_request::InOneRequest;
 use crate::client::{Body, Client, Ended, Failure, Finished, NewDocument, Pace, Started};
 use crate::clock;
 use crate::error::Error;
@@ -22,7 +24,9 @@ use crate::pipeline::rules::{
     self, AfterNoQuery, AfterQuery, MethodChoice, Next, NoDocument, RowState, Unclear,
 };
 use crate::shutdown::Shutdown;
-use crate::state::{Cause, Change, Charge, Durable, HandBack, Job, Method, NextTime, UploadId};
+use crate::state::{
+    Cause, Change, Charge, Durable, HandBack, Job, Method, NextTime, UploadId, Way,
+};
 use crate::throttle::bandwidth::Bandwidth;
 use crate::throttle::gate::Gate;
 use crate::waits::Waits;
@@ -71,7 +75,7 @@ pub enum Returned {
     NotBegun(i64),
     /// What is at the service is not known; its session is asked in a later pass.
     InDoubt,
-    /// The session is gone: only a listing of the store can tell.
+    /// Nobody can be asked what became of it: only a listing of the store can tell.
     Lost,
     /// The service fails: the deletion is tried again in a later pass.
     Undeleted,
@@ -90,6 +94,7 @@ pub struct Worker<'r> {
     pub shutdown: &'r Shutdown,
     pub bandwidth: Option<&'r Bandwidth>,
     pub method: MethodChoice,
+    pub one_request: &'r InOneRequest,
     pub waits: &'r Waits,
     pub outcomes: Outcomes,
 }
@@ -164,17 +169,15 @@ impl Worker<'_> {
         {
             return returned.unwrap_or_else(|failure| self.not_begun(job, batch, &failure));
         }
+        if self.one_request.takes(job) {
+            return self.upload_in_one_request(job, batch);
+        }
         let subject = Subject::of(job);
-        let intent = self.waited(|w| w.intent(job.upload, batch, Method::Direct, None));
-        let intent = match intent {
+        let intent = match self.waited(|w| w.intent(job.upload, batch, Way::Session)) {
             Ok(intent) => intent,
             Err(e) => return Returned::Fatal(e),
         };
-        let metadata = metadata(job);
-        let name = identity::display_name(&job.path);
-        let document = new_document(job, &name, &metadata);
-        let started = self.client.start(self.store, &intent, &document);
-        self.started(job, &subject, started)
+        self.started(job, &subject, self.start(job, &intent))
     }
 
     pub(super) fn started(
@@ -270,8 +273,7 @@ impl Worker<'_> {
         resumed_at: Option<u64>,
     ) -> Returned {
         let pace = |bytes: usize| self.pace(bytes);
-        let sha256 = job.content.sha256;
-        let body = Body::new(&job.root, &job.path, job.size_bytes, sha256, &pace);
+        let body = self.body(job, &pace);
         let (mut body, offset) = match resumed_at {
             Some(offset) => (body.resumed(), offset),
             None => (body, 0),
@@ -378,7 +380,12 @@ impl Worker<'_> {
         }
     }
 
-    fn pace(&self, bytes: usize) -> Pace {
+    pub(super) fn body<'b>(&self, job: &'b Job, pace: &'b dyn Fn(usize) -> Pace) -> Body<'b> {
+        let sha256 = job.content.sha256;
+        Body::new(&job.root, &job.path, job.size_bytes, sha256, pace)
+    }
+
+    pub(super) fn pace(&self, bytes: usize) -> Pace {
         if let Some(bandwidth) = self.bandwidth {
             let wait = bandwidth.reserve(Instant::now(), bytes);
             self.outcomes.tally.bandwidth_ns.add_time(wait);

@@ -8,6 +8,7 @@ use crate::state::RUN_IS_OPEN;
 use crate::state::change::{Applied, BatchDone, RunTotals};
 use crate::state::lock::Holder;
 use crate::state::statement::statements;
+use crate::state::upload_state::Support;
 
 #[derive(Clone, Copy)]
 pub(super) enum BatchColumn {
@@ -27,6 +28,7 @@ statements! {
         "DELETE FROM uploads WHERE store_id = ?1";
     QUEUE_ALL: Single => "UPDATE library_stores SET queued_to = '' WHERE store_id = ?1";
     STORE_REPLACED: Single => "UPDATE stores SET name = ?2, pinned_ms = ?3 WHERE id = ?1";
+    SUPPORT_SEEN: Single => "UPDATE stores SET one_request = ?2 WHERE id = ?1";
     INTERRUPT_BATCHES: All("of the few batches that are open, which make up its index") =>
         "UPDATE upload_batches SET status = 'interrupted' WHERE status IN ('filling', 'filled')";
     LEAVE_BATCHES: All("of the few that are on their way, which make up its index") =>
@@ -83,6 +85,10 @@ impl At<'_> {
         self.run(&FORGET_UPLOADS, [store])?;
         self.run(&QUEUE_ALL, [store])?;
         self.run(&STORE_REPLACED, params![store, name.as_str(), self.now])
+    }
+
+    pub(super) fn support_seen(&self, store: i64, support: Support) -> Outcome {
+        self.run(&SUPPORT_SEEN, params![store, support.as_str()])
     }
 
     pub(super) fn run_started(&self, store: i64, me: &Holder) -> Outcome {

@@ -5,30 +5,31 @@ use rusqlite::{Params, params};
 use super::runs::BatchColumn;
 use super::{At, Outcome};
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl};
-use crate::state::change::{Adopted, Cause, Charge, HandBack, NextTime, Refusal};
+use crate::state::change::{Adopted, Cause, Charge, HandBack, NextTime, Refusal, Way};
 use crate::state::durable::UploadId;
 use crate::state::statement::{Statement, statements};
-use crate::state::upload_state::{Event, Method};
+use crate::state::upload_state::Event;
 
 statements! {
     INTENT: Single =>
-        "UPDATE uploads SET batch_id = ?2, session_url = NULL, operation = NULL, importing = 0,
-             method = ?3, temp_file = ?4 WHERE id = ?1";
+        "UPDATE uploads SET batch_id = ?2, session_url = NULL, operation = NULL, method = ?3,
+             temp_file = ?4, unaskable = ?5 WHERE id = ?1";
     SESSION_OPENED: Single =>
-        "UPDATE uploads SET session_url = ?2, updated_ms = ?3 WHERE id = ?1 AND status = 'uploading'";
+        "UPDATE uploads SET session_url = ?2, unaskable = 0, updated_ms = ?3
+         WHERE id = ?1 AND status = 'uploading'";
     STAGED: Single =>
         "UPDATE uploads SET temp_file = ?2, updated_ms = ?3
          WHERE id = ?1 AND status = 'uploading' AND method = 'staged'";
     IMPORT_STARTED: Single =>
-        "UPDATE uploads SET importing = 1, session_url = NULL, updated_ms = ?2
+        "UPDATE uploads SET unaskable = 1, session_url = NULL, updated_ms = ?2
          WHERE id = ?1 AND status = 'uploading' AND temp_file IS NOT NULL";
     SUBMITTED: Single =>
-        "UPDATE uploads SET operation = ?2, document = ?3, importing = 0 WHERE id = ?1";
+        "UPDATE uploads SET operation = ?2, document = ?3, unaskable = 0 WHERE id = ?1";
     ACTIVATED: Single =>
         "UPDATE uploads SET document = ?2, session_url = NULL, error = NULL, error_kind = NULL,
              temp_file = CASE ?3 WHEN 1 THEN temp_file END WHERE id = ?1";
     HANDED_BACK: Single =>
-        "UPDATE uploads SET session_url = NULL, operation = NULL, document = ?7, importing = 0,
+        "UPDATE uploads SET session_url = NULL, operation = NULL, document = ?7, unaskable = 0,
              batch_id = NULL, attempts = attempts + ?2, mime = coalesce(?3, mime),
              error_kind = coalesce(?4, error_kind), error = coalesce(?5, error),
              direct_faults = direct_faults + ?6, queued = ?8 WHERE id = ?1";
@@ -36,7 +37,7 @@ statements! {
         "UPDATE uploads SET attempts = attempts + ?2, error_kind = ?3, error = ?4, updated_ms = ?5
          WHERE id = ?1";
     REJECTED: Single =>
-        "UPDATE uploads SET session_url = NULL, operation = NULL, document = ?4, importing = 0,
+        "UPDATE uploads SET session_url = NULL, operation = NULL, document = ?4, unaskable = 0,
              attempts = attempts + 1, error_kind = ?2, error = ?3 WHERE id = ?1";
     TRIED_ANEW: Single => "UPDATE uploads SET attempts = 0 WHERE id = ?1";
     TEMPORARY_GONE: Single => "UPDATE uploads SET temp_file = NULL WHERE id = ?1";
@@ -65,13 +66,7 @@ statements! {
 }
 
 impl At<'_> {
-    pub(super) fn intent(
-        &self,
-        upload: UploadId,
-        batch: i64,
-        method: Method,
-        temporary: Option<&FileName>,
-    ) -> Outcome {
+    pub(super) fn intent(&self, upload: UploadId, batch: i64, way: &Way) -> Outcome {
         let row = self.row(upload)?;
         self.change_status(&row, Event::Started)?;
         self.run(
@@ -79,8 +74,9 @@ impl At<'_> {
             params![
                 row.id,
                 batch,
-                method.as_str(),
-                temporary.map(FileName::as_str)
+                way.method().as_str(),
+                way.temporary().map(FileName::as_str),
+                *way == Way::OneRequest
             ],
         )
     }

@@ -8,6 +8,7 @@ use crate::clock::UnixMs;
 use crate::error::Error;
 use crate::names::StoreName;
 use crate::state::statement::statements;
+use crate::state::upload_state::Support;
 
 /// A store's pin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,9 +20,12 @@ pub struct StoreRow {
     pub name: StoreName,
     /// It was found, or made, by its display name.
     pub by_display_name: bool,
+    /// Whether its service takes uploads of one request.
+    pub one_request: Support,
 }
 
-const STORE: &str = "SELECT id, endpoint, display_name, name, by_display_name FROM stores";
+const STORE: &str = "SELECT id, endpoint, display_name, name, by_display_name, one_request
+     FROM stores";
 
 statements! {
     STORE_NAMED: Single => STORE, "WHERE name = ?1";
@@ -82,5 +86,6 @@ fn store(r: &Row<'_>) -> rusqlite::Result<StoreRow> {
         display_name: r.get(2)?,
         name: StoreName::new(r.get::<_, String>(3)?),
         by_display_name: r.get(4)?,
+        one_request: Support::parse(&r.get::<_, String>(5)?).unwrap_or(Support::Untried),
     })
 }

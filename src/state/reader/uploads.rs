@@ -45,8 +45,8 @@ pub struct Job {
     pub method: Method,
     /// How often the direct way failed with its known fault.
     pub direct_faults: u32,
-    /// An import may have been sent.
-    pub importing: bool,
+    /// A request may have been sent that cannot be asked about.
+    pub unaskable: bool,
     pub temporary: Option<FileName>,
 }
 
@@ -62,7 +62,7 @@ pub struct Queued<'r> {
 
 const JOB: &str = "SELECT u.id, u.file_id, l.root, f.path, f.path_value, coalesce(u.mime, f.mime),
      f.metadata, u.size_bytes, u.sha256, u.current, u.status, u.attempts, u.queued,
-     u.session_url, u.operation, u.document, u.method, u.direct_faults, u.importing, u.temp_file,
+     u.session_url, u.operation, u.document, u.method, u.direct_faults, u.unaskable, u.temp_file,
      u.variant, l.id, l.name, u.since_ms FROM uploads u";
 const OF_FILE: &str = "JOIN files f ON f.id = u.file_id JOIN libraries l ON l.id = f.library_id";
 
@@ -273,7 +273,7 @@ fn job(r: &Row<'_>) -> rusqlite::Result<Job> {
         method: Method::parse(r.get_ref(16)?.as_str()?)
             .ok_or_else(|| damaged(16, "unknown method".into()))?,
         direct_faults: r.get(17)?,
-        importing: r.get(18)?,
+        unaskable: r.get(18)?,
         temporary: text(19)?.map(FileName::new),
     })
 }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use objlib::pipeline::rules::MethodChoice;
+use objlib::pipeline::rules::{MethodChoice, OneRequests};
+use objlib::state::Support;
 
 use super::service::{Effect, FLIGHT, Service, UnderWay};
 use super::{CALM_ROUNDS, COMMANDS, RUNS, World};
@@ -71,6 +72,9 @@ fn live(choices: Choices) -> (Choices, u64, Result<(), Broken>) {
         versions: [1, 1],
         newest: 1,
         choice: MethodChoice::Auto,
+        refuses_form: false,
+        support: [Support::Untried; 3],
+        one_request: OneRequests::new(Support::Untried),
         calm: false,
         garbled: false,
         listed: false,
@@ -83,6 +87,7 @@ fn live(choices: Choices) -> (Choices, u64, Result<(), Broken>) {
         1 => MethodChoice::Staged,
         _ => MethodChoice::Auto,
     };
+    world.refuses_form = world.choices.pick(&[40]) == 1;
     for run in 0..RUNS + CALM_ROUNDS * COMMANDS.len() {
         world.calm = run >= RUNS;
         let store = match world.calm {

@@ -183,7 +183,7 @@ impl World {
                 self.event(i, Event::Submitted, "found in the store", |row| {
                     row.operation = None;
                     row.document = Some(id);
-                    row.importing = false;
+                    row.unaskable = false;
                 })?;
                 self.follow(i, Indexing::submitted(false, Some(document), None))
             }

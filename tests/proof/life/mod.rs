@@ -13,9 +13,9 @@
 
 use std::collections::BTreeSet;
 
-use objlib::pipeline::rules::MethodChoice;
+use objlib::pipeline::rules::{MethodChoice, OneRequests};
 use objlib::state::upload_state::Event;
-use objlib::state::{Method, UploadState};
+use objlib::state::{Method, Support, UploadState};
 
 use self::chance::Choices;
 use self::service::{Document, Effect, FLIGHT, Link, Luck, Service, UnderWay};
@@ -49,12 +49,14 @@ struct Row {
     state: UploadState,
     method: Method,
     session: Option<u64>,
-    importing: bool,
+    unaskable: bool,
     /// What the operation or the document is known by; an import's operation has no document yet.
     operation: Option<u64>,
     document: Option<u64>,
     temporary: Option<u64>,
     direct_faults: u32,
+    /// That ended without success.
+    attempts: u32,
 }
 
 /// The files, their rows, the service, and the process between them.
@@ -67,6 +69,11 @@ struct World {
     versions: [u32; 2],
     newest: u32,
     choice: MethodChoice,
+    /// The service refuses uploads of one request.
+    refuses_form: bool,
+    /// What is on disk of that, a store each, and what this run knows.
+    support: [Support; 3],
+    one_request: OneRequests,
     calm: bool,
     /// What the service says of documents makes no sense in this run.
     garbled: bool,
@@ -252,6 +259,7 @@ impl World {
     fn run(&mut self, store: usize) -> Step<()> {
         self.say(format!("upload {:?} to store {store}", COMMANDS[store]));
         self.listed = false;
+        self.one_request = OneRequests::new(self.support[store]);
         self.garbled = self.pick(&[20]) == 1;
         let libraries = COMMANDS[store];
         for library in libraries {
@@ -335,11 +343,12 @@ impl World {
                 state: UploadState::Pending,
                 method: Method::Direct,
                 session: None,
-                importing: false,
+                unaskable: false,
                 operation: None,
                 document: None,
                 temporary: None,
                 direct_faults: 0,
+                attempts: 0,
             });
         }
     }

@@ -1,9 +1,10 @@
-//! What the model does with a file until the service has it: recovery, session, body, import. The order of
+//! What the model does with a file until the service has it: recovery, one request, session, body, import. The order of
 //! commits and requests is the worker's, and what follows from an answer is said by `rules`.
 
-use objlib::client::{Ended, Failure, FailureKind, SessionState};
+use objlib::client::{Ended, Failure, FailureKind, SessionState, Unanswered};
 use objlib::pipeline::rules::{
-    self, AfterFileLook, AfterQuery, Indexing, Next, NoDocument, RowState, Unclear,
+    self, AfterFileLook, AfterOneRequest, AfterQuery, Indexing, Next, NoDocument, RowState, Told,
+    Unclear,
 };
 use objlib::state::Method;
 use objlib::state::upload_state::Event;
@@ -17,7 +18,7 @@ impl World {
         let row = RowState {
             state: upload.state,
             session: upload.session.is_some(),
-            importing: upload.importing,
+            unaskable: upload.unaskable,
         };
         match rules::next(row) {
             Next::Nothing => Ok(()),
@@ -36,7 +37,7 @@ impl World {
             row.session = None;
             row.operation = None;
             row.document = None;
-            row.importing = false;
+            row.unaskable = false;
         })
     }
 
@@ -45,7 +46,7 @@ impl World {
             row.session = None;
             row.operation = None;
             row.document = None;
-            row.importing = false;
+            row.unaskable = false;
         })
     }
 
@@ -141,13 +142,88 @@ impl World {
                 return Ok(());
             }
         }
+        let row = &self.rows[i];
+        let failed_before = row.attempts + row.direct_faults > 0;
+        if method == Method::Direct && self.one_request.takes(SIZE, failed_before) {
+            return self.upload_in_one_request(i);
+        }
         let temporary = (method == Method::Staged).then(|| self.service.id());
         self.event(i, Event::Started, "intent", |row| {
             row.method = method;
             row.temporary = temporary;
             row.session = None;
-            row.importing = false;
+            row.unaskable = false;
         })?;
+        self.start(i)
+    }
+
+    /// The answer to a request that nobody can ask about says what becomes of its file, or the store does.
+    fn upload_in_one_request(&mut self, i: usize) -> Step<()> {
+        self.event(i, Event::Started, "intent of one request", |row| {
+            row.method = Method::Direct;
+            row.temporary = None;
+            row.session = None;
+            row.unaskable = true;
+        })?;
+        let (link, version) = (self.rows[i].link, self.rows[i].version);
+        let (kind, was_whole) = match self.pick(&[8, 8, 6, 6, 6]) {
+            // The file changed under it.
+            1 => {
+                self.file_changes(link.library);
+                self.told(link.store, Told::Nothing);
+                return self.hand_back(i, "changed, never whole");
+            }
+            // Broken off before the last bytes.
+            2 => (FailureKind::Transient, false),
+            // Refused: for now, for good, or with the known fault.
+            3 => (FailureKind::RateLimited, true),
+            4 => (FailureKind::Permanent, true),
+            5 => (FailureKind::CountTokens, true),
+            _ if self.refuses_form => (FailureKind::Permanent, true),
+            _ => match self.make("upload", Effect::Upload { link, version })? {
+                Reply::Answer(made) => {
+                    self.told(link.store, Told::Works);
+                    let ended = self.service.submitted(made.unwrap());
+                    return self.ended(i, ended);
+                }
+                Reply::Lost => (FailureKind::Transient, true),
+            },
+        };
+        self.tick(1);
+        let failure = Failure::new(kind, "no document was named");
+        match rules::after_one_request(&Unanswered { failure, was_whole }) {
+            AfterOneRequest::LookUp => {
+                self.told(link.store, Told::Lost);
+                self.commit(i, "in doubt", |row| row.attempts += 1)?;
+                self.look_up(i)
+            }
+            AfterOneRequest::BySession => {
+                let told = match rules::refuses_the_form(kind) {
+                    true => Told::Refused,
+                    false => Told::Nothing,
+                };
+                self.told(link.store, told);
+                self.start(i)
+            }
+            AfterOneRequest::NoDocument => {
+                self.told(link.store, Told::Nothing);
+                self.no_document(i, kind)
+            }
+        }
+    }
+
+    /// Nobody waits for the disk to have it.
+    fn told(&mut self, store: usize, told: Told) {
+        if let Some(support) = self.one_request.told(told)
+            && self.pick(&[10]) == 0
+        {
+            self.support[store] = support;
+        }
+    }
+
+    /// A session; its intent is on disk.
+    fn start(&mut self, i: usize) -> Step<()> {
+        let temporary = self.rows[i].temporary;
         let (link, version) = (self.rows[i].link, self.rows[i].version);
         let started = self.ask("start", |service| {
             let id = service.id();
@@ -162,7 +238,10 @@ impl World {
         })?;
         match started {
             Reply::Answer(session) => {
-                self.commit(i, "session", |row| row.session = Some(session))?;
+                self.commit(i, "session", |row| {
+                    row.session = Some(session);
+                    row.unaskable = false;
+                })?;
                 self.send(i, session, false)
             }
             Reply::Lost => self.hand_back(i, "no session is known"),
@@ -273,7 +352,7 @@ impl World {
 
     fn import(&mut self, i: usize, id: u64) -> Step<()> {
         self.commit(i, "import started", |row| {
-            row.importing = true;
+            row.unaskable = true;
             row.session = None;
         })?;
         let effect = Effect::Import {
@@ -285,7 +364,7 @@ impl World {
             Reply::Answer(Some(operation)) => {
                 self.event(i, Event::Submitted, "submitted", |row| {
                     row.operation = Some(operation);
-                    row.importing = false;
+                    row.unaskable = false;
                 })?;
                 self.follow(i, Indexing::submitted(true, None, None))
             }

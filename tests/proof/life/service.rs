@@ -123,7 +123,16 @@ pub struct UnderWay {
 #[derive(Clone, Copy)]
 pub enum Effect {
     Finalize(u64),
-    Import { link: Link, version: u32, file: u64 },
+    /// An upload in one request.
+    Upload {
+        link: Link,
+        version: u32,
+    },
+    Import {
+        link: Link,
+        version: u32,
+        file: u64,
+    },
     Delete(u64),
 }
 
@@ -179,6 +188,7 @@ impl Service {
                 self.sessions.get_mut(&id)?.status = Status::Final(Some(made));
                 Some(made)
             }
+            Effect::Upload { link, version } => Some(self.document(link, version, luck)),
             Effect::Import {
                 link,
                 version,

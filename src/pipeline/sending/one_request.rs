@@ -1,0 +1,189 @@
+//! A small file in one request (fact sheet 7), and whether the store's service takes such uploads.
+//!
+//! Owns what this run knows of that. The order of the write-ahead rules: intent on disk, which says that nobody
+//! can be asked → request → submitted. Promises: sent again only where `rules` says that nothing was made; one
+//! without an answer is settled by the store; as long as it is not known whether the service keeps metadata,
+//! the document is looked at before it is the file's own.
+
+use std::sync::{Mutex, MutexGuard};
+
+use super::worker::{Returned, Worker, metadata, new_document};
+use crate::client::{Delivered, Failure, Started, Submitted, Unanswered};
+use crate::identity::{self, Identity};
+use crate::pipeline::outcome;
+use crate::pipeline::outcome::subject::Subject;
+use crate::pipeline::rules::{self, AfterOneRequest, OneRequests, Told};
+use crate::poison;
+use crate::report::Event;
+use crate::state::{Cause, Change, Charge, Durable, HandBack, Intent, Job, Support};
+
+/// One store's, shared by the workers of a run.
+pub struct InOneRequest {
+    store: i64,
+    known: Mutex<OneRequests>,
+}
+
+impl InOneRequest {
+    pub fn of(store: i64, support: Support) -> InOneRequest {
+        InOneRequest {
+            store,
+            known: Mutex::new(OneRequests::new(support)),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, OneRequests> {
+        poison::lock(&self.known)
+    }
+
+    /// Whether this file goes so.
+    pub fn takes(&self, job: &Job) -> bool {
+        let failed_before = job.attempts > 0 || job.direct_faults > 0;
+        self.known().takes(job.size_bytes, failed_before)
+    }
+}
+
+impl Worker<'_> {
+    pub(super) fn upload_in_one_request(&self, job: &Job, batch: i64) -> Returned {
+        let subject = Subject::of(job);
+        let intents = self.waited(|w| w.intent_of_one_request(job.upload, batch));
+        let (intent, unaskable) = match intents {
+            Ok(intents) => intents,
+            Err(e) => {
+                self.told(Told::Nothing);
+                return Returned::Fatal(e);
+            }
+        };
+        let metadata = metadata(job);
+        let name = identity::display_name(&job.path);
+        let document = new_document(job, &name, &metadata);
+        let pace = |bytes: usize| self.pace(bytes);
+        let mut body = self.body(job, &pace);
+        match self
+            .client
+            .upload(self.store, &unaskable, &document, &mut body)
+        {
+            Delivered::Document(submitted) => self.delivered(job, &subject, submitted),
+            Delivered::Changed => {
+                self.told(Told::Nothing);
+                self.changed(job, &subject)
+            }
+            Delivered::Unanswered(unanswered) => {
+                self.unanswered(job, &subject, &intent, &unanswered)
+            }
+        }
+    }
+
+    fn delivered(&self, job: &Job, subject: &Subject, submitted: Submitted) -> Returned {
+        if !rules::can_be_followed(&submitted, self.store) {
+            self.told(Told::Lost);
+            return Returned::Lost;
+        }
+        let told = match self.one_request.known().is_trial() {
+            true => self.look_at_metadata(job, &submitted),
+            false => Told::Nothing,
+        };
+        self.told(told);
+        if told == Told::Refused {
+            let cause = Cause {
+                kind: "metadata",
+                words: "the service dropped the document's metadata".to_owned(),
+            };
+            let back = HandBack {
+                document: submitted.document,
+                ..HandBack::uncharged().because(cause)
+            };
+            self.outcomes.handed_back(subject, back);
+            return Returned::Done;
+        }
+        self.outcomes.submitted(subject, submitted, None);
+        Returned::Done
+    }
+
+    /// A document without its identity could never be found again.
+    fn look_at_metadata(&self, job: &Job, submitted: &Submitted) -> Told {
+        let Some(name) = &submitted.document else {
+            return Told::Nothing;
+        };
+        match self.client.document(name) {
+            Ok(document) if document.identity == Identity::read(&metadata(job)) => Told::Works,
+            Ok(_) => Told::Refused,
+            // Another file will tell.
+            Err(_) => Told::Nothing,
+        }
+    }
+
+    fn unanswered(
+        &self,
+        job: &Job,
+        subject: &Subject,
+        intent: &Durable<Intent>,
+        unanswered: &Unanswered,
+    ) -> Returned {
+        let failure = &unanswered.failure;
+        match rules::after_one_request(unanswered) {
+            AfterOneRequest::LookUp => {
+                self.told(Told::Lost);
+                self.lost(subject, failure)
+            }
+            AfterOneRequest::BySession => self.by_session(job, subject, intent, failure),
+            AfterOneRequest::NoDocument => {
+                self.told(Told::Nothing);
+                self.failed(job, subject, failure)
+            }
+        }
+    }
+
+    /// Only the store can tell what became of it.
+    fn lost(&self, subject: &Subject, failure: &Failure) -> Returned {
+        let charge = match failure.makes_no_sense() {
+            true => Charge::Nothing,
+            false => Charge::Attempt,
+        };
+        self.outcomes
+            .left_in_doubt(subject, charge, outcome::cause(failure));
+        match outcome::fatal(failure, self.store.as_str()) {
+            Some(error) => Returned::Fatal(error),
+            None => Returned::Lost,
+        }
+    }
+
+    /// The start of a session has the same JSON: if it is accepted, the form was what is refused.
+    fn by_session(
+        &self,
+        job: &Job,
+        subject: &Subject,
+        intent: &Durable<Intent>,
+        refusal: &Failure,
+    ) -> Returned {
+        let started = self.start(job, intent);
+        let is_form = started.is_ok() && rules::refuses_the_form(refusal.kind);
+        self.told(match is_form {
+            true => Told::Refused,
+            false => Told::Nothing,
+        });
+        self.started(job, subject, started)
+    }
+
+    fn told(&self, told: Told) {
+        let Some(support) = self.one_request.known().told(told) else {
+            return;
+        };
+        let store = self.one_request.store;
+        let change = Change::SupportSeen { store, support };
+        self.outcomes.writer.send(change, |_| {});
+        if support == Support::Refused {
+            self.outcomes.events.send(Event::Notice(
+                "the service does not take small files in one request: they go by sessions"
+                    .to_owned(),
+            ));
+        }
+    }
+
+    /// A session for the file.
+    pub(super) fn start(&self, job: &Job, intent: &Durable<Intent>) -> Result<Started, Failure> {
+        let metadata = metadata(job);
+        let name = identity::display_name(&job.path);
+        let document = new_document(job, &name, &metadata);
+        self.client.start(self.store, intent, &document)
+    }
+}
