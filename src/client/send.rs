@@ -19,7 +19,8 @@ use crate::names::SessionUrl;
 use crate::proof;
 use crate::throttle::Class;
 use crate::throttle::backoff;
-use crate::throttle::gate::{Pass, Refused, Verdict};
+use crate::throttle::core::{Pass, Verdict};
+use crate::throttle::gate::Refused;
 
 /// An answer is read up to here; a page of documents has some 20 KiB.
 pub const RESPONSE_BYTES_MAX: u64 = 8 << 20;
@@ -174,6 +175,10 @@ impl Client {
 
     /// The wait before another try; an error if the run stops.
     pub(super) fn wait(&self, tries: u32, failure: &Failure) -> Result<(), Failure> {
+        // The gate holds back the whole class after a 429.
+        if failure.kind == FailureKind::RateLimited {
+            return Ok(());
+        }
         let wait = backoff::delay(tries, failure.delay, &mut fastrand::Rng::new());
         match self.gate.sleep(self.waits.scaled(wait)) {
             true => Ok(()),

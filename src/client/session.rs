@@ -18,13 +18,13 @@ use super::failure::{Failure, FailureKind, names_the_key};
 use super::files::{TemporaryFile, WireFile};
 use super::operations::document_name;
 use super::refusal::About;
-use super::send::{Call, HttpMethod, Received, Response, TRIES_MAX, refused, stopping};
+use super::send::{Call, HttpMethod, Received, Response, TRIES_MAX, stopping};
 use crate::identity::MetadataEntry;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 use crate::proof;
 use crate::state::{Durable, Intent};
 use crate::throttle::Class;
-use crate::throttle::gate::{Pass, Verdict};
+use crate::throttle::core::{Pass, Verdict};
 
 pub struct NewDocument<'a> {
     pub display_name: &'a str,
@@ -364,14 +364,10 @@ impl Client {
         if let Err(broken) = body.begin(offset) {
             return Sent::Broken(broken);
         }
-        let pass = match self.gate.enter_body() {
+        let pass = match self.enter(Class::Write) {
             Ok(pass) => pass,
-            Err(why) => return Sent::Unclear(refused(why)),
+            Err(failure) => return Sent::Unclear(failure),
         };
-        if let Err(failure) = self.hold_lock() {
-            self.gate.report(pass, Verdict::Answered);
-            return Sent::Unclear(failure);
-        }
         proof::point("before", "body");
         self.sent.requests.fetch_add(1, Relaxed);
         let left = body.size_bytes() - offset;

@@ -103,7 +103,7 @@ mod tests {
     use super::super::event::FileStatus;
     use super::*;
     use crate::scan::Found;
-    use crate::throttle::breaker::{BreakerState, OpenCause};
+    use crate::throttle::breaker::BreakerState;
 
     fn fields(event: &Event) -> Vec<String> {
         let line = line(event, 0).unwrap();
@@ -163,10 +163,7 @@ mod tests {
             ),
             (
                 Event::Throttle {
-                    state: BreakerState::HalfOpen {
-                        cause: OpenCause::Faults,
-                        probe: None,
-                    },
+                    state: BreakerState::HalfOpen { probe: None },
                     rate_per_min: None,
                     concurrency: 3,
                 },

@@ -1,39 +1,21 @@
-//! The one door of every request: breaker, token, wait, verdict.
+//! The one door of every request: asks for its turn, waits for it, and hears how it ended.
 //!
-//! Owns limiter, breaker and ramp behind one mutex that is never held across a wait or a request.
-//! Promises: whoever waits here is woken by the end of the run; every verdict reaches all three; once the
-//! run stops no read begins, and once its grace period is over nothing does.
+//! Owns the throttle behind one mutex that is never held across a wait or a request. Promises: whoever waits
+//! here is woken by the end of the run; once the run stops no read begins, and once its grace period is over
+//! nothing does.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::breaker::{Admission, Breaker, BreakerState, OpenCause, RequestOutcome};
-use super::limiter::Limiter;
-use super::ramp::Ramp;
+use super::breaker::BreakerState;
+use super::core::{Pass, Starts, Throttle, Turn, Verdict};
 use super::{Class, GateSettings, Peaks};
 use crate::poison;
 use crate::shutdown::Shutdown;
 
 /// How often a waiting worker looks whether the run is stopping.
 const STOP_CHECK: Duration = Duration::from_millis(100);
-
-/// Leave to send one request; must be reported back.
-#[must_use]
-#[derive(Debug)]
-pub struct Pass {
-    class: Class,
-    /// It took a token, so it counts in what the service accepted.
-    metered: bool,
-    sent_at: Instant,
-    probe: bool,
-}
-
-impl Pass {
-    pub fn class(&self) -> Class {
-        self.class
-    }
-}
 
 /// Why a request may not be sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,33 +26,11 @@ pub enum Refused {
     Stopping,
 }
 
-/// How a request ended, as far as the throttle cares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The service answered and is well (2xx, and 4xx other than 429 and 408).
-    Answered,
-    /// A rate 429, with the delay the service asked for.
-    RateLimited { delay: Option<Duration> },
-    /// 5xx, 408, or no answer at all.
-    Fault { delay: Option<Duration> },
-}
-
-/// Whether files may start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Starts {
-    Free,
-    /// The next one is the probe; the others wait for what becomes of it.
-    OneAtATime,
-    Refused,
-}
-
 /// Why nothing is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PauseReason {
-    /// The service said 429 and how long to wait.
+    /// The service said 429.
     Limit,
-    /// Too many 429s.
-    Limits,
     /// The service fails.
     Outage,
 }
@@ -79,7 +39,6 @@ impl fmt::Display for PauseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             PauseReason::Limit => "the service asked to wait",
-            PauseReason::Limits => "the service refuses too many requests",
             PauseReason::Outage => "the service fails",
         })
     }
@@ -101,18 +60,18 @@ pub struct Snapshot {
 
 #[derive(Debug)]
 struct Inner {
-    limiter: Limiter,
-    breaker: Breaker,
-    ramp: Ramp,
+    throttle: Throttle,
     busy: usize,
+    /// More than may ever be busy, for a probe.
+    concurrency: usize,
     waited: Duration,
-    throttled: u64,
 }
 
 #[derive(Debug)]
 pub struct Gate {
     inner: Mutex<Inner>,
-    freed: Condvar,
+    /// Somebody who waits may go on.
+    changed: Condvar,
     shutdown: Arc<Shutdown>,
 }
 
@@ -125,62 +84,50 @@ impl Drop for Slot<'_> {
         let mut inner = self.0.lock();
         inner.busy = inner.busy.saturating_sub(1);
         drop(inner);
-        self.0.freed.notify_one();
+        self.0.changed.notify_all();
     }
 }
 
 impl Gate {
     pub fn new(settings: GateSettings, shutdown: Arc<Shutdown>) -> Gate {
-        let limiter = Limiter::new(settings.rpm, settings.peaks, settings.waits, Instant::now());
         Gate {
             inner: Mutex::new(Inner {
-                limiter,
-                breaker: Breaker::new(settings.waits),
-                ramp: Ramp::new(settings.concurrency),
+                throttle: Throttle::new(settings, Instant::now()),
                 busy: 0,
+                concurrency: settings.concurrency,
                 waited: Duration::ZERO,
-                throttled: 0,
             }),
-            freed: Condvar::new(),
+            changed: Condvar::new(),
             shutdown,
         }
     }
 
-    /// Breaker, then a token of the class; waits for the token.
+    /// Waits for this request's turn.
     pub fn enter(&self, class: Class) -> Result<Pass, Refused> {
-        if self.cuts_off(class) {
-            return Err(Refused::Stopping);
-        }
+        let began = Instant::now();
         let mut inner = self.lock();
-        let now = Instant::now();
-        if let Some(until) = inner.breaker.refuses(class, now) {
-            return Err(Refused::Open { until });
-        }
-        let mut start = inner.limiter.reserve(class, now);
         loop {
             let now = Instant::now();
-            if start <= now {
-                // A pause that began meanwhile made the token void: what waited through it must not
-                // start all at once.
-                match inner.limiter.paused_until(class) {
-                    Some(until) if until > now => start = inner.limiter.reserve(class, now),
-                    _ => break,
-                }
-                continue;
-            }
-            let wait = start - now;
-            inner.waited += wait;
-            drop(inner);
-            // Nothing waits for a token once the run stops: what is in flight needs none.
-            if !self.shutdown.sleep(wait) {
+            if self.cuts_off(class) {
                 return Err(Refused::Stopping);
             }
-            inner = self.lock();
+            match inner.throttle.enter(class, now) {
+                Turn::Now(pass) => {
+                    inner.waited += now - began;
+                    if class == Class::Write {
+                        self.shutdown.took_off();
+                    }
+                    return Ok(pass);
+                }
+                Turn::Refused(until) => return Err(Refused::Open { until }),
+                // Nothing waits for its turn once the run stops: what is in flight needs none.
+                Turn::Later(_) if self.shutdown.is_stopping() => return Err(Refused::Stopping),
+                Turn::Later(at) => {
+                    let wait = at.saturating_duration_since(now).min(STOP_CHECK);
+                    inner = poison::wait(&self.changed, inner, wait);
+                }
+            }
         }
-        if self.cuts_off(class) {
-            return Err(Refused::Stopping);
-        }
-        self.admitted(&mut inner, class, true)
     }
 
     /// Whether the run is so far in stopping that requests of this class end. Nothing is lost with the answer
@@ -197,88 +144,20 @@ impl Gate {
         &self.shutdown
     }
 
-    /// The same without a token: the body of an upload, whose session has paid already.
-    pub fn enter_body(&self) -> Result<Pass, Refused> {
-        if self.cuts_off(Class::Write) {
-            return Err(Refused::Stopping);
-        }
-        let mut inner = self.lock();
-        // Limits are about starting uploads; one that has begun goes on.
-        let outage = matches!(
-            inner.breaker.state(),
-            BreakerState::Open {
-                cause: OpenCause::Faults,
-                ..
-            } | BreakerState::HalfOpen {
-                cause: OpenCause::Faults,
-                ..
-            }
-        );
-        if !outage {
-            return Ok(self.pass(Class::Write, false, false));
-        }
-        self.admitted(&mut inner, Class::Write, false)
-    }
-
-    fn admitted(&self, inner: &mut Inner, class: Class, metered: bool) -> Result<Pass, Refused> {
-        let now = Instant::now();
-        let probe = match inner.breaker.admit(class, now) {
-            Admission::Free => false,
-            Admission::Probe => true,
-            Admission::Refused { until } => return Err(Refused::Open { until }),
-        };
-        Ok(self.pass(class, metered, probe))
-    }
-
-    fn pass(&self, class: Class, metered: bool, probe: bool) -> Pass {
-        if class == Class::Write {
-            self.shutdown.took_off();
-        }
-        Pass {
-            class,
-            metered,
-            sent_at: Instant::now(),
-            probe,
-        }
-    }
-
     /// Every pass comes back with how its request ended.
     pub fn report(&self, pass: Pass, verdict: Verdict) {
-        if pass.class == Class::Write {
+        if pass.class() == Class::Write {
             self.shutdown.landed();
         }
-        let mut inner = self.lock();
-        let now = Instant::now();
-        let mut grown = false;
-        let outcome = match verdict {
-            Verdict::Answered => {
-                if pass.metered {
-                    inner.limiter.accepted(pass.class, now);
-                }
-                grown = inner.ramp.succeeded();
-                RequestOutcome::Good
-            }
-            Verdict::RateLimited { delay } => {
-                inner.throttled += 1;
-                let new = inner.limiter.limited(pass.class, pass.sent_at, delay, now);
-                if !new && !pass.probe {
-                    return;
-                }
-                RequestOutcome::Limit(delay)
-            }
-            Verdict::Fault { delay } => RequestOutcome::Fault(delay),
-        };
-        let opened = match pass.probe {
-            true => inner.breaker.probed(outcome, now),
-            false => inner.breaker.record(outcome, now),
-        };
-        if opened {
-            inner.ramp.breaker_opened();
+        let freed = self.lock().throttle.report(&pass, verdict, Instant::now());
+        if freed {
+            self.changed.notify_all();
         }
-        drop(inner);
-        if grown {
-            self.freed.notify_all();
-        }
+    }
+
+    /// The service took a document and could not index it.
+    pub fn document_failed(&self) {
+        self.lock().throttle.document_failed(Instant::now());
     }
 
     /// The wait between two tries; `false` if the run is stopping.
@@ -293,65 +172,58 @@ impl Gate {
             if self.shutdown.is_stopping() {
                 return None;
             }
-            if inner.busy < inner.ramp.allowed() {
+            // Those who are busy may be so for long, and a probe must not wait for them.
+            let may_be_busy = match inner.throttle.wants_probe(Instant::now()) {
+                true => inner.concurrency,
+                false => inner.throttle.concurrency(),
+            };
+            if inner.busy < may_be_busy {
                 inner.busy += 1;
                 return Some(Slot(self));
             }
-            inner = poison::wait(&self.freed, inner, STOP_CHECK);
+            inner = poison::wait(&self.changed, inner, STOP_CHECK);
         }
     }
 
-    /// Until when the breaker refuses writes; `None` if it does not.
+    /// Until when writes are refused; `None` if they are not.
     pub fn skip_until(&self) -> Option<Instant> {
-        self.lock().breaker.refuses(Class::Write, Instant::now())
+        self.lock().throttle.refuses(Class::Write, Instant::now())
     }
 
     /// Whether files may start.
     pub fn starts(&self) -> Starts {
-        let inner = self.lock();
-        match inner.breaker.state() {
-            BreakerState::Closed => Starts::Free,
-            BreakerState::Open { until, .. } if Instant::now() < until => Starts::Refused,
-            BreakerState::Open { .. } | BreakerState::HalfOpen { .. } => Starts::OneAtATime,
-        }
+        self.lock().throttle.starts(Instant::now())
     }
 
     pub fn snapshot(&self) -> Snapshot {
         let inner = self.lock();
         let now = Instant::now();
-        let state = inner.breaker.state();
-        let breaker_pause = match state {
-            BreakerState::Open { cause, until } => Some((why(cause), until)),
-            BreakerState::Closed | BreakerState::HalfOpen { .. } => None,
+        let throttle = &inner.throttle;
+        let writes = throttle.limiter().writes();
+        let state = throttle.breaker();
+        let paused = match state {
+            BreakerState::Open { until } => Some((PauseReason::Outage, until)),
+            BreakerState::Closed | BreakerState::HalfOpen { .. } => writes
+                .paused_until()
+                .map(|until| (PauseReason::Limit, until)),
         };
-        let limiter_pause = inner.limiter.paused_until(Class::Write);
-        let limiter_pause = limiter_pause.map(|until| (PauseReason::Limit, until));
         Snapshot {
             state,
-            paused: breaker_pause
-                .or(limiter_pause)
-                .filter(|(_, until)| *until > now),
-            rate_per_min: inner.limiter.per_minute(Class::Write),
-            concurrency: inner.ramp.allowed(),
+            paused: paused.filter(|(_, until)| *until > now),
+            rate_per_min: writes.per_minute(now),
+            concurrency: throttle.concurrency(),
             waited: inner.waited,
-            throttled: inner.throttled,
+            throttled: throttle.throttled(),
         }
     }
 
     /// What a later run may start from.
     pub fn peaks(&self) -> Peaks {
-        self.lock().limiter.peaks()
+        self.lock().throttle.peaks()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         poison::lock(&self.inner)
-    }
-}
-
-fn why(cause: OpenCause) -> PauseReason {
-    match cause {
-        OpenCause::Limits => PauseReason::Limits,
-        OpenCause::Faults => PauseReason::Outage,
     }
 }
 
@@ -385,7 +257,6 @@ mod tests {
             fault(&gate);
         }
         assert!(matches!(gate.enter(Class::Read), Err(Refused::Open { .. })));
-        assert!(matches!(gate.enter_body(), Err(Refused::Open { .. })));
         assert!(gate.skip_until().is_some());
         let snapshot = gate.snapshot();
         assert_eq!(snapshot.state.as_str(), "open");
@@ -416,7 +287,7 @@ mod tests {
             waits: Waits::default(),
         };
         let gate = Gate::new(settings, Arc::clone(&shutdown));
-        let body = gate.enter_body().unwrap();
+        let body = gate.enter(Class::Write).unwrap();
         let read = gate.enter(Class::Read).unwrap();
         shutdown.stop(Stop::Interrupt);
         assert_eq!(shutdown.in_flight(), 1);
@@ -433,6 +304,5 @@ mod tests {
         let (gate, shutdown) = gate(2);
         shutdown.stop(Stop::Interrupt);
         assert_eq!(gate.enter(Class::Write).unwrap_err(), Refused::Stopping);
-        assert_eq!(gate.enter_body().unwrap_err(), Refused::Stopping);
     }
 }

@@ -1,8 +1,8 @@
 //! How fast, how many at once, and when to leave the service alone.
 //!
-//! `gate` is the one door of every request. Behind it, pure and told the time: `limiter` (tokens),
-//! `breaker` (outage or noise), `ramp` (how many workers may be busy). Beside it: `backoff` and
-//! `bandwidth`.
+//! `gate` is the one door of every request. Behind it, pure and told the time, `core` decides, of `limiter`
+//! (two times `rate`, which is free until the service says 429 and then found), `breaker` (outage or noise)
+//! and `ramp` (how many workers may be busy). Beside it: `backoff` and `bandwidth`.
 
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -11,7 +11,13 @@ use crate::waits::Waits;
 
 pub mod gate;
 
+pub mod core;
+
 pub mod limiter;
+
+mod bucket;
+mod granted;
+pub mod rate;
 
 pub mod breaker;
 
@@ -20,10 +26,7 @@ pub mod ramp;
 pub mod backoff;
 pub mod bandwidth;
 
-#[cfg(test)]
-mod sim;
-
-/// The service counts writes (start, import, delete) and reads (poll, get, list) apart.
+/// The service counts writes (start, body, import, delete) and reads (poll, get, list) apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     Write,
@@ -95,7 +98,7 @@ impl FromStr for Tier {
     }
 }
 
-/// Accepted requests a minute when the service last said no, by class.
+/// Requests a minute that the service was found to grant, by class.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Peaks {
     pub write: Option<f64>,

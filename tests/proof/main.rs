@@ -40,6 +40,9 @@ mod torture;
 /// A panic in each thread.
 mod panics;
 
+/// The throttle against hidden quotas, in virtual time.
+mod throttle;
+
 /// The faults of other tools.
 mod peers;
 
@@ -83,6 +86,7 @@ const PROGRAMS: &[Program] = &[
         machine::machine,
     ),
     ("panics", "a panic in any thread", panics::run),
+    ("throttle", "hidden quotas, in virtual time", throttle::run),
     ("peers", "the faults of other tools", peers::run),
     ("recovery", "what recovery costs", recovery::run),
 ];

@@ -1,0 +1,264 @@
+//! What the throttle decides: limiter, breaker and ramp together, without a clock and without a wait.
+//!
+//! The gate waits for it, and the program `throttle` in tests/proof drives it through hours in virtual time.
+//! Limits and outages have one owner each: every pause after a 429 is the limiter's, the breaker hears only
+//! of faults. Promises: a 429 is answered by at most one request a pause.
+
+use std::time::{Duration, Instant};
+
+use super::breaker::{Admission, Breaker, BreakerState, RequestOutcome};
+use super::limiter::Limiter;
+use super::ramp::Ramp;
+use super::rate::Ready;
+use super::{Class, GateSettings, Peaks};
+
+/// Leave to send one request; must be reported back.
+#[must_use]
+#[derive(Debug)]
+pub struct Pass {
+    class: Class,
+    sent_at: Instant,
+    probes: Probes,
+}
+
+impl Pass {
+    pub fn class(&self) -> Class {
+        self.class
+    }
+}
+
+/// For whom this request decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Probes {
+    breaker: bool,
+    limiter: bool,
+}
+
+/// How a request ended, as far as the throttle cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The service answered and is well (2xx, and 4xx other than 429 and 408).
+    Answered,
+    /// A rate 429, with the delay the service asked for.
+    RateLimited { delay: Option<Duration> },
+    /// 5xx, 408, or no answer at all.
+    Fault { delay: Option<Duration> },
+}
+
+/// What a request that asks is told.
+#[derive(Debug)]
+pub enum Turn {
+    Now(Pass),
+    /// Ask again then, or when a report says so.
+    Later(Instant),
+    /// Not in this pass of the run; asking again makes sense from then on.
+    Refused(Instant),
+}
+
+/// Whether files may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Starts {
+    Free,
+    /// The next one is the probe; the others wait for what becomes of it.
+    OneAtATime,
+    Refused,
+}
+
+#[derive(Debug)]
+pub struct Throttle {
+    limiter: Limiter,
+    breaker: Breaker,
+    ramp: Ramp,
+    /// Rate 429s so far.
+    throttled: u64,
+}
+
+impl Throttle {
+    pub fn new(settings: GateSettings, now: Instant) -> Throttle {
+        Throttle {
+            limiter: Limiter::new(settings.rpm, settings.peaks, settings.waits, now),
+            breaker: Breaker::new(settings.waits),
+            ramp: Ramp::new(settings.concurrency),
+            throttled: 0,
+        }
+    }
+
+    pub fn enter(&mut self, class: Class, now: Instant) -> Turn {
+        if let Some(until) = self.refuses(class, now) {
+            return Turn::Refused(until);
+        }
+        let limiter = match self.limiter.ready(class, now) {
+            Ready::NotBefore(until) => return Turn::Later(until),
+            Ready::Probe => true,
+            Ready::Paced => false,
+        };
+        let breaker = match self.breaker.admit(now) {
+            Admission::Refused { until } => return Turn::Refused(until),
+            Admission::Probe => true,
+            Admission::Free => false,
+        };
+        self.limiter.take(class, now);
+        Turn::Now(Pass {
+            class,
+            sent_at: now,
+            probes: Probes { breaker, limiter },
+        })
+    }
+
+    /// How the request of a pass ended. Says whether who waits should ask again.
+    pub fn report(&mut self, pass: &Pass, verdict: Verdict, now: Instant) -> bool {
+        let rate = self.limiter.rate(pass.class);
+        let is_probe = pass.probes.limiter;
+        let (freed, outcome) = match verdict {
+            Verdict::Answered => {
+                let freed = rate.granted(is_probe, now);
+                (self.ramp.succeeded(now) || freed, RequestOutcome::Good)
+            }
+            Verdict::RateLimited { delay } => {
+                self.throttled += 1;
+                rate.limited(pass.sent_at, is_probe, delay, now);
+                // To the breaker it is an answer: the service is there.
+                (false, RequestOutcome::Good)
+            }
+            Verdict::Fault { delay } => (rate.unanswered(is_probe), RequestOutcome::Fault(delay)),
+        };
+        let opened = match pass.probes.breaker {
+            true => self.breaker.probed(outcome, now),
+            false => self.breaker.record(outcome, now),
+        };
+        if opened {
+            self.ramp.breaker_opened();
+        }
+        freed
+    }
+
+    /// Until when such a request is refused, because the breaker is open or nothing of its class was
+    /// granted for long; `None` if it is not.
+    pub fn refuses(&mut self, class: Class, now: Instant) -> Option<Instant> {
+        if let Some(until) = self.breaker.refuses(now) {
+            return Some(until);
+        }
+        if !self.limiter.rate(class).is_shut(now) {
+            return None;
+        }
+        match self.limiter.ready(class, now) {
+            Ready::NotBefore(until) => Some(until),
+            Ready::Paced | Ready::Probe => None,
+        }
+    }
+
+    /// Whether files may start.
+    pub fn starts(&mut self, now: Instant) -> Starts {
+        let is_shut = self.limiter.rate(Class::Write).is_shut(now);
+        match (self.breaker.state(), is_shut) {
+            (BreakerState::Closed, false) => Starts::Free,
+            (BreakerState::Open { until, .. }, _) if now < until => Starts::Refused,
+            (_, true) if self.limiter.writes().paused_until() > Some(now) => Starts::Refused,
+            _ => Starts::OneAtATime,
+        }
+    }
+
+    /// Workers that may be busy now.
+    pub fn concurrency(&self) -> usize {
+        self.ramp.allowed()
+    }
+
+    /// A document that the service took and could not index. Says whether fewer may be busy now.
+    pub fn document_failed(&mut self, now: Instant) -> bool {
+        self.ramp.document_failed(now)
+    }
+
+    /// One more may be busy than the ramp allows: what it would send decides for all.
+    pub fn wants_probe(&self, now: Instant) -> bool {
+        self.breaker.wants_probe(now)
+    }
+
+    pub fn breaker(&self) -> BreakerState {
+        self.breaker.state()
+    }
+
+    pub fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    /// Rate 429s so far.
+    pub fn throttled(&self) -> u64 {
+        self.throttled
+    }
+
+    /// What a later run may start from.
+    pub fn peaks(&self) -> Peaks {
+        self.limiter.peaks()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Rpm;
+    use super::*;
+    use crate::waits::Waits;
+
+    fn throttle(now: Instant) -> Throttle {
+        let settings = GateSettings {
+            rpm: Rpm::Auto,
+            concurrency: 8,
+            peaks: Peaks::default(),
+            waits: Waits::default(),
+        };
+        Throttle::new(settings, now)
+    }
+
+    fn send(throttle: &mut Throttle, class: Class, verdict: Verdict, now: Instant) {
+        let Turn::Now(pass) = throttle.enter(class, now) else {
+            panic!("it may not go")
+        };
+        throttle.report(&pass, verdict, now);
+    }
+
+    const LIMITED: Verdict = Verdict::RateLimited { delay: None };
+
+    /// Those who wait for their turn wait for a minute at the most; then files go back to the queue.
+    #[test]
+    fn a_429_makes_wait_and_a_minute_of_them_refuses() {
+        let began = Instant::now();
+        let mut throttle = throttle(began);
+        let mut now = began;
+        send(&mut throttle, Class::Write, LIMITED, now);
+        loop {
+            match throttle.enter(Class::Write, now) {
+                Turn::Later(at) => now = at,
+                Turn::Now(pass) => drop(throttle.report(&pass, LIMITED, now)),
+                Turn::Refused(until) => {
+                    assert!(now >= began + Duration::from_secs(60) && until > now);
+                    assert_eq!(throttle.starts(now), Starts::Refused);
+                    assert_eq!(throttle.starts(until), Starts::OneAtATime);
+                    break;
+                }
+            }
+            assert_eq!(throttle.breaker(), BreakerState::Closed);
+        }
+        send(&mut throttle, Class::Read, Verdict::Answered, now);
+        assert!(throttle.throttled() < 10);
+    }
+
+    #[test]
+    fn faults_open_the_breaker_for_both_classes() {
+        let now = Instant::now();
+        let mut throttle = throttle(now);
+        for _ in 0..5 {
+            send(
+                &mut throttle,
+                Class::Write,
+                Verdict::Fault { delay: None },
+                now,
+            );
+        }
+        for class in [Class::Write, Class::Read] {
+            assert!(matches!(throttle.enter(class, now), Turn::Refused(_)));
+        }
+        let later = now + Duration::from_secs(5);
+        assert!(throttle.wants_probe(later));
+        send(&mut throttle, Class::Read, Verdict::Answered, later);
+        assert_eq!(throttle.starts(later), Starts::Free);
+    }
+}

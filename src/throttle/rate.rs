@@ -1,0 +1,687 @@
+//! The rate of one class of requests: free until the service says 429, then found from what it grants.
+//!
+//! A 429 pauses the class. After the pause one request goes first, as a probe; the others follow once it
+//! was granted. A refused probe doubles the pause. Between two 429s the service was out of tokens twice, so
+//! what it granted between them, by the time between them, is its rate. Pure: the time comes from outside.
+
+use std::time::{Duration, Instant};
+
+use super::backoff;
+use super::bucket::{Bucket, interval};
+use super::granted::Granted;
+use crate::waits::Waits;
+
+/// Above this nothing is limited any more: the bucket costs more than it gives.
+const UNLIMITED_PER_MINUTE: f64 = 1e6;
+const PER_MINUTE_MIN: f64 = 1.0;
+
+/// The first pause after a 429, if the service does not ask for more: so many tokens of the found rate, within
+/// these bounds.
+const PAUSE_TOKENS: f64 = 3.0;
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_UNKNOWN: Duration = Duration::from_millis(500);
+/// A refused probe makes it so much longer.
+const PAUSE_GROWS: u32 = 4;
+/// The longest while a per-minute quota may still be what refuses, and the longest at all.
+const PAUSE_LONGEST_IN_MINUTE: Duration = Duration::from_secs(24);
+const PAUSE_LONGEST: Duration = Duration::from_secs(300);
+/// Refused for longer than this, it is no per-minute quota: requests are handed back instead of waiting.
+const MINUTE: Duration = Duration::from_secs(60);
+const SHUT_AFTER_PROBES: u32 = 3;
+/// A probe that was not refused by then was granted: a 429 comes at once, an upload's answer may take long.
+const PROBE_REFUSED_WITHIN: Duration = Duration::from_secs(5);
+/// Who waits for a probe, or for a token of a rate that rises, asks again so soon.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// A pause of this length says that what refused is a window: a bucket has its next token sooner.
+const WINDOW_PAUSE: Duration = Duration::from_secs(5);
+/// A measurement needs so many grants and so long: less is the noise of the network.
+const MEASURED_GRANTS: u64 = 10;
+const MEASURED_FOR: Duration = Duration::from_secs(1);
+/// A search that measures less than this share of what it sent goes on, if so many grants make another 429
+/// cheap.
+const MEASURED_SHARE: f64 = 0.5;
+const SEARCHED_GRANTS: u64 = 80;
+/// A delay up to here is taken for the time to a bucket's next token.
+const TOKEN_DELAY_MAX: Duration = Duration::from_secs(2);
+/// That delay is at most one interval, so its rate is at the most this one; the search begins just below.
+const BELOW_HINT: f64 = 0.5;
+const HINT_DOUBLES: Duration = Duration::from_secs(2);
+/// A 429 that comes too soon to measure anything.
+const TOO_SOON: f64 = 0.8;
+
+const HOLD_FROM: f64 = 0.97;
+const QUICK_HOLD_SECONDS: f64 = 20.0;
+const QUICK_HOLD_GAIN: f64 = 0.06;
+const GENTLE_HOLD_SECONDS: f64 = 45.0;
+const GENTLE_HOLD_GAIN: f64 = 0.12;
+const GROWN_DOUBLES_SECONDS: f64 = 12.0;
+
+/// What is known of the quota.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Phase {
+    /// No 429 so far.
+    Free,
+    /// Nothing measured so far: from this rate on, doubling.
+    Searching {
+        from: f64,
+        doubles: Duration,
+        since: Instant,
+        /// The rate is a bound that the last 429 has measured.
+        is_measured: bool,
+    },
+    /// Measured. `since`: when requests began to go at it.
+    Found {
+        rate: f64,
+        since: Instant,
+        rise: Rise,
+    },
+}
+
+/// How the rate rises when it has been found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Rise {
+    /// A bucket or a sliding window: overshooting costs one 429.
+    Quick,
+    /// A fixed window: overshooting costs all in flight, and a wait for the next.
+    Gentle,
+}
+
+impl Rise {
+    /// The share of the found rate, so many seconds after requests began to go at it: from just below,
+    /// slowly to just above, then doubling, since the quota has grown.
+    fn share(self, seconds: f64) -> f64 {
+        let (hold, gain) = match self {
+            Rise::Quick => (QUICK_HOLD_SECONDS, QUICK_HOLD_GAIN),
+            Rise::Gentle => (GENTLE_HOLD_SECONDS, GENTLE_HOLD_GAIN),
+        };
+        let slow = HOLD_FROM + gain * (seconds / hold).min(1.0);
+        // Once a minute, since a window that has grown shows it only when it is full again.
+        let beyond = (seconds - hold).clamp(0.0, 3600.0);
+        let doubled = (beyond / 60.0).floor() + (beyond % 60.0 / GROWN_DOUBLES_SECONDS).min(1.0);
+        slow * doubled.exp2()
+    }
+}
+
+#[derive(Debug)]
+struct Pause {
+    /// The 429 that began it.
+    began: Instant,
+    until: Instant,
+    /// The first wait, that refused probes double.
+    first: Duration,
+    /// Probes refused so far.
+    refused: u32,
+    /// When the one that is out was sent.
+    probe: Option<Instant>,
+    /// What was granted in the minute before it.
+    granted_before: f64,
+}
+
+/// The service had nothing left then, after so many grants in all.
+#[derive(Debug, Clone, Copy)]
+struct Empty {
+    at: Instant,
+    granted: u64,
+}
+
+/// What a request that asks is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    Paced,
+    /// Its outcome decides for all that wait.
+    Probe,
+    NotBefore(Instant),
+}
+
+#[derive(Debug)]
+pub struct Rate {
+    ceiling: f64,
+    is_paced: bool,
+    waits: Waits,
+    phase: Phase,
+    bucket: Bucket,
+    granted: Granted,
+    pause: Option<Pause>,
+    /// 429s of requests sent before belong to an event that was acted upon.
+    cut_at: Option<Instant>,
+    /// Where the next measurement begins.
+    empty: Option<Empty>,
+    /// The longest delay since the search began that is a token's.
+    hint: Option<Duration>,
+    /// When requests began to flow, after the last long pause.
+    flows_since: Option<Instant>,
+}
+
+/// How a class may go.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Requests a minute; `None`: as many as the service grants.
+    pub ceiling: Option<f64>,
+    /// `false`: the service's pauses are kept, and nothing else.
+    pub is_paced: bool,
+    /// What an earlier run found, requests a minute.
+    pub found: Option<f64>,
+}
+
+impl Rate {
+    pub fn new(bounds: Bounds, waits: Waits, now: Instant) -> Rate {
+        let ceiling = bounds.ceiling.unwrap_or(UNLIMITED_PER_MINUTE);
+        let phase = match bounds.found {
+            Some(rate) if bounds.is_paced && rate < ceiling => Phase::Found {
+                rate,
+                since: now,
+                rise: Rise::Quick,
+            },
+            _ => Phase::Free,
+        };
+        Rate {
+            ceiling,
+            is_paced: bounds.is_paced,
+            waits,
+            phase,
+            bucket: Bucket::default(),
+            granted: Granted::new(now),
+            pause: None,
+            cut_at: None,
+            empty: None,
+            hint: None,
+            flows_since: None,
+        }
+    }
+
+    /// Requests a minute at `now`; `None`: no limit.
+    pub fn per_minute(&self, now: Instant) -> Option<f64> {
+        let second = self.waits.scaled(Duration::from_secs(1)).as_secs_f64();
+        let age = |since: Instant| now.saturating_duration_since(since).as_secs_f64() / second;
+        let rate = match self.phase {
+            _ if !self.is_paced => UNLIMITED_PER_MINUTE,
+            Phase::Free => self.ceiling,
+            Phase::Searching {
+                from,
+                doubles,
+                since,
+                ..
+            } => from * (age(since) / doubles.as_secs_f64()).min(60.0).exp2(),
+            Phase::Found { rate, since, rise } => rate * rise.share(age(since)),
+        };
+        let rate = rate.min(self.ceiling).max(PER_MINUTE_MIN);
+        (rate < UNLIMITED_PER_MINUTE).then_some(rate)
+    }
+
+    /// The rate that was measured, requests a minute.
+    pub fn found(&self) -> Option<f64> {
+        match self.phase {
+            Phase::Found { rate, .. } => Some(rate),
+            Phase::Free | Phase::Searching { .. } => None,
+        }
+    }
+
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.pause.as_ref().map(|pause| pause.until)
+    }
+
+    /// Nothing was granted for so long that waiting for it makes no sense.
+    pub fn is_shut(&self, now: Instant) -> bool {
+        self.pause.as_ref().is_some_and(|pause| {
+            now.saturating_duration_since(pause.began) >= self.waits.scaled(MINUTE)
+                && pause.refused >= SHUT_AFTER_PROBES
+        })
+    }
+
+    /// Whether a request may start now; takes nothing.
+    pub fn ready(&mut self, now: Instant) -> Ready {
+        let look = now + self.waits.scaled(LOOK);
+        if let Some(pause) = &self.pause {
+            match pause.probe {
+                _ if now < pause.until => return Ready::NotBefore(pause.until),
+                None => return Ready::Probe,
+                Some(sent) if now < sent + self.waits.scaled(PROBE_REFUSED_WITHIN) => {
+                    return Ready::NotBefore(look);
+                }
+                Some(_) => self.resume(now),
+            }
+        }
+        let Some(interval) = self.interval(now) else {
+            return Ready::Paced;
+        };
+        match self.bucket.free(now, interval) {
+            free if free <= now => Ready::Paced,
+            free => Ready::NotBefore(free.min(look)),
+        }
+    }
+
+    /// A request starts, as `ready` has said.
+    pub fn take(&mut self, now: Instant) {
+        if let Some(pause) = &mut self.pause {
+            pause.probe = Some(now);
+        } else if let Some(interval) = self.interval(now) {
+            self.bucket.take(now, interval);
+        }
+    }
+
+    /// Says whether who waits should ask again.
+    pub fn granted(&mut self, is_probe: bool, now: Instant) -> bool {
+        self.granted.count(now);
+        self.flows_since.get_or_insert(now);
+        let ends = is_probe && self.pause.as_ref().is_some_and(|p| p.probe.is_some());
+        if ends {
+            self.resume(now);
+        }
+        ends
+    }
+
+    /// No answer, or one that says nothing of the quota. Says whether who waits should ask again.
+    pub fn unanswered(&mut self, is_probe: bool) -> bool {
+        let probe = self.pause.as_mut().filter(|_| is_probe);
+        probe.is_some_and(|pause| pause.probe.take().is_some())
+    }
+
+    /// A rate 429 for a request sent at `sent_at`.
+    pub fn limited(
+        &mut self,
+        sent_at: Instant,
+        is_probe: bool,
+        asked: Option<Duration>,
+        now: Instant,
+    ) {
+        let asked = backoff::honoured(asked);
+        if let Some(asked) = asked.filter(|asked| *asked <= TOKEN_DELAY_MAX) {
+            self.hint = self.hint.max(Some(asked));
+        }
+        let is_probe = is_probe && self.pause.is_some();
+        if !is_probe && self.cut_at.is_some_and(|cut| sent_at <= cut) {
+            if let (Some(pause), Some(asked)) = (&mut self.pause, asked) {
+                pause.until = pause.until.max(now + self.waits.scaled(asked));
+            }
+            return;
+        }
+        self.cut_at = Some(now);
+        match &mut self.pause {
+            Some(pause) => {
+                pause.probe = None;
+                pause.refused += 1;
+                pause.granted_before = self.granted.in_last_minute(now);
+            }
+            None => {
+                self.measure(now);
+                self.pause = Some(Pause {
+                    began: now,
+                    until: now,
+                    first: self.first_pause(),
+                    refused: 0,
+                    probe: None,
+                    granted_before: self.granted.in_last_minute(now),
+                });
+            }
+        }
+        self.pause_on(asked, now);
+    }
+
+    /// Longer than to the next token, for which others may wait as well.
+    fn first_pause(&self) -> Duration {
+        self.found().map_or(PAUSE_UNKNOWN, |rate| {
+            let tokens = interval(rate).mul_f64(PAUSE_TOKENS);
+            tokens.clamp(PAUSE_MIN, PAUSE_UNKNOWN)
+        })
+    }
+
+    /// Sets the end of the pause, by how often it was in vain.
+    fn pause_on(&mut self, asked: Option<Duration>, now: Instant) {
+        let Some(pause) = &mut self.pause else { return };
+        let so_far = now.saturating_duration_since(pause.began);
+        let grown = pause
+            .first
+            .saturating_mul(PAUSE_GROWS.saturating_pow(pause.refused.min(8)));
+        let wait = match so_far < self.waits.scaled(MINUTE) {
+            true => self.waits.scaled(grown.min(PAUSE_LONGEST_IN_MINUTE)),
+            false => so_far.min(self.waits.scaled(PAUSE_LONGEST)),
+        };
+        pause.until = now + wait.max(self.waits.scaled(asked.unwrap_or_default()));
+        // A window that was opened by our first request closes a minute after it.
+        if asked.is_none()
+            && let Some(since) = self.flows_since
+        {
+            let reopens = since + self.waits.scaled(MINUTE);
+            let near = reopens.saturating_duration_since(now) <= self.waits.scaled(MINUTE) / 2;
+            if reopens > now && (reopens < pause.until || (near && pause.refused > 0)) {
+                pause.until = reopens;
+            }
+        }
+    }
+
+    /// At a 429 that ends a flow of requests.
+    fn measure(&mut self, now: Instant) {
+        let here = Empty {
+            at: now,
+            granted: self.granted.total(),
+        };
+        let Some(empty) = self.empty else {
+            self.empty = Some(here);
+            return;
+        };
+        let granted = here.granted - empty.granted;
+        let time = now.saturating_duration_since(empty.at);
+        if granted >= MEASURED_GRANTS && time >= self.waits.scaled(MEASURED_FOR) {
+            // Of a longer time only the last minute says what a window holds.
+            let rate = match time < self.waits.scaled(MINUTE) {
+                true => self.per_minute_of(granted as f64, time),
+                false => self.granted.in_last_minute(now),
+            };
+            let sent_at = self.per_minute(now).unwrap_or(UNLIMITED_PER_MINUTE);
+            let may_go_on =
+                matches!(self.phase, Phase::Searching { .. }) && granted >= SEARCHED_GRANTS;
+            self.phase = match may_go_on && rate < sent_at * MEASURED_SHARE {
+                // The search began so low that a small bucket overflowed: the rate is higher than that.
+                true => Phase::Searching {
+                    from: rate,
+                    doubles: HINT_DOUBLES,
+                    since: now,
+                    is_measured: true,
+                },
+                false => Phase::Found {
+                    rate,
+                    since: now,
+                    rise: Rise::Quick,
+                },
+            };
+            self.empty = Some(here);
+        } else if let Phase::Found { rate, .. } = &mut self.phase {
+            *rate *= TOO_SOON;
+        }
+    }
+
+    fn per_minute_of(&self, granted: f64, time: Duration) -> f64 {
+        let minute = self.waits.scaled(MINUTE).as_secs_f64();
+        granted * minute / time.as_secs_f64().max(1e-6)
+    }
+
+    /// The probe was granted.
+    fn resume(&mut self, now: Instant) {
+        let Some(pause) = self.pause.take() else {
+            return;
+        };
+        let waited = now.saturating_duration_since(pause.began);
+        let was_window = waited >= self.waits.scaled(WINDOW_PAUSE);
+        self.phase = match self.phase {
+            _ if was_window && pause.granted_before >= 1.0 => Phase::Found {
+                rate: pause.granted_before,
+                since: now,
+                rise: Rise::Gentle,
+            },
+            Phase::Found { rate, .. } => Phase::Found {
+                rate,
+                since: now,
+                rise: Rise::Quick,
+            },
+            Phase::Searching {
+                from,
+                is_measured: true,
+                ..
+            } => Phase::Searching {
+                from,
+                doubles: HINT_DOUBLES,
+                since: now,
+                is_measured: false,
+            },
+            Phase::Free | Phase::Searching { .. } => self.search(waited, pause.granted_before, now),
+        };
+        if was_window {
+            self.empty = Some(Empty {
+                at: now,
+                granted: self.granted.total(),
+            });
+            self.flows_since = Some(now);
+        }
+        self.bucket.begin(now);
+    }
+
+    /// Where a search begins, or goes on: at what a bucket's delay says, or at what was granted since the
+    /// first 429, which others may have a share in.
+    fn search(&self, waited: Duration, granted_before: f64, now: Instant) -> Phase {
+        let hint = self
+            .hint
+            .map(|hint| BELOW_HINT * self.per_minute_of(1.0, self.waits.scaled(hint)));
+        let seen = self.empty.map_or(1.0, |empty| {
+            let granted = (self.granted.total() - empty.granted).max(1) as f64;
+            self.per_minute_of(granted, now.saturating_duration_since(empty.at))
+        });
+        let is_first = self.phase == Phase::Free;
+        let (from, doubles) = match hint {
+            Some(hint) if is_first => (hint, HINT_DOUBLES),
+            Some(hint) => (hint.min(seen), HINT_DOUBLES),
+            None => (
+                seen.max(granted_before * HOLD_FROM),
+                waited.clamp(PAUSE_UNKNOWN / 2, HINT_DOUBLES),
+            ),
+        };
+        Phase::Searching {
+            from,
+            doubles,
+            since: now,
+            is_measured: false,
+        }
+    }
+
+    /// Between two requests; `None`: no limit.
+    fn interval(&self, now: Instant) -> Option<Duration> {
+        self.per_minute(now)
+            .map(|per_minute| self.waits.scaled(interval(per_minute)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const MS: Duration = Duration::from_millis(1);
+
+    fn rate(ceiling: Option<f64>, found: Option<f64>, now: Instant) -> Rate {
+        let bounds = Bounds {
+            ceiling,
+            is_paced: true,
+            found,
+        };
+        Rate::new(bounds, Waits::default(), now)
+    }
+
+    fn free(now: Instant) -> Rate {
+        rate(None, None, now)
+    }
+
+    /// Starts a request, which has to be allowed; whether it is the probe.
+    fn start(rate: &mut Rate, now: Instant) -> bool {
+        let ready = rate.ready(now);
+        assert!(!matches!(ready, Ready::NotBefore(_)), "{ready:?}");
+        rate.take(now);
+        ready == Ready::Probe
+    }
+
+    fn grant(rate: &mut Rate, times: u32, now: Instant) {
+        for _ in 0..times {
+            let is_probe = start(rate, now);
+            rate.granted(is_probe, now);
+        }
+    }
+
+    fn refuse(rate: &mut Rate, asked: Option<Duration>, now: Instant) {
+        let is_probe = start(rate, now);
+        rate.limited(now, is_probe, asked, now);
+    }
+
+    fn refused_until(rate: &mut Rate, now: Instant) -> Instant {
+        match rate.ready(now) {
+            Ready::NotBefore(until) => until,
+            ready => panic!("{ready:?}"),
+        }
+    }
+
+    #[test]
+    fn until_the_first_429_nothing_waits() {
+        let now = Instant::now();
+        let mut rate = free(now);
+        grant(&mut rate, 10_000, now);
+        assert_eq!(rate.per_minute(now), None);
+        assert_eq!(rate.found(), None);
+    }
+
+    #[test]
+    fn a_pause_is_as_long_as_the_service_asks_and_one_request_goes_first() {
+        let now = Instant::now();
+        let mut rate = free(now);
+        refuse(&mut rate, Some(17 * SECOND), now);
+        let end = now + 17 * SECOND;
+        assert_eq!(refused_until(&mut rate, now), end);
+        assert!(start(&mut rate, end));
+        assert_eq!(refused_until(&mut rate, end), end + LOOK);
+        assert!(rate.granted(true, end + MS));
+        assert!(!start(&mut rate, end + MINUTE));
+    }
+
+    /// Whatever is refused for an hour: no request between two ends of pauses, and the pauses grow.
+    #[test]
+    fn refused_probes_make_the_pause_longer_up_to_five_minutes() {
+        let began = Instant::now();
+        for asked in [None, Some(Duration::MAX), Some(SECOND)] {
+            let mut now = began;
+            let mut rate = free(now);
+            let mut probes = 0;
+            let mut pauses = Vec::new();
+            refuse(&mut rate, asked, now);
+            while now < began + 60 * MINUTE {
+                let until = refused_until(&mut rate, now);
+                pauses.push(until - now);
+                now = until;
+                refuse(&mut rate, asked, now);
+                probes += 1;
+            }
+            assert!(pauses.is_sorted(), "{pauses:?}");
+            assert_eq!(*pauses.last().unwrap(), PAUSE_LONGEST);
+            assert!(probes < 25, "{probes}");
+            assert!(rate.is_shut(now));
+        }
+    }
+
+    #[test]
+    fn a_probe_without_an_answer_is_followed_by_another_and_a_late_one_holds_nobody_up() {
+        let now = Instant::now();
+        let mut rate = free(now);
+        refuse(&mut rate, None, now);
+        let end = refused_until(&mut rate, now);
+        assert!(start(&mut rate, end));
+        assert!(rate.unanswered(true));
+        assert!(start(&mut rate, end + SECOND));
+        let late = end + SECOND + PROBE_REFUSED_WITHIN;
+        assert!(!matches!(rate.ready(late), Ready::Probe));
+        assert_eq!(rate.paused_until(), None);
+    }
+
+    #[test]
+    fn the_429s_of_requests_that_were_under_way_are_one_event() {
+        let now = Instant::now();
+        let mut rate = free(now);
+        grant(&mut rate, 100, now);
+        rate.limited(now, false, None, now + SECOND);
+        let until = rate.paused_until();
+        rate.limited(now + MS, false, None, now + SECOND + MS);
+        assert_eq!(rate.paused_until(), until);
+        // One that asks for more prolongs it.
+        rate.limited(now, false, Some(30 * SECOND), now + 2 * SECOND);
+        assert_eq!(rate.paused_until(), Some(now + 32 * SECOND));
+    }
+
+    /// A bucket: empty at both 429s, so what it granted between them is its rate.
+    #[test]
+    fn two_429s_tell_the_rate() {
+        let mut now = Instant::now();
+        let mut rate = free(now);
+        grant(&mut rate, 50, now);
+        refuse(&mut rate, None, now);
+        let first = now;
+        now = refused_until(&mut rate, now);
+        for _ in 0..40 {
+            grant(&mut rate, 1, now);
+            now = match rate.ready(now) {
+                Ready::NotBefore(until) => until,
+                Ready::Paced | Ready::Probe => now,
+            };
+            while let Ready::NotBefore(until) = rate.ready(now) {
+                now = until;
+            }
+        }
+        let seconds = (now - first).as_secs_f64();
+        refuse(&mut rate, None, now);
+        let found = rate.found().unwrap();
+        assert!((found - 40.0 * 60.0 / seconds).abs() < 1.0, "{found}");
+    }
+
+    /// A window: what it granted in its minute is its rate, however fast that was.
+    #[test]
+    fn a_long_pause_tells_a_window() {
+        let now = Instant::now();
+        let mut rate = free(now);
+        grant(&mut rate, 600, now);
+        refuse(&mut rate, Some(48 * SECOND), now + SECOND);
+        let end = now + 49 * SECOND;
+        assert!(start(&mut rate, end));
+        rate.granted(true, end);
+        assert_eq!(rate.found(), Some(600.0));
+    }
+
+    #[test]
+    fn a_found_rate_is_held_then_exceeded_slowly_and_doubled_at_last() {
+        for (rise, hold) in [
+            (Rise::Quick, QUICK_HOLD_SECONDS),
+            (Rise::Gentle, GENTLE_HOLD_SECONDS),
+        ] {
+            assert_eq!(rise.share(0.0), HOLD_FROM);
+            assert!(rise.share(hold) > 1.0 && rise.share(hold) < 1.15);
+            let doubled = rise.share(hold + GROWN_DOUBLES_SECONDS);
+            assert!((doubled / rise.share(hold) - 2.0).abs() < 1e-9);
+            assert_eq!(rise.share(hold + 59.0), doubled);
+            assert!(hold + GROWN_DOUBLES_SECONDS < 60.0, "within a minute");
+        }
+    }
+
+    #[test]
+    fn no_rate_passes_its_ceiling_or_falls_below_one_a_minute() {
+        let now = Instant::now();
+        let held = rate(Some(100.0), Some(90.0), now);
+        assert_eq!(held.per_minute(now + 600 * SECOND), Some(100.0));
+        let slow = rate(None, Some(0.01), now);
+        assert_eq!(slow.per_minute(now), Some(PER_MINUTE_MIN));
+    }
+
+    #[test]
+    fn without_pacing_the_pauses_are_kept() {
+        let now = Instant::now();
+        let bounds = Bounds {
+            ceiling: None,
+            is_paced: false,
+            found: Some(60.0),
+        };
+        let mut rate = Rate::new(bounds, Waits::default(), now);
+        grant(&mut rate, 1000, now);
+        refuse(&mut rate, Some(SECOND), now);
+        assert_eq!(refused_until(&mut rate, now), now + SECOND);
+        grant(&mut rate, 1000, now + SECOND);
+    }
+
+    #[test]
+    fn time_may_step_back() {
+        let origin = Instant::now() + MINUTE;
+        let mut rng = fastrand::Rng::with_seed(5);
+        let mut rate = free(origin);
+        for _ in 0..2000 {
+            let now = origin + rng.u64(..120_000) as u32 * MS - MINUTE;
+            if !matches!(rate.ready(now), Ready::NotBefore(_)) {
+                let is_probe = start(&mut rate, now);
+                match rng.bool() {
+                    true => drop(rate.granted(is_probe, now)),
+                    false => rate.limited(now, is_probe, None, now),
+                }
+            }
+        }
+    }
+}
