@@ -149,6 +149,33 @@ fn met(place: &Place, service: &Service, args: &[&str], fault: &str) -> Child {
     run
 }
 
+/// It cannot be resumed, and nobody has to ask what became of it: its last byte never left.
+#[test]
+fn one_request_that_is_stopped_half_way_made_nothing() {
+    let place = Place::new();
+    place.file("note.txt", "x".repeat(200 * 1024));
+    let service = Service::start(&place, &[]);
+    let args = ["--rpm", "0", "--bwlimit", "32K", "--grace", "1"];
+    let mut command = place.upload(&service, &args);
+    let run = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while service.ledger().body_bytes() < 60_000 {
+        std::thread::yield_now();
+    }
+    signal(&run, "INT");
+    let first = seen(run.wait_with_output().unwrap()).exit(130);
+    assert_eq!(first.summary()["pending"], 1);
+    assert_eq!(service.ledger().0["documents"], serde_json::json!([]));
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    let ledger = service.ledger();
+    ledger.is_exactly(&place.docs());
+    assert_eq!(ledger.requests("upload.multipart"), 2);
+    assert_eq!(ledger.requests("document.list"), 0);
+}
+
 /// A token is not waited for: the next one would come after six seconds, and all of them after minutes.
 #[test]
 fn nothing_waits_for_a_token_after_ctrl_c() {

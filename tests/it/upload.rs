@@ -150,6 +150,46 @@ fn a_large_file_is_streamed_whole() {
     assert_eq!(ledger.requests("upload.body"), 1);
 }
 
+#[test]
+fn a_small_file_goes_in_one_request_and_a_larger_one_by_a_session() {
+    let place = Place::new();
+    place.files(10);
+    place.file("just.txt", "x".repeat(256 * 1024));
+    place.file("larger.txt", "x".repeat(256 * 1024 + 1));
+    let service = Service::start(&place, &[]);
+    let args = ["--rpm", "0", "--concurrency", "1"];
+    place.upload(&service, &args).seen().exit(0);
+    let ledger = service.ledger();
+    ledger.is_exactly(&place.docs());
+    assert_eq!(ledger.requests("upload.multipart"), 11);
+    assert_eq!(ledger.requests("upload.start"), 1);
+}
+
+/// One file finds out, for this run and for all others.
+#[test]
+fn a_service_that_takes_no_such_request_is_tried_once() {
+    for (fault, left) in [
+        ("--multipart-refused", 0),
+        ("--multipart-metadata-dropped", 1),
+    ] {
+        let place = Place::new();
+        place.files(8);
+        // Its document is looked at until the service is through with it.
+        let service = Service::start(&place, &[fault, "1", "--operation-delay-ms", "1200"]);
+        let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+        assert!(seen.stderr.contains("by sessions"), "{}", seen.stderr);
+        assert_eq!(seen.summary()["failed"], 0);
+        place.file("one more.md", "words");
+        let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+        assert!(!seen.stderr.contains("by sessions"), "{}", seen.stderr);
+        let ledger = service.ledger();
+        ledger.is_exactly(&place.docs());
+        assert_eq!(ledger.requests("upload.multipart"), 1, "{fault}");
+        assert_eq!(ledger.requests("upload.start"), 9, "{fault}");
+        assert_eq!(ledger.requests("document.delete"), left, "{fault}");
+    }
+}
+
 /// While one body takes its time: files that need several passes get them, and replaced documents go.
 #[test]
 fn a_slow_transfer_keeps_its_worker_and_nobody_else() {

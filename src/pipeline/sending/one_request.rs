@@ -6,9 +6,12 @@
 //! the document is looked at before it is the file's own.
 
 use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use super::worker::{Returned, Worker, metadata, new_document};
-use crate::client::{Delivered, Failure, Started, Submitted, Unanswered};
+use crate::client::{
+    Delivered, DocumentState, Failure, FailureKind, Started, Submitted, Unanswered,
+};
 use crate::identity::{self, Identity};
 use crate::pipeline::outcome;
 use crate::pipeline::outcome::subject::Subject;
@@ -16,6 +19,9 @@ use crate::pipeline::rules::{self, AfterOneRequest, OneRequests, Told};
 use crate::poison;
 use crate::report::Event;
 use crate::state::{Cause, Change, Charge, Durable, HandBack, Intent, Job, Support};
+
+/// Between two looks whether a document has its metadata: once a store, and mostly one is enough.
+const METADATA_LOOK: Duration = Duration::from_secs(1);
 
 /// One store's, shared by the workers of a run.
 pub struct InOneRequest {
@@ -99,16 +105,30 @@ impl Worker<'_> {
         Returned::Done
     }
 
-    /// A document without its identity could never be found again.
+    /// A document without its identity could never be found again. As long as the service works on it, or does not
+    /// see it yet, it is looked at again for a while; if that tells nothing, another file will.
     fn look_at_metadata(&self, job: &Job, submitted: &Submitted) -> Told {
         let Some(name) = &submitted.document else {
             return Told::Nothing;
         };
-        match self.client.document(name) {
-            Ok(document) if document.identity == Identity::read(&metadata(job)) => Told::Works,
-            Ok(_) => Told::Refused,
-            // Another file will tell.
-            Err(_) => Told::Nothing,
+        let own = Identity::read(&metadata(job));
+        let began = Instant::now();
+        loop {
+            let is_late = began.elapsed() >= self.waits.document_seen_within;
+            match self.client.document(name) {
+                Ok(document) if document.identity == own => return Told::Works,
+                Ok(document) if is_late || document.state != DocumentState::Pending => {
+                    return Told::Refused;
+                }
+                Ok(_) => {}
+                Err(failure) if is_late || failure.kind != FailureKind::Missing => {
+                    return Told::Nothing;
+                }
+                Err(_) => {}
+            }
+            if !self.shutdown.sleep(self.waits.scaled(METADATA_LOOK)) {
+                return Told::Nothing;
+            }
         }
     }
 
