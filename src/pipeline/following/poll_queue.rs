@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::pages::{By, Choice, Page, Pages, Place, choose};
+use super::pages::{By, Choice, PAGE_DOCUMENTS, Page, Pages, Place, choose};
 use super::times::OperationTimes;
 use crate::client::{Document, DocumentsPage};
 use crate::names::{DocumentName, FileName, OperationName};
@@ -294,6 +294,10 @@ impl Inner {
             By::PageOnItsWay => (Choice::One, None),
             By::Page(page) => {
                 let likely = self.likely(&page);
+                // Where an earlier run's stand is not known: it takes a page of them to look for it.
+                if poll.looks.is_inherited && (likely.len() as u64) < PAGE_DOCUMENTS {
+                    return (Choice::One, None);
+                }
                 (choose(now, due.latest, &likely), Some(page))
             }
         }
