@@ -318,6 +318,7 @@ fn odds() -> Vec<Odd> {
             "list_repeat_page",
             json!(1.0),
         ),
+        ("pages that fail, under way", "list_error_page2", json!(1.0)),
         ("pages that lag, under way", "list_lag_ms", json!(DAY_MS)),
         (
             "page tokens that are refused",

@@ -136,10 +136,13 @@ fn in_doubt(files: usize) {
     let rows = files as u64 + 1;
     assert_eq!(after.0, before.0, "a file was sent again");
     assert_eq!(summary["indexed"], rows);
-    // Besides a few pages at the end of the listing, where those that are only slow might have stood.
+    // Those that are only slow are looked at by pages as well, where an earlier run did not leave them.
     let pages = ledger.requests("document.list") - lists_before;
     let one = rows.div_ceil(PAGE);
-    assert!((one..=one + 8).contains(&pages), "not one listing: {pages}");
+    assert!(
+        (one..=2 * one + 8).contains(&pages),
+        "not one listing: {pages}"
+    );
     println!("{rows} rows in doubt");
     table(
         &[

@@ -74,6 +74,7 @@ pub struct Pages {
     /// What the frontier may still cost in vain, in single looks.
     credit: u64,
     refused: u32,
+    failed: u32,
     /// Nothing is read before that: the last page had no usable answer.
     rests_until: Option<Instant>,
 }
@@ -104,6 +105,7 @@ impl Pages {
             reading: BTreeSet::new(),
             credit: (far + PAGES_IN_VAIN) * LOOKS_A_PAGE,
             refused: 0,
+            failed: 0,
             rests_until: None,
         }
     }
@@ -208,6 +210,7 @@ impl Pages {
     ) -> bool {
         self.reading.remove(&page.number);
         self.refused = 0;
+        self.failed = 0;
         self.rests_until = None;
         if !self.is_frontier(page) {
             return false;
@@ -227,10 +230,18 @@ impl Pages {
         true
     }
 
-    /// It had no usable answer: no page is read until then.
-    pub fn failed(&mut self, page: &Page, until: Instant) {
+    /// It was not asked for: no page is read until then.
+    pub fn put_off(&mut self, page: &Page, until: Instant) {
         self.reading.remove(&page.number);
         self.rests_until = Some(until);
+    }
+
+    /// It had no usable answer, and no page is read until then; how many in a row had none.
+    pub fn failed(&mut self, page: &Page, until: Instant) -> u32 {
+        self.put_off(page, until);
+        self.credit = self.credit.saturating_sub(LOOKS_A_PAGE);
+        self.failed += 1;
+        self.failed
     }
 
     /// The service does not take its token. The frontier begins at the page before, whose token it took, else

@@ -521,13 +521,26 @@ impl PollQueue {
         shown
     }
 
-    /// A page had no usable answer: those that it might have told of are looked at by themselves, and no page is
-    /// asked for, until then.
-    pub fn page_failed(&self, look: PageLook, until: Instant) {
+    /// The page could not be asked for: it is, then.
+    pub fn page_put_off(&self, look: PageLook, until: Instant) {
         let mut inner = self.lock();
-        inner.pages.failed(&look.page, until);
+        inner.pages.put_off(&look.page, until);
         for upload in look.asked {
             inner.set_due(upload, Due::at(until));
+        }
+        self.changed.notify_all();
+    }
+
+    /// A page had no usable answer, and none is asked for until then. If it was not the first in a row, those that
+    /// it might have told of are looked at by themselves.
+    pub fn page_failed(&self, look: PageLook, until: Instant) {
+        let mut inner = self.lock();
+        let in_a_row = inner.pages.failed(&look.page, until);
+        for upload in look.asked {
+            match in_a_row {
+                1 => inner.set_due(upload, Due::at(until)),
+                _ => inner.look_alone(upload, Instant::now()),
+            }
         }
         self.changed.notify_all();
     }

@@ -143,17 +143,18 @@ impl Poller<'_> {
         let polls = &self.outcomes.polls;
         match failure.kind {
             kind if rules::stops_run(kind) => {
-                polls.page_failed(look, Instant::now());
+                polls.page_put_off(look, Instant::now());
                 (self.fatal)(failure.to_error(self.store.as_str()));
             }
-            FailureKind::Permanent | FailureKind::Missing | FailureKind::BadAnswer => {
-                polls.page_refused(look, Instant::now());
-            }
-            _ => {
-                let until = self.try_again_at(failure, in_a_row);
-                polls.page_failed(look, until);
+            FailureKind::Stopped => polls.page_put_off(look, Instant::now()),
+            FailureKind::Skipped { until } => {
+                polls.page_put_off(look, until);
                 self.rest_if_refused(failure);
             }
+            FailureKind::Permanent | FailureKind::Missing => {
+                polls.page_refused(look, Instant::now());
+            }
+            _ => polls.page_failed(look, self.try_again_at(failure, in_a_row)),
         }
     }
 
