@@ -7,9 +7,9 @@ use rusqlite::Connection;
 /// `application_id` of the file: "objl". Tells our database from any other SQLite file.
 pub const APPLICATION_ID: i32 = 0x6f62_6a6c;
 
-/// The schema of step 0. Versions 1 to 4 were those of objlibs before the first release: they lack
+/// The schema of step 0. Versions 1 to 5 were those of objlibs before the first release: they lack
 /// libraries, stores, columns or indexes that this one rests on, and are refused.
-const FIRST: i32 = 5;
+const FIRST: i32 = 6;
 
 const STEPS: &[&str] = &[V1];
 
@@ -246,8 +246,8 @@ mod tests {
 
     #[test]
     fn only_what_was_never_released_is_before_the_release() {
-        let before: Vec<i32> = (-1..6).filter(|v| is_before_release(*v)).collect();
-        assert_eq!(before, [1, 2, 3, 4]);
+        let before: Vec<i32> = (-1..7).filter(|v| is_before_release(*v)).collect();
+        assert_eq!(before, [1, 2, 3, 4, 5]);
     }
 
     #[test]
