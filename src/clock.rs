@@ -3,6 +3,8 @@
 //! Logic that depends on the passing of time (limiter, breaker, backoff, polling) takes an `Instant`
 //! as an argument and randomness as a `fastrand::Rng`; nothing here is used for that.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -21,9 +23,25 @@ pub fn rfc3339(ms: UnixMs) -> String {
     }
 }
 
+/// From one time of RFC 3339 to a later one; `None` if they are none, or in another order.
+pub fn between(earlier: &str, later: &str) -> Option<Duration> {
+    let time = |text: &str| text.parse::<Timestamp>().ok();
+    let passed = time(later)?.duration_since(time(earlier)?);
+    Duration::try_from(passed).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_between_two_times_is_told_to_the_nanosecond() {
+        let earlier = "2026-11-02T09:21:10.551201Z";
+        let later = "2026-11-02T10:21:11.551201001+01:00";
+        assert_eq!(between(earlier, later), Some(Duration::new(1, 1)));
+        assert_eq!(between(later, earlier), None);
+        assert_eq!(between("", later), None);
+    }
 
     #[test]
     fn times_are_utc_with_milliseconds() {

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::identity::{ContentKey, Variant};
 use crate::library::{self, Found};
 use crate::names::StoreName;
+use crate::pipeline::following::pages::PAGE_DOCUMENTS;
 use crate::pipeline::rules::{MethodChoice, OneRequests};
 use crate::report::UploadPlan;
 use crate::scan::{Catalog, Filter, Record, Skip};
@@ -28,11 +29,11 @@ pub struct Options {
     pub limit: Option<u64>,
 }
 
-/// Requests of a small file that goes directly: it, and one look at the document.
-const IN_ONE_REQUEST: u64 = 2;
-/// Start, body, one look at the document.
-const BY_SESSION: u64 = 3;
-/// Besides, the import, one poll of its operation, and the temporary file's deletion.
+/// Requests of a small file that goes directly; its document is looked at by a page of many.
+const IN_ONE_REQUEST: u64 = 1;
+/// Start and body.
+const BY_SESSION: u64 = 2;
+/// Besides, a look at the document, which has no name before its operation ends, the import, one poll of its operation, and the temporary file's deletion.
 const STAGED: u64 = 6;
 /// The service counts about three times the input (fact sheet 3).
 const STORAGE_FACTOR: u64 = 3;
@@ -49,6 +50,8 @@ struct Wanted {
     method: MethodChoice,
     support: Support,
     requests: u64,
+    /// Files whose documents are looked at by pages.
+    in_pages: u64,
     /// Bodies of sessions, the only requests that take no token.
     bodies: u64,
     files: u64,
@@ -65,6 +68,7 @@ impl Wanted {
             method: options.method,
             support,
             requests: 0,
+            in_pages: 0,
             bodies: 0,
             files: 0,
             bytes: 0,
@@ -92,6 +96,7 @@ impl Wanted {
         self.bytes += bytes;
         let requests = self.requests_of(bytes);
         self.requests += requests;
+        self.in_pages += u64::from(requests != STAGED);
         self.bodies += u64::from(requests != IN_ONE_REQUEST);
         let of_type = self.by_type.entry(mime.to_owned()).or_default();
         of_type.0 += 1;
@@ -140,6 +145,7 @@ pub fn plan(options: &Options, database: &Path, shutdown: &Shutdown) -> Result<U
         .map(|(mime, (files, bytes))| (mime, files, bytes))
         .collect();
     by_type.sort_by_key(|(_, _, bytes)| std::cmp::Reverse(*bytes));
+    let requests = wanted.requests + wanted.in_pages.div_ceil(PAGE_DOCUMENTS);
     Ok(UploadPlan {
         store: name.clone(),
         // Unless it is pinned, only the service could tell, and a dry run asks nothing.
@@ -148,9 +154,9 @@ pub fn plan(options: &Options, database: &Path, shutdown: &Shutdown) -> Result<U
         bytes: wanted.bytes,
         by_type,
         largest: wanted.largest,
-        requests: wanted.requests,
+        requests,
         rate_per_min,
-        seconds: rate_per_min.map(|rate| (wanted.requests - wanted.bodies) as f64 / rate * 60.0),
+        seconds: rate_per_min.map(|rate| (requests - wanted.bodies) as f64 / rate * 60.0),
         storage_bytes: wanted.bytes * STORAGE_FACTOR,
         cost_usd: wanted.bytes as f64 * USD_PER_BYTE,
         in_flight,

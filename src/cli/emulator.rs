@@ -152,6 +152,8 @@ fault_flags! {
     list_error_page2: f64,
     /// Pages of a listing after the first that begin with documents of the one before
     list_repeat_page: f64,
+    /// Page tokens of a listing that are answered 400
+    page_token_refused: f64,
     /// Pages of a listing that come without their documents
     list_lose_page: f64,
     /// Pages of a listing that come without one of their documents

@@ -1,6 +1,7 @@
 //! `documents` of a store: get, list a page, delete.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -8,6 +9,7 @@ use super::agent::Client;
 use super::failure::{Failure, FailureKind};
 use super::refusal::About;
 use super::send::{Call, HttpMethod, escaped};
+use crate::clock;
 use crate::identity::{Identity, MetadataEntry};
 use crate::names::{DocumentName, StoreName};
 use crate::throttle::Class;
@@ -27,6 +29,8 @@ pub struct Document {
     pub identity: Option<Identity>,
     /// As the service counts it; `None`: it does not say.
     pub size_bytes: Option<u64>,
+    /// From its creation to its last change, by the service's clock: of an active one, how long it took.
+    pub changed_after: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -43,6 +47,10 @@ struct WireDocument {
     state: String,
     #[serde(default)]
     size_bytes: String,
+    #[serde(default)]
+    create_time: String,
+    #[serde(default)]
+    update_time: String,
     /// Any shape: what is not ours may look different.
     #[serde(default)]
     custom_metadata: Vec<serde_json::Value>,
@@ -72,8 +80,41 @@ impl WireDocument {
             },
             identity: Identity::read(&entries),
             size_bytes: self.size_bytes.parse().ok(),
+            changed_after: clock::between(&self.create_time, &self.update_time),
         }
     }
+}
+
+impl WireList {
+    fn read(self, store: &StoreName) -> Result<DocumentsPage, Failure> {
+        let read = |wire: WireDocument| match DocumentName::of_store(store, &wire.name) {
+            Some(name) => Ok(wire.read(name)),
+            None => Err(Failure::new(
+                FailureKind::BadAnswer,
+                format!(
+                    "the listing names `{}`, which is no document of this store",
+                    wire.name
+                ),
+            )),
+        };
+        Ok(DocumentsPage {
+            documents: self
+                .documents
+                .into_iter()
+                .map(read)
+                .collect::<Result<_, _>>()?,
+            next: Some(self.next_page_token).filter(|token| !token.is_empty()),
+        })
+    }
+}
+
+fn page_call(step: &'static str, store: &StoreName, page_token: Option<&str>) -> Call<'static> {
+    let mut path = format!("{store}/documents?pageSize=20");
+    if let Some(token) = page_token {
+        path.push_str("&pageToken=");
+        path.push_str(&escaped(token));
+    }
+    Call::new(step, Class::Read, About::Store, HttpMethod::Get, path)
 }
 
 impl Client {
@@ -99,31 +140,19 @@ impl Client {
         store: &StoreName,
         page_token: Option<&str>,
     ) -> Result<DocumentsPage, Failure> {
-        let mut path = format!("{store}/documents?pageSize=20");
-        if let Some(token) = page_token {
-            path.push_str("&pageToken=");
-            path.push_str(&escaped(token));
-        }
-        let call = Call::new("list", Class::Read, About::Store, HttpMethod::Get, path);
-        let page: WireList = self.ask(&call)?;
-        let read = |wire: WireDocument| match DocumentName::of_store(store, &wire.name) {
-            Some(name) => Ok(wire.read(name)),
-            None => Err(Failure::new(
-                FailureKind::BadAnswer,
-                format!(
-                    "the listing names `{}`, which is no document of this store",
-                    wire.name
-                ),
-            )),
-        };
-        Ok(DocumentsPage {
-            documents: page
-                .documents
-                .into_iter()
-                .map(read)
-                .collect::<Result<_, _>>()?,
-            next: Some(page.next_page_token).filter(|token| !token.is_empty()),
-        })
+        let call = page_call("list", store, page_token);
+        self.ask::<WireList>(&call)?.read(store)
+    }
+
+    /// The same as a poll of all that the page shows: one try.
+    pub fn look_at_page(
+        &self,
+        store: &StoreName,
+        page_token: Option<&str>,
+    ) -> Result<DocumentsPage, Failure> {
+        self.sent.polls.fetch_add(1, Relaxed);
+        let call = page_call("look at page", store, page_token);
+        self.call_once(&call)?.json::<WireList>()?.read(store)
     }
 
     /// With its chunks. That it is not there (any more) is success.

@@ -157,7 +157,8 @@ impl Ledger {
                 "name": d.name, "displayName": d.display_name,
                 "objlibLibrary": library, "objlibPath": path, "metadataSha256": entry("objlib_sha256"),
                 "sha256": d.sha256, "sizeBytes": d.size, "mimeType": d.mime,
-                "state": d.state(at), "createTime": rfc3339(d.created_ms)}));
+                "state": d.state(at), "createTime": rfc3339(d.created_ms),
+                "updateTime": rfc3339(d.ready_ms.min(at.now))}));
         })?;
         let answers: BTreeMap<String, u64> = self
             .answers

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, error};
+use super::answer::{Answer, error, invalid};
 use super::service::{Call, Service, whole};
 use super::stores::{no_store, page, wire_of};
 
@@ -20,6 +20,11 @@ pub fn documents(service: &Service, call: &Call<'_>) -> Result<Answer> {
         Ok(page) => page,
         Err(refused) => return Ok(refused),
     };
+    if after > 0 && service.roll(call.kind, "page_token_refused", |p| p.page_token_refused) {
+        return Ok(invalid(
+            "* ListDocumentsRequest.page_token: page_token is invalid.\n",
+        ));
+    }
     if after > 0 && service.roll(call.kind, "list_error_page2", |p| p.list_error_page2) {
         return Ok(error(
             503,

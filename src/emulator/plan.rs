@@ -110,6 +110,8 @@ pub struct Faults {
     pub list_error_page2: f64,
     /// A page after the first begins with documents of the one before; nothing is lost by it.
     pub list_repeat_page: f64,
+    /// A page token that was given out is answered 400.
+    pub page_token_refused: f64,
     /// A page comes without its documents, the token goes on.
     pub list_lose_page: f64,
     /// A page comes without one of its documents.

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 
 use super::dispatch::passes::{Passes, Progressed, QUEUED_PER_WORKER};
-use super::following::poll_queue::PollQueue;
+use super::following::pages::Pages;
+use super::following::poll_queue::{Known, PollQueue};
 use super::following::poller::Poller;
+use super::following::times::OperationTimes;
 use super::outcome::Outcomes;
 use super::outcome::tally::Tally;
 use super::reconcile::take_back;
@@ -90,7 +92,10 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
     });
     let outcomes = Outcomes {
         writer: parts.writer.clone(),
-        polls: Arc::new(PollQueue::new(parts.waits)),
+        polls: Arc::new(PollQueue::new(
+            parts.waits,
+            known(settings, &parts, wanted + on_the_way)?,
+        )),
         tally: Arc::clone(&tally),
         progress: Arc::clone(&parts.progress),
         events: Arc::clone(&parts.events),
@@ -110,6 +115,7 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
         }),
         false => None,
     };
+    keep(settings, &parts, &outcomes);
     // What the last outcomes changed is with the writer; if it has failed, the numbers are those of its
     // last commit, and that is why the run stopped.
     if let Err(error) = parts.writer.commit(Change::Flush) {
@@ -142,6 +148,32 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
         elapsed: began.elapsed(),
     };
     Ok((ended, parts))
+}
+
+/// What earlier runs have learned of the service. `files`: how many documents will be looked for.
+fn known(settings: &RunSettings, parts: &Parts, files: u64) -> Result<Known, Error> {
+    let (store, reader) = (&settings.store, &parts.reader);
+    Ok(Known {
+        times: OperationTimes::new(&reader.operation_times(&store.endpoint)?),
+        pages: Pages::new(reader.bookmark(store.id)?, settings.documents, files),
+    })
+}
+
+/// What this run has learned, for the next one.
+fn keep(settings: &RunSettings, parts: &Parts, outcomes: &Outcomes) {
+    let (store, polls) = (&settings.store, &outcomes.polls);
+    let times_ms = polls.times();
+    if !times_ms.is_empty() {
+        let endpoint = store.endpoint.clone();
+        let learned = Change::OperationTimes { endpoint, times_ms };
+        parts.writer.send(learned, |_| {});
+    }
+    if let Some(bookmark) = polls.bookmark() {
+        let store = store.id;
+        parts
+            .writer
+            .send(Change::Bookmarked { store, bookmark }, |_| {});
+    }
 }
 
 /// Whether something is left at the service that nothing needs any more.
@@ -206,10 +238,10 @@ fn with_threads(run: &Run<'_>) -> Option<Progressed> {
             let body = move || worker.run(&queue, &returned);
             spawn(scope, format!("worker-{number}"), stop, body);
         }
-        // A file costs a worker two round trips and a poller one.
-        for number in 0..workers.div_ceil(2) + 1 {
+        // Where no page can tell, a file costs a poller as many round trips as it costs a worker.
+        for number in 0..workers + 1 {
             let poller = Poller {
-                store: settings.store.name.as_str(),
+                store: &settings.store.name,
                 client: &parts.client,
                 shutdown: &parts.shutdown,
                 waits: &parts.waits,

@@ -293,6 +293,16 @@ pub enum Change {
         class: &'static str,
         per_minute: f64,
     },
+    /// How long operations of a service take: times that stand for all.
+    OperationTimes {
+        endpoint: String,
+        times_ms: Vec<u64>,
+    },
+    /// Where the next run goes on to read the listing of a store.
+    Bookmarked {
+        store: i64,
+        bookmark: Bookmark,
+    },
     /// Nothing; its acknowledgement says that all that was sent before is on disk.
     Flush,
     RunEnded {
@@ -345,6 +355,15 @@ pub struct Adopted {
     pub size_bytes: u64,
     pub content: ContentKey,
     pub document: DocumentName,
+}
+
+/// A place in the listing of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bookmark {
+    /// Of the page that begins there.
+    pub token: String,
+    /// How many documents stand before it, as far as is known.
+    pub documents: u64,
 }
 
 /// How many files one `Queued` looks at: some 40 ms of the writer's time, for which others wait.
@@ -435,6 +454,8 @@ impl Change {
             Change::Retired { .. } => "commit retired",
             Change::Adopted(_) => "commit adopted",
             Change::RateFound { .. } => "commit rate",
+            Change::OperationTimes { .. } => "commit times",
+            Change::Bookmarked { .. } => "commit bookmark",
             Change::Flush => "flush",
             Change::RunEnded { .. } => "commit run end",
         }

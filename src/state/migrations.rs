@@ -7,9 +7,9 @@ use rusqlite::Connection;
 /// `application_id` of the file: "objl". Tells our database from any other SQLite file.
 pub const APPLICATION_ID: i32 = 0x6f62_6a6c;
 
-/// The schema of step 0. Versions 1 to 4 were those of objlibs before the first release: they lack
+/// The schema of step 0. Versions 1 to 5 were those of objlibs before the first release: they lack
 /// libraries, stores, columns or indexes that this one rests on, and are refused.
-const FIRST: i32 = 5;
+const FIRST: i32 = 6;
 
 const STEPS: &[&str] = &[V1];
 
@@ -57,7 +57,9 @@ CREATE TABLE stores (
     by_display_name INTEGER NOT NULL CHECK (by_display_name IN (0, 1)),  -- found, or made, by it
     pinned_ms INTEGER NOT NULL,
     -- Whether its service takes uploads of one request, with their metadata.
-    one_request TEXT NOT NULL DEFAULT 'untried' CHECK (one_request IN ('untried', 'works', 'refused'))
+    one_request TEXT NOT NULL DEFAULT 'untried' CHECK (one_request IN ('untried', 'works', 'refused')),
+    page_token TEXT,                 -- where the next run goes on to read its listing
+    documents_before INTEGER NOT NULL DEFAULT 0  -- how many documents stand before that place
 ) STRICT;
 CREATE INDEX stores_by_display_name ON stores (endpoint, display_name);
 
@@ -206,6 +208,12 @@ CREATE TABLE rates (
     PRIMARY KEY (endpoint, class)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE operation_times (
+    endpoint TEXT PRIMARY KEY,
+    times_ms TEXT NOT NULL,          -- as many shorter than each as longer than the next; spaces between
+    learned_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE upload_locks (
     lock_id INTEGER PRIMARY KEY CHECK (lock_id = 1),
     instance TEXT NOT NULL,
@@ -238,8 +246,8 @@ mod tests {
 
     #[test]
     fn only_what_was_never_released_is_before_the_release() {
-        let before: Vec<i32> = (-1..6).filter(|v| is_before_release(*v)).collect();
-        assert_eq!(before, [1, 2, 3, 4]);
+        let before: Vec<i32> = (-1..7).filter(|v| is_before_release(*v)).collect();
+        assert_eq!(before, [1, 2, 3, 4, 5]);
     }
 
     #[test]
@@ -258,8 +266,8 @@ mod tests {
         apply(&conn).unwrap();
         conn.execute_batch(
             "INSERT INTO libraries VALUES (1, 'docs', '/docs', 0, 0);
-             INSERT INTO stores VALUES (1, 'fileSearchStores/s', 's', 'e', 1, 0, 'works');
-             INSERT INTO stores VALUES (2, 'fileSearchStores/t', 't', 'e', 1, 0, 'untried');
+             INSERT INTO stores VALUES (1, 'fileSearchStores/s', 's', 'e', 1, 0, 'works', NULL, 0);
+             INSERT INTO stores VALUES (2, 'fileSearchStores/t', 't', 'e', 1, 0, 'untried', NULL, 0);
              INSERT INTO library_stores VALUES (1, 1, 0, NULL);
              INSERT INTO files (id, library_id, path, path_value, size_bytes, mtime_ns, hashed_ms,
                  sha256, variant, mime, state, first_seen_ms, last_seen_ms)

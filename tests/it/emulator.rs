@@ -444,6 +444,19 @@ fn a_lost_page_is_empty_and_the_token_goes_on() {
 }
 
 #[test]
+fn a_page_token_is_refused_and_the_first_page_is_not() {
+    let raw = Raw::start(&[]);
+    documents(&raw, 6);
+    let place = format!("{}/documents?pageSize=3", raw.store);
+    let token = raw.get(&place).json()["nextPageToken"].clone();
+    raw.faults(json!({"page_token_refused": 1.0}));
+    let refused = raw.get(&format!("{place}&pageToken={}", token.as_str().unwrap()));
+    assert_eq!(refused.status, 400);
+    raw.fired("page_token_refused", 1);
+    assert_eq!(raw.get(&place).status, 200);
+}
+
+#[test]
 fn one_document_of_a_page_is_lost() {
     let raw = Raw::start(&[]);
     documents(&raw, 6);

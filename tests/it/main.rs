@@ -62,6 +62,9 @@ mod changing_files;
 /// Ctrl-C, SIGTERM and the lock.
 mod shutdown;
 
+/// How many requests it takes to see operations end, and what pages of the listing may do to it.
+mod looks;
+
 /// Bad input: one line, the right exit code.
 mod words;
 

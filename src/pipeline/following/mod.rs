@@ -3,6 +3,10 @@
 
 pub mod poll_queue;
 
-pub mod poll_schedule;
+/// By which page of the listing several are looked at with one request.
+pub mod pages;
+
+/// How long operations take.
+pub mod times;
 
 pub mod poller;

@@ -1,27 +1,37 @@
-//! Which upload is looked at when.
+//! Which upload is looked at when, and by what: its own document or operation, or a page of the listing that
+//! shows many.
 //!
-//! Owns every submitted upload until its outcome is known: one heap by due time, and beside it those of
-//! which only the listing of the store can tell. Promises: bounded, those included; whoever waits, wakes when
-//! the run stops; the listing's word reaches an upload only if it has waited from before the listing began.
+//! Owns every submitted upload until its outcome is known: by due time, and beside these the ones of which only
+//! the listing of the whole store can tell. Promises: bounded, those included; whoever waits, wakes when the run
+//! stops; that listing's word reaches an upload only if it has waited from before the listing began; one page
+//! is in one hand, and an upload that no page shows is looked at by itself.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::poll_schedule::Schedule;
+use super::pages::{By, Choice, PAGE_DOCUMENTS, Page, Pages, Place, choose};
+use super::times::OperationTimes;
+use crate::client::{Document, DocumentsPage};
 use crate::names::{DocumentName, FileName, OperationName};
 use crate::pipeline::outcome::subject::Subject;
-use crate::pipeline::rules::{Indexing, Listed};
+use crate::pipeline::rules::{Indexing, Listed, Step};
 use crate::poison;
 use crate::shutdown::Shutdown;
-use crate::state::{Durable, Job, UploadId};
+use crate::state::{Bookmark, Durable, Job, UploadId};
 use crate::waits::Waits;
 
-/// Submitted uploads held at once (some 300 bytes each); beyond it the workers wait.
+/// Submitted uploads held at once (some 500 bytes each); beyond it the workers wait.
 pub const SUBMITTED_MAX: usize = 10_000;
 /// How often a waiting thread looks whether the run is stopping.
 const STOP_CHECK: Duration = Duration::from_millis(200);
+/// Of so many looks by page in a row one is by the document itself: lists may lag for long.
+const PAGES_IN_A_ROW: u32 = 8;
+/// A request for a page is answered, or has failed, long before; then its uploads are due again.
+const PAGE_ANSWERED_WITHIN: Duration = Duration::from_secs(600);
+/// The first look has moved by so much: what waits is given new times. Asked once in so many looks.
+const MOVED: f64 = 1.3;
+const LEARNED_MIN: u32 = 16;
 
 /// One submitted upload.
 #[derive(Debug)]
@@ -31,9 +41,22 @@ pub struct Poll {
     /// Deleted once the document is active.
     pub temporary: Option<FileName>,
     pub submitted: Instant,
-    /// Looks that the service answered with "still running".
-    pub running: u32,
     pub indexing: Indexing,
+    pub looks: Looks,
+}
+
+/// The looks at one upload so far.
+#[derive(Debug, Default)]
+pub struct Looks {
+    /// An earlier run has submitted it: nobody knows how long ago.
+    is_inherited: bool,
+    /// Its age when it was last seen running.
+    ran_for: Duration,
+    /// How long the service worked on it, by the service's own clock.
+    pub took: Option<Duration>,
+    /// Pages that showed it since it was last looked at by itself.
+    by_page: u32,
+    place: Place,
 }
 
 impl Poll {
@@ -45,78 +68,126 @@ impl Poll {
             submitted: subject.started,
             subject,
             temporary: job.temporary,
-            running: 0,
             indexing: Indexing::inherited(job.operation.is_some(), job.document),
             operation: job.operation,
+            looks: Looks {
+                is_inherited: true,
+                ..Looks::default()
+            },
         }
     }
 
     pub fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.submitted)
     }
+
+    /// The document that is to be looked at next, if that is what it needs.
+    fn document(&self, now: Instant, waits: &Waits) -> Option<DocumentName> {
+        match self.indexing.next(self.age(now), waits) {
+            Step::LookAtDocument(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
+/// What an earlier run knew of the service.
+#[derive(Debug)]
+pub struct Known {
+    pub times: OperationTimes,
+    pub pages: Pages,
+}
+
+/// One request, and whom it may tell of.
+#[derive(Debug)]
+pub enum Look {
+    One(Box<Poll>),
+    Page(PageLook),
+}
+
+/// A page that is being read.
+#[derive(Debug)]
+pub struct PageLook {
+    pub page: Arc<Page>,
+    asked: Vec<UploadId>,
+}
+
+/// When an upload is looked at.
+#[derive(Debug, Clone, Copy)]
+struct Due {
+    likely: Instant,
+    latest: Instant,
+    /// By a page that is being read, or by a backoff: what is learned meanwhile changes nothing.
+    is_fixed: bool,
+}
+
+impl Due {
+    fn at(at: Instant) -> Due {
+        Due {
+            likely: at,
+            latest: at,
+            is_fixed: true,
+        }
+    }
 }
 
 #[derive(Debug)]
-struct DuePoll {
-    due: Instant,
-    order: u64,
+struct Waiting {
     poll: Poll,
+    due: Due,
+    /// Its key in `by_due`.
+    wakes: Instant,
 }
 
-impl PartialEq for DuePoll {
-    fn eq(&self, other: &DuePoll) -> bool {
-        self.order == other.order
-    }
-}
-impl Eq for DuePoll {}
-impl PartialOrd for DuePoll {
-    fn partial_cmp(&self, other: &DuePoll) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for DuePoll {
-    fn cmp(&self, other: &DuePoll) -> std::cmp::Ordering {
-        (self.due, self.order).cmp(&(other.due, other.order))
-    }
+fn first_look(times: &OperationTimes, waits: &Waits) -> Duration {
+    let next = times.next_look(Duration::ZERO, waits);
+    next.likely.min(next.latest)
 }
 
 #[derive(Debug)]
 struct Inner {
     waits: Waits,
-    heap: BinaryHeap<Reverse<DuePoll>>,
+    waiting: BTreeMap<UploadId, Waiting>,
+    by_due: BTreeSet<(Instant, UploadId)>,
+    pages: Pages,
     /// Nothing is asked about these until the store was listed.
     parked: Vec<Poll>,
-    /// How many there are: in the heap, parked, or in a poller's hands.
+    /// How many there are: waiting, parked, or in a poller's hands.
     held: usize,
-    /// Those of them that await the listing. Who does and is in the heap is looked at all the same: its
-    /// operation may end before.
+    /// Those of them that await the listing. Who does and waits is looked at all the same: its operation may
+    /// end before.
     awaiting: BTreeSet<UploadId>,
     /// What the listing told of those that awaited it when it began.
     told: BTreeMap<UploadId, Listed>,
     is_listed: bool,
-    pushed: u64,
-    schedule: Schedule,
+    times: OperationTimes,
+    /// Looks that taught something.
+    learned: u32,
+    /// The first look's age when what waits was last given its times.
+    scheduled_by: Duration,
     closed: bool,
 }
 
 impl Inner {
-    fn new(waits: Waits) -> Inner {
+    fn new(waits: Waits, known: Known) -> Inner {
         Inner {
             waits,
-            heap: BinaryHeap::new(),
+            waiting: BTreeMap::new(),
+            by_due: BTreeSet::new(),
+            pages: known.pages,
             parked: Vec::new(),
             held: 0,
             awaiting: BTreeSet::new(),
             told: BTreeMap::new(),
             is_listed: false,
-            pushed: 0,
-            schedule: Schedule::new(waits),
+            learned: 0,
+            scheduled_by: first_look(&known.times, &waits),
+            times: known.times,
             closed: false,
         }
     }
 
     /// `due`: when it is looked at; `None`: not before the listing.
-    fn insert(&mut self, mut poll: Poll, due: Option<Instant>, now: Instant) {
+    fn insert(&mut self, mut poll: Poll, due: Option<Due>, now: Instant) {
         let upload = poll.subject.upload;
         let awaits = poll.indexing.awaits_listing(poll.age(now), &self.waits);
         let mut due = due;
@@ -127,16 +198,232 @@ impl Inner {
             let told = self.told.remove(&upload);
             if awaits {
                 poll.indexing.listed(told.unwrap_or(Listed::InVain));
-                due = Some(now);
+                due = Some(Due::at(now));
             }
         }
-        match due {
-            Some(due) => {
-                let order = self.pushed;
-                self.pushed += 1;
-                self.heap.push(Reverse(DuePoll { due, order, poll }));
+        let Some(due) = due else {
+            return self.parked.push(poll);
+        };
+        if let Some(name) = poll.indexing.document() {
+            self.pages
+                .add(upload, poll.submitted, &poll.looks.place, name);
+        }
+        let wakes = due.likely.min(due.latest);
+        self.by_due.insert((wakes, upload));
+        self.waiting.insert(upload, Waiting { poll, due, wakes });
+    }
+
+    fn take(&mut self, upload: UploadId) -> Option<Poll> {
+        let Waiting { poll, wakes, .. } = self.waiting.remove(&upload)?;
+        self.by_due.remove(&(wakes, upload));
+        if let Some(name) = poll.indexing.document() {
+            self.pages
+                .remove(upload, poll.submitted, &poll.looks.place, name);
+        }
+        Some(poll)
+    }
+
+    /// By what is known of operations; of one that an earlier run submitted, at once.
+    fn schedule(&self, poll: &Poll, now: Instant) -> Due {
+        let Looks {
+            is_inherited,
+            ran_for,
+            ..
+        } = poll.looks;
+        if is_inherited && ran_for.is_zero() {
+            return Due::at(now);
+        }
+        let next = self.times.next_look(ran_for, &self.waits);
+        Due {
+            likely: poll.submitted + next.likely,
+            latest: poll.submitted + next.latest,
+            is_fixed: false,
+        }
+    }
+
+    fn wake(&mut self, upload: UploadId, at: Instant) {
+        if let Some(waiting) = self.waiting.get_mut(&upload) {
+            self.by_due.remove(&(waiting.wakes, upload));
+            waiting.wakes = at;
+            self.by_due.insert((at, upload));
+        }
+    }
+
+    fn set_due(&mut self, upload: UploadId, due: Due) {
+        if let Some(waiting) = self.waiting.get_mut(&upload) {
+            waiting.due = due;
+            self.wake(upload, due.likely.min(due.latest));
+        }
+    }
+
+    /// The look that is due, or when the next one is.
+    fn look(&mut self, now: Instant) -> Result<Look, Option<Instant>> {
+        loop {
+            let Some(&(wakes, upload)) = self.by_due.first() else {
+                return Err(None);
+            };
+            if wakes > now {
+                return Err(Some(wakes));
             }
-            None => self.parked.push(poll),
+            match self.choice(upload, now) {
+                (Choice::Wait(until), _) => self.wake(upload, until),
+                (Choice::Page, Some(page)) => return Ok(Look::Page(self.begin(page, now))),
+                (Choice::Page | Choice::One, _) => match self.take(upload) {
+                    Some(mut poll) => {
+                        poll.looks.by_page = 0;
+                        self.pages.looked_at_one();
+                        return Ok(Look::One(Box::new(poll)));
+                    }
+                    // Every key has its upload.
+                    None => drop(self.by_due.remove(&(wakes, upload))),
+                },
+            }
+        }
+    }
+
+    fn choice(&self, upload: UploadId, now: Instant) -> (Choice, Option<Arc<Page>>) {
+        let Some(Waiting { poll, due, .. }) = self.waiting.get(&upload) else {
+            return (Choice::One, None);
+        };
+        let by_itself =
+            poll.document(now, &self.waits).is_none() || poll.looks.by_page >= PAGES_IN_A_ROW;
+        match self.pages.by(&poll.looks.place, now) {
+            _ if by_itself => (Choice::One, None),
+            By::Itself => (Choice::One, None),
+            By::PageOnItsWay if due.latest > now => (Choice::Wait(due.latest), None),
+            By::PageOnItsWay => (Choice::One, None),
+            By::Page(page) => {
+                let likely = self.likely(&page);
+                // Where an earlier run's stand is not known: it takes a page of them to look for it.
+                if poll.looks.is_inherited && (likely.len() as u64) < PAGE_DOCUMENTS {
+                    return (Choice::One, None);
+                }
+                (choose(now, due.latest, &likely), Some(page))
+            }
+        }
+    }
+
+    fn likely(&self, page: &Page) -> Vec<Instant> {
+        let group = self.pages.group(page);
+        let waiting = group.iter().filter_map(|upload| self.waiting.get(upload));
+        waiting.map(|waiting| waiting.due.likely).collect()
+    }
+
+    fn begin(&mut self, page: Arc<Page>, now: Instant) -> PageLook {
+        let mut asked = self.pages.group(&page);
+        asked.retain(|upload| {
+            let waiting = self.waiting.get(upload);
+            waiting.is_some_and(|waiting| waiting.poll.document(now, &self.waits).is_some())
+        });
+        for upload in &asked {
+            self.wake(*upload, now + PAGE_ANSWERED_WITHIN);
+        }
+        self.pages.begin(&page);
+        PageLook { page, asked }
+    }
+
+    /// Those that the page shows, with what it says of them; and the page to read next.
+    fn shown(
+        &mut self,
+        look: PageLook,
+        answer: DocumentsPage,
+        now: Instant,
+    ) -> (Vec<(Poll, Document)>, Option<PageLook>) {
+        let PageLook { page, asked } = look;
+        let count = answer.documents.len();
+        let mut is_news = false;
+        let mut shown = Vec::new();
+        for document in answer.documents {
+            let Some(upload) = self.pages.named(&document.name) else {
+                continue;
+            };
+            let is_asked_for = self.waiting.get(&upload).is_some_and(|waiting| {
+                waiting.poll.document(now, &self.waits).as_ref() == Some(&document.name)
+            });
+            if is_asked_for && let Some(mut poll) = self.take(upload) {
+                is_news |= !matches!(poll.looks.place, Place::OnPage(_));
+                poll.looks.place = Place::OnPage(Arc::clone(&page));
+                poll.looks.by_page += 1;
+                shown.push((poll, document));
+            }
+        }
+        let was_frontier = self.pages.is_frontier(&page);
+        let moved_on = self.pages.ended(&page, count, is_news, answer.next);
+        let newest = shown.iter().map(|(poll, _)| poll.submitted).max();
+        for upload in asked {
+            self.not_shown(upload, moved_on, newest, now);
+        }
+        let next = (was_frontier && moved_on)
+            .then(|| self.next_page(now))
+            .flatten();
+        (shown, next)
+    }
+
+    /// The page does not show it, which is no news. While it may only not be seen yet it waits for another page,
+    /// for as long as its end would not be noticed late; then it is looked at by itself.
+    fn not_shown(
+        &mut self,
+        upload: UploadId,
+        moved_on: bool,
+        newest: Option<Instant>,
+        now: Instant,
+    ) {
+        let Some(Waiting { poll, due, .. }) = self.waiting.get(&upload) else {
+            return;
+        };
+        let latest = due.latest;
+        let is_unlisted = poll.looks.place == Place::Unlisted;
+        let is_passed = newest.is_some_and(|newest| poll.submitted < newest);
+        if is_unlisted && moved_on && !(is_passed && latest <= now) {
+            let wakes = due.likely.min(latest);
+            return self.wake(upload, wakes);
+        }
+        if is_unlisted && latest > now {
+            return self.wake(upload, latest);
+        }
+        self.look_alone(upload, now);
+    }
+
+    /// It is looked at by itself when its look is due.
+    fn look_alone(&mut self, upload: UploadId, now: Instant) {
+        if let Some(mut poll) = self.take(upload) {
+            poll.looks.place = Place::Alone;
+            let due = self.schedule(&poll, now);
+            self.insert(poll, Some(due), now);
+        }
+    }
+
+    /// While uploads are due that no page has shown yet, the listing is read on.
+    fn next_page(&mut self, now: Instant) -> Option<PageLook> {
+        let first = self.pages.first_unlisted()?;
+        match self.choice(first, now) {
+            (Choice::Page, Some(page)) => Some(self.begin(page, now)),
+            _ => None,
+        }
+    }
+
+    /// What waits for its operation's end is given new times once these have moved.
+    fn reschedule(&mut self, now: Instant) {
+        self.learned += 1;
+        if !self.learned.is_multiple_of(LEARNED_MIN) {
+            return;
+        }
+        let first = first_look(&self.times, &self.waits);
+        let ratio = first.as_secs_f64() / self.scheduled_by.as_secs_f64();
+        if (1.0 / MOVED..=MOVED).contains(&ratio) {
+            return;
+        }
+        self.scheduled_by = first;
+        let new: Vec<(UploadId, Due)> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| {
+                !waiting.due.is_fixed && waiting.wakes < now + PAGE_ANSWERED_WITHIN / 2
+            })
+            .map(|(upload, waiting)| (*upload, self.schedule(&waiting.poll, now)))
+            .collect();
+        for (upload, due) in new {
+            self.set_due(upload, due);
         }
     }
 
@@ -155,35 +442,46 @@ pub struct PollQueue {
 }
 
 impl PollQueue {
-    pub fn new(waits: Waits) -> PollQueue {
+    pub fn new(waits: Waits, known: Known) -> PollQueue {
         PollQueue {
-            inner: Mutex::new(Inner::new(waits)),
+            inner: Mutex::new(Inner::new(waits, known)),
             changed: Condvar::new(),
         }
     }
 
-    /// A fresh submission; its first look is due when operations usually end.
+    /// A submission; its first look is due when operations usually end.
     pub fn push(&self, poll: Poll) {
-        let mut inner = self.lock();
-        let due = inner.schedule.first_look(poll.submitted);
+        let (mut inner, now) = (self.lock(), Instant::now());
+        let due = inner.schedule(&poll, now);
         inner.held += 1;
-        inner.insert(poll, Some(due), Instant::now());
+        inner.insert(poll, Some(due), now);
         self.changed.notify_one();
     }
 
     /// It is still running: back for another look.
     pub fn still_running(&self, mut poll: Poll, now: Instant) {
-        poll.running += 1;
         let mut inner = self.lock();
-        inner.schedule.seen_running(poll.submitted, now);
-        let due = inner.schedule.next_look(poll.running, now);
+        let age = poll.age(now);
+        if !poll.looks.is_inherited {
+            inner.times.ran(poll.looks.ran_for, age);
+            inner.reschedule(now);
+        }
+        poll.looks.ran_for = age;
+        let due = inner.schedule(&poll, now);
         inner.insert(poll, Some(due), now);
         self.changed.notify_one();
     }
 
     /// The look had no answer: back for the next try, after a backoff.
-    pub fn unanswered(&self, poll: Poll, due: Instant) {
-        self.lock().insert(poll, Some(due), Instant::now());
+    pub fn unanswered(&self, mut poll: Poll, due: Instant) {
+        poll.looks.place = Place::Alone;
+        self.again(poll, due);
+    }
+
+    /// Its next step is taken then.
+    pub fn again(&self, poll: Poll, due: Instant) {
+        let mut inner = self.lock();
+        inner.insert(poll, Some(Due::at(due)), Instant::now());
         self.changed.notify_one();
     }
 
@@ -193,30 +491,95 @@ impl PollQueue {
         self.changed.notify_all();
     }
 
-    /// The next poll that is due; `None` once the queue is closed or the run stops.
-    pub fn next(&self, shutdown: &Shutdown) -> Option<Poll> {
+    /// The next look that is due; `None` once the queue is closed or the run stops.
+    pub fn next(&self, shutdown: &Shutdown) -> Option<Look> {
         let mut inner = self.lock();
         loop {
             if inner.closed || shutdown.is_stopping() {
                 return None;
             }
             let now = Instant::now();
-            let wait = match inner.heap.peek() {
-                Some(Reverse(entry)) if entry.due <= now => {
-                    return inner.heap.pop().map(|Reverse(entry)| entry.poll);
-                }
-                Some(Reverse(entry)) => (entry.due - now).min(STOP_CHECK),
-                None => STOP_CHECK,
+            let wait = match inner.look(now) {
+                Ok(look) => return Some(look),
+                Err(Some(wakes)) => (wakes - now).min(STOP_CHECK),
+                Err(None) => STOP_CHECK,
             };
             inner = self.wait(inner, wait);
         }
     }
 
-    /// The operation ended well.
+    /// A page was read. Those that it shows are in the caller's hands now, each with what the page says of its
+    /// document; and the page that is to be read next, if the listing is to be read on.
+    pub fn page_shown(
+        &self,
+        look: PageLook,
+        answer: DocumentsPage,
+        now: Instant,
+    ) -> (Vec<(Poll, Document)>, Option<PageLook>) {
+        let shown = self.lock().shown(look, answer, now);
+        self.changed.notify_all();
+        shown
+    }
+
+    /// The page could not be asked for: it is, then.
+    pub fn page_put_off(&self, look: PageLook, until: Instant) {
+        let mut inner = self.lock();
+        inner.pages.put_off(&look.page, until);
+        for upload in look.asked {
+            inner.set_due(upload, Due::at(until));
+        }
+        self.changed.notify_all();
+    }
+
+    /// A page had no usable answer, and none is asked for until then. If it was not the first in a row, those that
+    /// it might have told of are looked at by themselves.
+    pub fn page_failed(&self, look: PageLook, until: Instant) {
+        let mut inner = self.lock();
+        let in_a_row = inner.pages.failed(&look.page, until);
+        for upload in look.asked {
+            match in_a_row {
+                1 => inner.set_due(upload, Due::at(until)),
+                _ => inner.look_alone(upload, Instant::now()),
+            }
+        }
+        self.changed.notify_all();
+    }
+
+    /// The service does not take the page's token.
+    pub fn page_refused(&self, look: PageLook, now: Instant) {
+        let mut inner = self.lock();
+        inner.pages.refused(&look.page);
+        for upload in look.asked {
+            inner.look_alone(upload, now);
+        }
+        self.changed.notify_all();
+    }
+
+    /// The operation ended well. Looks without an answer teach nothing: they would make an outage look like
+    /// slowness.
     pub fn finished(&self, poll: &Poll, now: Instant) {
-        let hit = poll.running == 0;
-        self.lock().schedule.finished(poll.submitted, hit, now);
+        if !poll.looks.is_inherited {
+            let mut inner = self.lock();
+            let (ran_for, age) = (poll.looks.ran_for, poll.age(now));
+            let took = match poll.looks.took {
+                Some(took) if !took.is_zero() => took.clamp(ran_for, age.max(ran_for)),
+                // Between the last two looks.
+                _ => (ran_for + age) / 2,
+            };
+            inner.times.ended(ran_for, took);
+            inner.reschedule(now);
+        }
         self.settled(poll);
+    }
+
+    /// How long operations take, in milliseconds, as the next run is to know it.
+    pub fn times(&self) -> Vec<u64> {
+        self.lock().times.kept()
+    }
+
+    /// Where the next run begins to read the listing.
+    pub fn bookmark(&self) -> Option<Bookmark> {
+        self.lock().pages.bookmark()
     }
 
     /// It is out of this queue's hands.
@@ -266,8 +629,11 @@ impl PollQueue {
         for poll in std::mem::take(&mut inner.parked) {
             inner.insert(poll, None, now);
         }
-        for Reverse(entry) in std::mem::take(&mut inner.heap).into_vec() {
-            inner.insert(entry.poll, Some(entry.due), now);
+        for upload in inner.awaiting.clone() {
+            let due = inner.waiting.get(&upload).map(|waiting| waiting.due);
+            if let (Some(due), Some(poll)) = (due, inner.take(upload)) {
+                inner.insert(poll, Some(due), now);
+            }
         }
         self.changed.notify_all();
     }
@@ -314,148 +680,7 @@ impl PollQueue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pipeline::rules::{End, Step};
+mod simulation;
 
-    fn document(name: &str) -> DocumentName {
-        DocumentName::new(format!("fileSearchStores/s/documents/{name}"))
-    }
-
-    fn poll(id: i64, submitted: Instant, indexing: Indexing) -> Poll {
-        Poll {
-            subject: Subject {
-                library: "docs".into(),
-                upload: UploadId(id),
-                path: String::new(),
-                bytes: 0,
-                attempts: 1,
-                started: submitted,
-            },
-            operation: None,
-            temporary: None,
-            submitted,
-            running: 0,
-            indexing,
-        }
-    }
-
-    /// Its document has a name: looking is enough.
-    fn named(id: i64, submitted: Instant) -> Poll {
-        let name = Some(document("d"));
-        poll(id, submitted, Indexing::submitted(true, name, None))
-    }
-
-    /// Neither an operation nor a document is on record.
-    fn lost(id: i64, submitted: Instant) -> Poll {
-        poll(id, submitted, Indexing::inherited(false, None))
-    }
-
-    fn running() -> Shutdown {
-        Shutdown::new(Duration::ZERO)
-    }
-
-    /// As a poller takes it, and brings it back for the listing.
-    fn take_and_park(queue: &PollQueue) {
-        let poll = queue.next(&running()).unwrap();
-        queue.await_listing(poll);
-    }
-
-    #[test]
-    fn what_is_due_first_comes_first() {
-        let queue = PollQueue::new(Waits::default());
-        let long_ago = Instant::now() - Duration::from_secs(60);
-        queue.push(named(1, long_ago + Duration::from_secs(1)));
-        queue.push(named(2, long_ago));
-        let first = queue.next(&running()).unwrap();
-        assert_eq!(first.subject.upload, UploadId(2));
-        assert_eq!(queue.unsettled(), 2);
-        queue.settled(&first);
-        assert_eq!(queue.unsettled(), 1);
-    }
-
-    #[test]
-    fn a_closed_queue_lets_its_pollers_go() {
-        let queue = PollQueue::new(Waits::default());
-        queue.push(named(1, Instant::now()));
-        queue.close();
-        assert!(queue.next(&running()).is_none());
-    }
-
-    /// A run would otherwise wait for ever: for room, for what only the listing can tell, and for the listing
-    /// at the end of what waits for room.
-    #[test]
-    fn a_queue_full_of_what_only_the_listing_can_tell_keeps_nobody_waiting() {
-        let queue = PollQueue::new(Waits::default());
-        let long_ago = Instant::now() - Duration::from_secs(60);
-        for id in 0..SUBMITTED_MAX {
-            queue.push(lost(id as i64, long_ago));
-        }
-        assert_eq!(queue.unsettled(), 0);
-        assert!(queue.awaits_listing());
-        assert!(!queue.wait_for_room(&running()));
-        queue.wait_settled(&running(), Duration::from_secs(60));
-    }
-
-    #[test]
-    fn the_listing_reaches_who_waits_in_the_heap_parked_or_in_a_pollers_hands() {
-        let queue = PollQueue::new(Waits::default());
-        let long_ago = Instant::now() - Duration::from_secs(60);
-        for id in 1..=3 {
-            queue.push(lost(id, long_ago));
-        }
-        take_and_park(&queue);
-        let in_hands = queue.next(&running()).unwrap();
-        assert_eq!(queue.listing_begins().len(), 3);
-        for id in 1..=3 {
-            queue.found(UploadId(id), document(&id.to_string()));
-        }
-        queue.listing_ended(true);
-        queue.await_listing(in_hands);
-        assert_eq!(queue.unsettled(), 3);
-        for _ in 1..=3 {
-            let poll = queue.next(&running()).unwrap();
-            let own = document(&poll.subject.upload.0.to_string());
-            let step = poll.indexing.next(Duration::ZERO, &Waits::default());
-            assert_eq!(step, Step::LookAtDocument(own));
-        }
-    }
-
-    /// Its request may have taken effect after the listing had passed by.
-    #[test]
-    fn who_comes_while_the_store_is_listed_is_not_taken_for_absent() {
-        let queue = PollQueue::new(Waits::default());
-        let long_ago = Instant::now() - Duration::from_secs(60);
-        queue.push(lost(1, long_ago));
-        take_and_park(&queue);
-        queue.listing_begins();
-        queue.push(lost(2, long_ago));
-        queue.listing_ended(true);
-        let mut absent = Vec::new();
-        for _ in 1..=2 {
-            let poll = queue.next(&running()).unwrap();
-            let hand_back = Step::End(End::HandBack);
-            if poll.indexing.next(Duration::ZERO, &Waits::default()) == hand_back {
-                absent.push(poll.subject.upload);
-            }
-        }
-        assert_eq!(absent, [UploadId(1)]);
-    }
-
-    /// Settled and submitted anew, it is another upload to the listing.
-    #[test]
-    fn the_listing_says_nothing_of_an_attempt_that_began_after_it() {
-        let queue = PollQueue::new(Waits::default());
-        let long_ago = Instant::now() - Duration::from_secs(60);
-        queue.push(lost(1, long_ago));
-        queue.listing_begins();
-        let first = queue.next(&running()).unwrap();
-        queue.settled(&first);
-        queue.push(lost(1, long_ago));
-        queue.found(UploadId(1), document("of the first attempt"));
-        queue.listing_ended(true);
-        let second = queue.next(&running()).unwrap();
-        let step = second.indexing.next(Duration::ZERO, &Waits::default());
-        assert!(matches!(step, Step::End(End::InDoubt(_))));
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,18 @@
-//! A poller: makes the requests that `rules` names for a submitted upload, and hands the answers back.
+//! A poller: makes the requests that `rules` names for a submitted upload, and hands the answers back; reads
+//! pages of the listing, each of which answers for many.
 //!
-//! Owns the poll in its hands. Promises: a failed look is no failure of the file; what `rules` ends is
+//! Owns the polls in its hands. Promises: a failed look is no failure of the file; a page is no news of what it
+//! does not show; what `rules` ends is
 //! committed as it says; a failing service holds up no thread.
 
 use std::time::{Duration, Instant};
 
-use super::poll_queue::Poll;
-use crate::client::{Client, Failure, FailureKind};
+use super::poll_queue::{Look, PageLook, Poll};
+use crate::client::{Client, Document, Failure, FailureKind};
 use crate::error::Error;
-use crate::names::DocumentName;
+use crate::names::StoreName;
 use crate::pipeline::outcome::Outcomes;
-use crate::pipeline::rules::{End, Heard, Step};
+use crate::pipeline::rules::{self, End, Heard, Step};
 use crate::shutdown::{Shutdown, Stop};
 use crate::state::Charge;
 use crate::state::HandBack;
@@ -21,7 +23,7 @@ use crate::waits::Waits;
 const REFUSED_PAUSE: Duration = Duration::from_millis(200);
 
 pub struct Poller<'r> {
-    pub store: &'r str,
+    pub store: &'r StoreName,
     pub client: &'r Client,
     pub shutdown: &'r Shutdown,
     pub waits: &'r Waits,
@@ -33,18 +35,25 @@ pub struct Poller<'r> {
 impl Poller<'_> {
     pub fn run(self) {
         let _guard = StopOnPanic(self.shutdown);
-        while let Some(poll) = self.outcomes.polls.next(self.shutdown) {
-            self.follow(poll);
+        let mut pages_unanswered = 0;
+        while let Some(look) = self.outcomes.polls.next(self.shutdown) {
+            match look {
+                Look::One(poll) => self.follow(*poll),
+                Look::Page(look) => self.read_on(look, &mut pages_unanswered),
+            }
         }
     }
 
     /// From one answer to the next, until there is something to wait for.
-    fn follow(&self, mut poll: Poll) {
-        let polls = &self.outcomes.polls;
-        loop {
+    fn follow(&self, poll: Poll) {
+        let mut in_hand = Some(poll);
+        while let Some(mut poll) = in_hand {
             let heard = match poll.indexing.next(poll.age(Instant::now()), self.waits) {
                 Step::LookAtOperation => self.look_at_operation(&mut poll),
-                Step::LookAtDocument(name) => self.look_at_document(&mut poll, &name),
+                Step::LookAtDocument(name) => {
+                    let answer = self.client.document(&name);
+                    self.document_answered(&mut poll, answer)
+                }
                 Step::Delete(name) => {
                     let answer = self.client.delete_document(&name);
                     let age = poll.age(Instant::now());
@@ -53,23 +62,28 @@ impl Poller<'_> {
                 Step::AwaitListing(cause) => {
                     let nothing = Charge::Nothing;
                     self.outcomes.left_in_doubt(&poll.subject, nothing, cause);
-                    return polls.await_listing(poll);
+                    return self.outcomes.polls.await_listing(poll);
                 }
                 Step::End(end) => return self.end(&poll, end),
             };
-            match heard {
-                Heard::News => {}
-                Heard::StillRunning => return polls.still_running(poll, Instant::now()),
-                Heard::NoAnswer { failure, in_a_row } => {
-                    return self.unanswered(poll, &failure, in_a_row);
-                }
-                Heard::LeftToNextRun => return polls.settled(&poll),
-                Heard::StopsRun(failure) => {
-                    polls.settled(&poll);
-                    return (self.fatal)(failure.to_error(self.store));
-                }
+            in_hand = self.unless_it_waits(poll, heard);
+        }
+    }
+
+    /// What has news stays in hand; all else is handed on.
+    fn unless_it_waits(&self, poll: Poll, heard: Heard) -> Option<Poll> {
+        let polls = &self.outcomes.polls;
+        match heard {
+            Heard::News => return Some(poll),
+            Heard::StillRunning => polls.still_running(poll, Instant::now()),
+            Heard::NoAnswer { failure, in_a_row } => self.unanswered(poll, &failure, in_a_row),
+            Heard::LeftToNextRun => polls.settled(&poll),
+            Heard::StopsRun(failure) => {
+                polls.settled(&poll);
+                (self.fatal)(failure.to_error(self.store.as_str()));
             }
         }
+        None
     }
 
     fn look_at_operation(&self, poll: &mut Poll) -> Heard {
@@ -81,11 +95,67 @@ impl Poller<'_> {
         poll.indexing.operation_answered(answer, age, self.waits)
     }
 
-    fn look_at_document(&self, poll: &mut Poll, name: &DocumentName) -> Heard {
-        let answer = self.client.document(name);
+    fn document_answered(&self, poll: &mut Poll, answer: Result<Document, Failure>) -> Heard {
+        poll.looks.took = answer.as_ref().ok().and_then(|d| d.changed_after);
         let (bytes, age) = (poll.subject.bytes, poll.age(Instant::now()));
         let waits = self.waits;
         poll.indexing.document_answered(answer, bytes, age, waits)
+    }
+
+    /// Reads the listing on from this page, as long as there is reason to.
+    fn read_on(&self, look: PageLook, unanswered: &mut u32) {
+        let mut next = Some(look);
+        while let Some(look) = next {
+            let token = look.page.token.as_deref();
+            next = match self.client.look_at_page(self.store, token) {
+                Ok(answer) => {
+                    *unanswered = 0;
+                    let polls = &self.outcomes.polls;
+                    let (shown, more) = polls.page_shown(look, answer, Instant::now());
+                    for (poll, document) in shown {
+                        self.shown(poll, document);
+                    }
+                    more
+                }
+                Err(failure) => {
+                    *unanswered += 1;
+                    self.page_unanswered(look, &failure, *unanswered);
+                    None
+                }
+            };
+        }
+    }
+
+    /// A page tells of many: what takes another request is left to whoever is free.
+    fn shown(&self, mut poll: Poll, document: Document) {
+        let heard = self.document_answered(&mut poll, Ok(document));
+        let Some(poll) = self.unless_it_waits(poll, heard) else {
+            return;
+        };
+        let now = Instant::now();
+        match poll.indexing.next(poll.age(now), self.waits) {
+            Step::End(end) if poll.temporary.is_none() => self.end(&poll, end),
+            _ => self.outcomes.polls.again(poll, now),
+        }
+    }
+
+    fn page_unanswered(&self, look: PageLook, failure: &Failure, in_a_row: u32) {
+        let polls = &self.outcomes.polls;
+        match failure.kind {
+            kind if rules::stops_run(kind) => {
+                polls.page_put_off(look, Instant::now());
+                (self.fatal)(failure.to_error(self.store.as_str()));
+            }
+            FailureKind::Stopped => polls.page_put_off(look, Instant::now()),
+            FailureKind::Skipped { until } => {
+                polls.page_put_off(look, until);
+                self.rest_if_refused(failure);
+            }
+            FailureKind::Permanent | FailureKind::Missing => {
+                polls.page_refused(look, Instant::now());
+            }
+            _ => polls.page_failed(look, self.try_again_at(failure, in_a_row)),
+        }
     }
 
     fn end(&self, poll: &Poll, end: End) {
@@ -110,17 +180,25 @@ impl Poller<'_> {
 
     /// Back into the queue, so that a failing service holds up no thread.
     fn unanswered(&self, poll: Poll, failure: &Failure, in_a_row: u32) {
-        let mut rng = fastrand::Rng::new();
-        let backoff = self
-            .waits
-            .scaled(backoff::delay(in_a_row, failure.delay, &mut rng));
-        let due = match failure.kind {
-            FailureKind::Skipped { until } => until,
-            _ => Instant::now() + backoff,
-        };
+        let due = self.try_again_at(failure, in_a_row);
         self.outcomes.polls.unanswered(poll, due);
+        self.rest_if_refused(failure);
+    }
+
+    fn try_again_at(&self, failure: &Failure, in_a_row: u32) -> Instant {
+        match failure.kind {
+            FailureKind::Skipped { until } => until,
+            _ => {
+                let mut rng = fastrand::Rng::new();
+                let backoff = backoff::delay(in_a_row, failure.delay, &mut rng);
+                Instant::now() + self.waits.scaled(backoff)
+            }
+        }
+    }
+
+    /// The next one would be refused by the breaker as well.
+    fn rest_if_refused(&self, failure: &Failure) {
         if let FailureKind::Skipped { until } = failure.kind {
-            // The next one would be refused as well.
             let wait = until.saturating_duration_since(Instant::now());
             self.shutdown.sleep(wait.min(REFUSED_PAUSE));
         }

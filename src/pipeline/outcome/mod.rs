@@ -10,7 +10,7 @@ use self::tally::Tally;
 use crate::client::Failure;
 use crate::error::Error;
 use crate::names::{DocumentName, FileName};
-use crate::pipeline::following::poll_queue::{Poll, PollQueue};
+use crate::pipeline::following::poll_queue::{Looks, Poll, PollQueue};
 use crate::pipeline::rules::{self, Indexing};
 use crate::report::{Event, EventSink, FileStatus, Progress};
 use crate::state::{Applied, Cause, Change, Charge, HandBack, NextTime, Writer};
@@ -57,7 +57,7 @@ impl Outcomes {
                         operation,
                         temporary,
                         submitted: Instant::now(),
-                        running: 0,
+                        looks: Looks::default(),
                     });
                 }
             },

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::names::StoreName;
 use crate::pipeline::outcome;
 use crate::shutdown::Shutdown;
+use crate::state::Bookmark;
 use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
 
 /// Pages of one listing: a million documents at 20 a page, with room.
@@ -25,6 +26,8 @@ pub enum Listing {
     Whole {
         documents: ListedDocuments,
         surplus: bool,
+        /// Where its last page began; none if that was the first as well.
+        last_page: Option<Bookmark>,
     },
     /// Proves what it shows and nothing else; why.
     Partial(ListedDocuments, String),
@@ -44,16 +47,18 @@ pub fn list_after(
 ) -> Result<Listing, Error> {
     let documents = ListedDocuments::new()?;
     let mut surplus = false;
+    let mut last_page: Option<Bookmark> = None;
     let mut read = || -> Result<Option<String>, Failure> {
         // Counted before, so that what is added meanwhile cannot make up for what is lost.
         let counted = patient(shutdown, || client.get_store(store))?.documents;
         if !shutdown.sleep(lag) {
             return Ok(Some("interrupted".to_owned()));
         }
-        let mut token: Option<String> = None;
+        let mut before = 0;
         for _ in 0..PAGES_MAX {
-            let page: DocumentsPage =
-                patient(shutdown, || client.documents_page(store, token.as_deref()))?;
+            let token = last_page.as_ref().map(|page| page.token.as_str());
+            let page: DocumentsPage = patient(shutdown, || client.documents_page(store, token))?;
+            before += page.documents.len() as u64;
             for document in page.documents {
                 documents.add(&listed(document)).map_err(local)?;
             }
@@ -69,12 +74,19 @@ pub fn list_after(
             if !documents.add_page(&next).map_err(local)? {
                 return Ok(Some("the listing goes in circles".to_owned()));
             }
-            token = Some(next);
+            last_page = Some(Bookmark {
+                token: next,
+                documents: before,
+            });
         }
         Ok(Some("the listing does not end".to_owned()))
     };
     match read() {
-        Ok(None) => Ok(Listing::Whole { documents, surplus }),
+        Ok(None) => Ok(Listing::Whole {
+            documents,
+            surplus,
+            last_page,
+        }),
         Ok(Some(why)) => Ok(Listing::Partial(documents, why)),
         Err(failure) => match outcome::fatal(&failure, store.as_str()) {
             Some(error) => Err(error),

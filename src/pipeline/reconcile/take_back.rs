@@ -101,7 +101,19 @@ fn whole_listing(settings: &RunSettings, parts: &Parts) -> Result<(ListedDocumen
     for lag in [Duration::ZERO, parts.waits.list_lag] {
         let store = &settings.store.name;
         match listing::list_after(lag, store, &parts.client, &parts.shutdown)? {
-            Listing::Whole { documents, surplus } => return Ok((documents, surplus)),
+            Listing::Whole {
+                documents,
+                surplus,
+                last_page,
+            } => {
+                // What this run sends stands behind it.
+                if let Some(bookmark) = last_page {
+                    let store = settings.store.id;
+                    let change = Change::Bookmarked { store, bookmark };
+                    parts.writer.send(change, |_| {});
+                }
+                return Ok((documents, surplus));
+            }
             Listing::Partial(_, words) => why = words,
         }
     }

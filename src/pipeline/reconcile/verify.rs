@@ -79,7 +79,9 @@ impl Verify<'_> {
     pub fn compare(&self) -> Result<RepairPlan, Error> {
         let (documents, surplus) =
             match listing::list(&self.store.name, self.client, self.shutdown)? {
-                Listing::Whole { documents, surplus } => (documents, surplus),
+                Listing::Whole {
+                    documents, surplus, ..
+                } => (documents, surplus),
                 Listing::Partial(_, why) => return Err(self.cannot_tell(&why)),
             };
         let mut plan = RepairPlan::new(documents.count()?)?;

@@ -184,6 +184,11 @@ impl Indexing {
         }
     }
 
+    /// The document that it is followed by, if that has a name yet.
+    pub fn document(&self) -> Option<&DocumentName> {
+        self.name.as_ref()
+    }
+
     pub fn next(&self, age: Duration, waits: &Waits) -> Step {
         match (&self.stage, &self.name) {
             (Stage::Running, Some(name)) if !self.is_operations_turn(age, waits) => {

@@ -148,6 +148,8 @@ impl Change {
                 class,
                 per_minute,
             } => at.rate_found(endpoint, class, *per_minute),
+            Change::OperationTimes { endpoint, times_ms } => at.operation_times(endpoint, times_ms),
+            Change::Bookmarked { store, bookmark } => at.bookmarked(*store, bookmark),
             Change::Flush => Ok(Applied::default()),
             Change::RunEnded {
                 run,

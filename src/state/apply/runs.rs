@@ -1,11 +1,11 @@
-//! Stores, runs, batches, and the rates that were found.
+//! Stores, runs, batches, and what was learned of the service.
 
 use rusqlite::{Row, params};
 
 use super::{At, Outcome};
 use crate::names::StoreName;
 use crate::state::RUN_IS_OPEN;
-use crate::state::change::{Applied, BatchDone, RunTotals};
+use crate::state::change::{Applied, BatchDone, Bookmark, RunTotals};
 use crate::state::lock::Holder;
 use crate::state::statement::statements;
 use crate::state::upload_state::Support;
@@ -27,7 +27,9 @@ statements! {
     FORGET_UPLOADS: All("a store that is made anew gets everything again") =>
         "DELETE FROM uploads WHERE store_id = ?1";
     QUEUE_ALL: Single => "UPDATE library_stores SET queued_to = '' WHERE store_id = ?1";
-    STORE_REPLACED: Single => "UPDATE stores SET name = ?2, pinned_ms = ?3 WHERE id = ?1";
+    STORE_REPLACED: Single =>
+        "UPDATE stores SET name = ?2, pinned_ms = ?3, page_token = NULL, documents_before = 0 WHERE id = ?1";
+    BOOKMARKED: Single => "UPDATE stores SET page_token = ?2, documents_before = ?3 WHERE id = ?1";
     SUPPORT_SEEN: Single => "UPDATE stores SET one_request = ?2 WHERE id = ?1";
     INTERRUPT_BATCHES: All("of the few batches that are open, which make up its index") =>
         "UPDATE upload_batches SET status = 'interrupted' WHERE status IN ('filling', 'filled')";
@@ -60,6 +62,9 @@ statements! {
     RATE_FOUND: Single =>
         "INSERT INTO rates VALUES (?1, ?2, ?3, ?4) ON CONFLICT (endpoint, class)
          DO UPDATE SET per_minute = excluded.per_minute, found_ms = excluded.found_ms";
+    OPERATION_TIMES: Single =>
+        "INSERT INTO operation_times VALUES (?1, ?2, ?3) ON CONFLICT (endpoint)
+         DO UPDATE SET times_ms = excluded.times_ms, learned_ms = excluded.learned_ms";
 }
 
 impl At<'_> {
@@ -185,5 +190,18 @@ impl At<'_> {
 
     pub(super) fn rate_found(&self, endpoint: &str, class: &str, per_minute: f64) -> Outcome {
         self.run(&RATE_FOUND, params![endpoint, class, per_minute, self.now])
+    }
+
+    pub(super) fn operation_times(&self, endpoint: &str, times_ms: &[u64]) -> Outcome {
+        let times: Vec<String> = times_ms.iter().map(u64::to_string).collect();
+        self.run(
+            &OPERATION_TIMES,
+            params![endpoint, times.join(" "), self.now],
+        )
+    }
+
+    pub(super) fn bookmarked(&self, store: i64, bookmark: &Bookmark) -> Outcome {
+        let documents = i64::try_from(bookmark.documents).unwrap_or(i64::MAX);
+        self.run(&BOOKMARKED, params![store, bookmark.token, documents])
     }
 }

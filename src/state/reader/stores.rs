@@ -1,4 +1,4 @@
-//! Stores, and the rates that were found at their services. There are as many as somebody has named, so
+//! Stores, and what was learned of their services. There are as many as somebody has named, so
 //! all of them are read at once.
 
 use rusqlite::Row;
@@ -7,6 +7,7 @@ use super::Reader;
 use crate::clock::UnixMs;
 use crate::error::Error;
 use crate::names::StoreName;
+use crate::state::Bookmark;
 use crate::state::statement::statements;
 use crate::state::upload_state::Support;
 
@@ -36,6 +37,9 @@ statements! {
     LAST_RUN_INTO: Page => "SELECT id FROM runs WHERE store_id = ?1 ORDER BY id DESC LIMIT 1";
     STORES_OF: Single => STORE,
         "JOIN library_stores ON store_id = id WHERE library_id = ?1 ORDER BY display_name, name";
+    BOOKMARK: Single =>
+        "SELECT page_token, documents_before FROM stores WHERE id = ?1 AND page_token IS NOT NULL";
+    OPERATION_TIMES: Single => "SELECT times_ms FROM operation_times WHERE endpoint = ?1";
     RATE: Single => "SELECT per_minute, found_ms FROM rates WHERE endpoint = ?1 AND class = ?2";
 }
 
@@ -70,6 +74,25 @@ impl Reader {
     /// Stores that a library goes into.
     pub fn stores_of(&self, library: i64) -> Result<Vec<StoreRow>, Error> {
         self.checked(STORES_OF.rows(&self.conn, [library], store))
+    }
+
+    /// Where an earlier run stopped reading the listing of a store.
+    pub fn bookmark(&self, store: i64) -> Result<Option<Bookmark>, Error> {
+        let bookmark = |r: &Row<'_>| {
+            Ok(Bookmark {
+                token: r.get(0)?,
+                documents: r.get::<_, i64>(1)?.unsigned_abs(),
+            })
+        };
+        self.checked(BOOKMARK.first(&self.conn, [store], bookmark))
+    }
+
+    /// How long operations took, in milliseconds: times that stand for all.
+    pub fn operation_times(&self, endpoint: &str) -> Result<Vec<u64>, Error> {
+        let text = |r: &Row<'_>| r.get::<_, String>(0);
+        let times = self.checked(OPERATION_TIMES.first(&self.conn, [endpoint], text))?;
+        let times = times.unwrap_or_default();
+        Ok(times.split(' ').filter_map(|ms| ms.parse().ok()).collect())
     }
 
     /// The rate that was found for a class of requests, and when.

@@ -141,6 +141,7 @@ impl World {
                 },
                 identity: None,
                 size_bytes: Some(document.size()),
+                changed_after: None,
             })
         })?;
         Ok(match reply {

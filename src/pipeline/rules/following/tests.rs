@@ -35,6 +35,7 @@ fn document(state: DocumentState, size_bytes: Option<u64>) -> Result<Document, F
         state,
         identity: None,
         size_bytes,
+        changed_after: None,
     })
 }
 

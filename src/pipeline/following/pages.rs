@@ -1,0 +1,455 @@
+//! Where in the listing of the store the documents stand that are followed.
+//!
+//! A listing shows documents in order of creation, twenty a page, and a page's token leads to the same place
+//! whenever it is used (fact sheet 11). So each page that showed a followed document is remembered by its token,
+//! and one request looks at all of them that stand on it. Behind the last page that was read, the *frontier*,
+//! stand those that no page has shown yet. Pure: owns no thread, makes no request. Promises: never more pages
+//! than uploads that are followed; what reading on from the frontier may cost in vain is bounded.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::names::DocumentName;
+use crate::state::{Bookmark, UploadId};
+
+/// Documents on one page (fact sheet 11).
+pub const PAGE_DOCUMENTS: u64 = 20;
+/// Pages at the frontier that may be read in vain: they hold other documents, or none that is new.
+const PAGES_IN_VAIN: u64 = 8;
+/// Single looks that earn one more such page: so pages that never help add an eighth to them.
+const LOOKS_A_PAGE: u64 = 8;
+/// What single looks can earn.
+const EARNED_MAX: u64 = 64;
+/// A store that holds more than this before the frontier is not listed to save single looks.
+const PAGES_TO_FRONTIER_MAX: u64 = 250;
+/// Nor is one where it takes more pages than this part of the files that will be looked at.
+const FILES_A_PAGE: u64 = 4;
+/// Tokens in a row that the service refuses before none is used any more.
+const REFUSED_MAX: u32 = 3;
+
+/// One page, as it is asked for again.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Pages have rising numbers in the order of the listing.
+    number: u64,
+    /// `None`: the first page of the listing.
+    pub token: Option<String>,
+    /// Documents that stand before it in the listing.
+    documents_before: u64,
+}
+
+/// Where an upload's document stands, as far as is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Place {
+    /// Behind the frontier, or not to be seen in lists yet.
+    #[default]
+    Unlisted,
+    OnPage(Arc<Page>),
+    /// No page shows it: it is looked at by itself.
+    Alone,
+}
+
+/// By what an upload can be looked at.
+#[derive(Debug, PartialEq, Eq)]
+pub enum By {
+    Page(Arc<Page>),
+    /// That page is just being read.
+    PageOnItsWay,
+    Itself,
+}
+
+#[derive(Debug)]
+pub struct Pages {
+    /// In order of submission, which is about that of creation.
+    unlisted: BTreeSet<(Instant, UploadId)>,
+    on_page: BTreeMap<u64, BTreeSet<UploadId>>,
+    names: HashMap<DocumentName, UploadId>,
+    /// The page that is read next for documents which are new; `None`: that is given up.
+    frontier: Option<Arc<Page>>,
+    /// The page before it.
+    before: Option<Arc<Page>>,
+    /// Pages that are being read.
+    reading: BTreeSet<u64>,
+    /// What the frontier may still cost in vain, in single looks.
+    credit: u64,
+    refused: u32,
+    failed: u32,
+    /// Nothing is read before that: the last page had no usable answer.
+    rests_until: Option<Instant>,
+}
+
+impl Pages {
+    /// `bookmark`: where an earlier run stopped reading; `documents`: what the store holds; `files`: how many
+    /// documents will be looked for.
+    pub fn new(bookmark: Option<Bookmark>, documents: u64, files: u64) -> Pages {
+        let (token, documents_before) = match bookmark {
+            Some(Bookmark { token, documents }) => (Some(token), documents),
+            None => (None, 0),
+        };
+        let far = documents.saturating_sub(documents_before) / PAGE_DOCUMENTS;
+        let is_worth_it =
+            far <= PAGES_IN_VAIN || far <= PAGES_TO_FRONTIER_MAX.min(files / FILES_A_PAGE);
+        Pages {
+            unlisted: BTreeSet::new(),
+            on_page: BTreeMap::new(),
+            names: HashMap::new(),
+            frontier: is_worth_it.then(|| {
+                Arc::new(Page {
+                    number: 0,
+                    token,
+                    documents_before,
+                })
+            }),
+            before: None,
+            reading: BTreeSet::new(),
+            credit: (far + PAGES_IN_VAIN) * LOOKS_A_PAGE,
+            refused: 0,
+            failed: 0,
+            rests_until: None,
+        }
+    }
+
+    pub fn add(
+        &mut self,
+        upload: UploadId,
+        submitted: Instant,
+        place: &Place,
+        name: &DocumentName,
+    ) {
+        self.names.insert(name.clone(), upload);
+        match place {
+            Place::Unlisted => drop(self.unlisted.insert((submitted, upload))),
+            Place::OnPage(page) => {
+                self.on_page.entry(page.number).or_default().insert(upload);
+            }
+            Place::Alone => {}
+        }
+    }
+
+    pub fn remove(
+        &mut self,
+        upload: UploadId,
+        submitted: Instant,
+        place: &Place,
+        name: &DocumentName,
+    ) {
+        if self.names.get(name) == Some(&upload) {
+            self.names.remove(name);
+        }
+        match place {
+            Place::Unlisted => drop(self.unlisted.remove(&(submitted, upload))),
+            Place::OnPage(page) => {
+                if let Some(members) = self.on_page.get_mut(&page.number) {
+                    members.remove(&upload);
+                    if members.is_empty() {
+                        self.on_page.remove(&page.number);
+                    }
+                }
+            }
+            Place::Alone => {}
+        }
+    }
+
+    /// The upload that is followed by this document.
+    pub fn named(&self, name: &DocumentName) -> Option<UploadId> {
+        self.names.get(name).copied()
+    }
+
+    pub fn by(&self, place: &Place, now: Instant) -> By {
+        let page = match place {
+            Place::OnPage(page) if self.refused < REFUSED_MAX => page,
+            Place::Unlisted => match &self.frontier {
+                Some(frontier) if self.credit >= LOOKS_A_PAGE => frontier,
+                _ => return By::Itself,
+            },
+            Place::OnPage(_) | Place::Alone => return By::Itself,
+        };
+        if self.rests_until.is_some_and(|until| now < until) {
+            return By::Itself;
+        }
+        match self.reading.contains(&page.number) {
+            true => By::PageOnItsWay,
+            false => By::Page(Arc::clone(page)),
+        }
+    }
+
+    /// Those of whom this page will tell: who stand on it, and as many of the unlisted as fill the frontier.
+    pub fn group(&self, page: &Page) -> Vec<UploadId> {
+        let members = self.on_page.get(&page.number);
+        let mut group: Vec<UploadId> = members.into_iter().flatten().copied().collect();
+        if self.is_frontier(page) {
+            let free = (PAGE_DOCUMENTS as usize).saturating_sub(group.len());
+            group.extend(self.unlisted.iter().take(free).map(|(_, upload)| *upload));
+        }
+        group
+    }
+
+    /// The first of the unlisted, in order of submission.
+    pub fn first_unlisted(&self) -> Option<UploadId> {
+        self.unlisted.first().map(|(_, upload)| *upload)
+    }
+
+    pub fn is_frontier(&self, page: &Page) -> bool {
+        let frontier = self.frontier.as_ref();
+        frontier.is_some_and(|frontier| frontier.number == page.number)
+    }
+
+    pub fn begin(&mut self, page: &Page) {
+        self.reading.insert(page.number);
+    }
+
+    /// It was read: how many documents it showed, whether any of them was on no page before, and the
+    /// token of the next page. Says whether the frontier has moved on, so that there is more to read.
+    pub fn ended(
+        &mut self,
+        page: &Arc<Page>,
+        shown: usize,
+        is_news: bool,
+        next: Option<String>,
+    ) -> bool {
+        self.reading.remove(&page.number);
+        self.refused = 0;
+        self.failed = 0;
+        self.rests_until = None;
+        if !self.is_frontier(page) {
+            return false;
+        }
+        if !is_news {
+            self.credit = self.credit.saturating_sub(LOOKS_A_PAGE);
+        }
+        let Some(token) = next.filter(|next| page.token.as_ref() != Some(next)) else {
+            return false;
+        };
+        self.frontier = Some(Arc::new(Page {
+            number: page.number + 1,
+            token: Some(token),
+            documents_before: page.documents_before + shown as u64,
+        }));
+        self.before = Some(Arc::clone(page));
+        true
+    }
+
+    /// It was not asked for: no page is read until then.
+    pub fn put_off(&mut self, page: &Page, until: Instant) {
+        self.reading.remove(&page.number);
+        self.rests_until = Some(until);
+    }
+
+    /// It had no usable answer, and no page is read until then; how many in a row had none.
+    pub fn failed(&mut self, page: &Page, until: Instant) -> u32 {
+        self.put_off(page, until);
+        self.credit = self.credit.saturating_sub(LOOKS_A_PAGE);
+        self.failed += 1;
+        self.failed
+    }
+
+    /// The service does not take its token. The frontier begins at the page before, whose token it took, else
+    /// at the first page where that is near, else it is given up.
+    pub fn refused(&mut self, page: &Page) {
+        self.reading.remove(&page.number);
+        self.refused += 1;
+        if !self.is_frontier(page) {
+            return;
+        }
+        self.credit = self.credit.saturating_sub(LOOKS_A_PAGE);
+        let is_near = page.documents_before <= PAGES_IN_VAIN * PAGE_DOCUMENTS;
+        let number = page.number + 1;
+        let again = match self.before.take() {
+            _ if self.refused >= REFUSED_MAX => None,
+            Some(before) => Some((before.token.clone(), before.documents_before)),
+            None if page.token.is_some() && is_near => Some((None, 0)),
+            None => None,
+        };
+        self.frontier = again.map(|(token, documents_before)| {
+            Arc::new(Page {
+                number,
+                token,
+                documents_before,
+            })
+        });
+    }
+
+    /// One was looked at by itself.
+    pub fn looked_at_one(&mut self) {
+        if self.credit < EARNED_MAX * LOOKS_A_PAGE {
+            self.credit += 1;
+        }
+    }
+
+    /// Where the next run begins to read.
+    pub fn bookmark(&self) -> Option<Bookmark> {
+        let frontier = self.frontier.as_ref()?;
+        Some(Bookmark {
+            token: frontier.token.clone()?,
+            documents: frontier.documents_before,
+        })
+    }
+}
+
+/// What to do about an upload whose look is due, given when those of its group are.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Choice {
+    One,
+    Page,
+    Wait(Instant),
+}
+
+/// A request for a page that tells of one upload only is better spent on that one's own document, which is
+/// smaller and never late. One that tells of several is worth waiting for until all are likely to be over, but
+/// not beyond the `latest` moment of the one that is due.
+pub fn choose(now: Instant, latest: Instant, group_likely: &[Instant]) -> Choice {
+    let all_likely = match group_likely {
+        [] | [_] => return Choice::One,
+        several => several.iter().copied().max().unwrap_or(now),
+    };
+    match latest.min(all_likely) {
+        until if until > now => Choice::Wait(until),
+        _ => Choice::Page,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn document(n: i64) -> DocumentName {
+        DocumentName::new(format!("fileSearchStores/s/documents/d{n}"))
+    }
+
+    fn filled(pages: &mut Pages, uploads: std::ops::Range<i64>, now: Instant) {
+        for n in uploads {
+            pages.add(UploadId(n), now, &Place::Unlisted, &document(n));
+        }
+    }
+
+    fn frontier(pages: &Pages, now: Instant) -> Arc<Page> {
+        match pages.by(&Place::Unlisted, now) {
+            By::Page(page) => page,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_group_waits_for_its_last_but_not_beyond_the_patience_of_its_first() {
+        let now = Instant::now();
+        let later = |ms| now + Duration::from_millis(ms);
+        assert_eq!(choose(now, later(500), &[now]), Choice::One);
+        let group = [now, later(200)];
+        assert_eq!(choose(now, later(500), &group), Choice::Wait(later(200)));
+        assert_eq!(choose(now, later(100), &group), Choice::Wait(later(100)));
+        assert_eq!(choose(now, now, &group), Choice::Page);
+        assert_eq!(choose(later(200), later(500), &group), Choice::Page);
+    }
+
+    #[test]
+    fn an_empty_store_is_read_from_its_first_page_and_a_full_one_not_at_all() {
+        let now = Instant::now();
+        for (documents, files, reads) in [
+            (0, 1, true),
+            (179, 1, true),
+            (180, 1, false),
+            (4000, 799, false),
+            (4000, 800, true),
+            (100_000, u64::MAX, false),
+        ] {
+            let pages = Pages::new(None, documents, files);
+            let by = pages.by(&Place::Unlisted, now);
+            assert_eq!(by != By::Itself, reads, "{documents} {files}");
+        }
+    }
+
+    #[test]
+    fn a_bookmark_leads_to_the_end_of_a_store_however_full_it_is() {
+        let now = Instant::now();
+        let bookmark = Bookmark {
+            token: "t".into(),
+            documents: 1_000_000,
+        };
+        let pages = Pages::new(Some(bookmark.clone()), 1_000_010, 1);
+        assert_eq!(frontier(&pages, now).token.as_deref(), Some("t"));
+        assert_eq!(pages.bookmark(), Some(bookmark));
+    }
+
+    #[test]
+    fn the_frontier_moves_with_every_full_page_and_stays_at_the_last() {
+        let now = Instant::now();
+        let mut pages = Pages::new(None, 0, 100);
+        filled(&mut pages, 0..30, now);
+        let first = frontier(&pages, now);
+        assert_eq!(pages.group(&first).len(), 20);
+        pages.begin(&first);
+        assert_eq!(pages.by(&Place::Unlisted, now), By::PageOnItsWay);
+        assert!(pages.ended(&first, 20, true, Some("a".into())));
+        let second = frontier(&pages, now);
+        assert_eq!(second.token.as_deref(), Some("a"));
+        pages.begin(&second);
+        assert!(!pages.ended(&second, 10, true, None));
+        assert_eq!(frontier(&pages, now), second);
+        let bookmark = pages.bookmark().unwrap();
+        assert_eq!((bookmark.token.as_str(), bookmark.documents), ("a", 20));
+    }
+
+    #[test]
+    fn pages_of_other_documents_are_paid_for_by_single_looks() {
+        let now = Instant::now();
+        let mut pages = Pages::new(None, 0, 1000);
+        let mut read = 0;
+        let mut read_all = |pages: &mut Pages| {
+            while let By::Page(page) = pages.by(&Place::Unlisted, now) {
+                pages.begin(&page);
+                read += 1;
+                pages.ended(&page, 20, false, Some(format!("t{read}")));
+            }
+            read
+        };
+        assert_eq!(read_all(&mut pages), PAGES_IN_VAIN);
+        for _ in 0..2 * LOOKS_A_PAGE {
+            pages.looked_at_one();
+        }
+        assert_eq!(read_all(&mut pages), PAGES_IN_VAIN + 2);
+    }
+
+    #[test]
+    fn a_listing_that_goes_in_circles_is_not_followed() {
+        let now = Instant::now();
+        let mut pages = Pages::new(None, 0, 1000);
+        let first = frontier(&pages, now);
+        assert!(pages.ended(&first, 20, true, Some("a".into())));
+        let second = frontier(&pages, now);
+        assert!(!pages.ended(&second, 20, true, Some("a".into())));
+    }
+
+    #[test]
+    fn a_refused_token_leads_back_and_three_in_a_row_to_none() {
+        let now = Instant::now();
+        let mut pages = Pages::new(None, 0, 1000);
+        for token in ["a", "b"] {
+            let page = frontier(&pages, now);
+            pages.ended(&page, 20, true, Some(token.into()));
+        }
+        let refused = frontier(&pages, now);
+        pages.refused(&refused);
+        assert_eq!(frontier(&pages, now).token.as_deref(), Some("a"));
+        pages.refused(&frontier(&pages, now));
+        assert_eq!(frontier(&pages, now).token, None);
+        pages.refused(&frontier(&pages, now));
+        assert_eq!(pages.by(&Place::Unlisted, now), By::Itself);
+        assert_eq!(pages.by(&Place::OnPage(refused), now), By::Itself);
+    }
+
+    #[test]
+    fn what_leaves_leaves_no_trace() {
+        let now = Instant::now();
+        let mut pages = Pages::new(None, 0, 1000);
+        let page = frontier(&pages, now);
+        for place in [Place::Unlisted, Place::OnPage(page), Place::Alone] {
+            pages.add(UploadId(1), now, &place, &document(1));
+            assert_eq!(pages.named(&document(1)), Some(UploadId(1)));
+            pages.remove(UploadId(1), now, &place, &document(1));
+            assert_eq!(pages.named(&document(1)), None);
+        }
+        assert!(pages.unlisted.is_empty() && pages.on_page.is_empty() && pages.names.is_empty());
+    }
+}

@@ -1,0 +1,163 @@
+use super::*;
+use crate::pipeline::rules::{End, Step};
+
+pub(super) fn document(name: &str) -> DocumentName {
+    DocumentName::new(format!("fileSearchStores/s/documents/{name}"))
+}
+
+pub(super) fn poll(id: i64, submitted: Instant, indexing: Indexing) -> Poll {
+    Poll {
+        subject: Subject {
+            library: "docs".into(),
+            upload: UploadId(id),
+            path: String::new(),
+            bytes: 0,
+            attempts: 1,
+            started: submitted,
+        },
+        operation: None,
+        temporary: None,
+        submitted,
+        indexing,
+        looks: Looks::default(),
+    }
+}
+
+/// Its document has a name: looking is enough.
+fn named(id: i64, submitted: Instant) -> Poll {
+    let name = Some(document("d"));
+    poll(id, submitted, Indexing::submitted(true, name, None))
+}
+
+/// Neither an operation nor a document is on record.
+fn lost(id: i64, submitted: Instant) -> Poll {
+    poll(id, submitted, Indexing::inherited(false, None))
+}
+
+fn known() -> Known {
+    Known {
+        times: OperationTimes::new(&[]),
+        // So full that no page of it is read.
+        pages: Pages::new(None, u64::MAX, 0),
+    }
+}
+
+fn queue() -> PollQueue {
+    PollQueue::new(Waits::default(), known())
+}
+
+/// The next one that is looked at by itself.
+fn next_one(queue: &PollQueue) -> Poll {
+    match queue.next(&running()) {
+        Some(Look::One(poll)) => *poll,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn running() -> Shutdown {
+    Shutdown::new(Duration::ZERO)
+}
+
+/// As a poller takes it, and brings it back for the listing.
+fn take_and_park(queue: &PollQueue) {
+    let poll = next_one(queue);
+    queue.await_listing(poll);
+}
+
+#[test]
+fn what_is_due_first_comes_first() {
+    let queue = queue();
+    let long_ago = Instant::now() - Duration::from_secs(60);
+    queue.push(named(1, long_ago + Duration::from_secs(1)));
+    queue.push(named(2, long_ago));
+    let first = next_one(&queue);
+    assert_eq!(first.subject.upload, UploadId(2));
+    assert_eq!(queue.unsettled(), 2);
+    queue.settled(&first);
+    assert_eq!(queue.unsettled(), 1);
+}
+
+#[test]
+fn a_closed_queue_lets_its_pollers_go() {
+    let queue = queue();
+    queue.push(named(1, Instant::now()));
+    queue.close();
+    assert!(queue.next(&running()).is_none());
+}
+
+/// A run would otherwise wait for ever: for room, for what only the listing can tell, and for the listing
+/// at the end of what waits for room.
+#[test]
+fn a_queue_full_of_what_only_the_listing_can_tell_keeps_nobody_waiting() {
+    let queue = queue();
+    let long_ago = Instant::now() - Duration::from_secs(60);
+    for id in 0..SUBMITTED_MAX {
+        queue.push(lost(id as i64, long_ago));
+    }
+    assert_eq!(queue.unsettled(), 0);
+    assert!(queue.awaits_listing());
+    assert!(!queue.wait_for_room(&running()));
+    queue.wait_settled(&running(), Duration::from_secs(60));
+}
+
+#[test]
+fn the_listing_reaches_who_waits_in_the_heap_parked_or_in_a_pollers_hands() {
+    let queue = queue();
+    let long_ago = Instant::now() - Duration::from_secs(60);
+    for id in 1..=3 {
+        queue.push(lost(id, long_ago));
+    }
+    take_and_park(&queue);
+    let in_hands = next_one(&queue);
+    assert_eq!(queue.listing_begins().len(), 3);
+    for id in 1..=3 {
+        queue.found(UploadId(id), document(&id.to_string()));
+    }
+    queue.listing_ended(true);
+    queue.await_listing(in_hands);
+    assert_eq!(queue.unsettled(), 3);
+    for _ in 1..=3 {
+        let poll = next_one(&queue);
+        let own = document(&poll.subject.upload.0.to_string());
+        let step = poll.indexing.next(Duration::ZERO, &Waits::default());
+        assert_eq!(step, Step::LookAtDocument(own));
+    }
+}
+
+/// Its request may have taken effect after the listing had passed by.
+#[test]
+fn who_comes_while_the_store_is_listed_is_not_taken_for_absent() {
+    let queue = queue();
+    let long_ago = Instant::now() - Duration::from_secs(60);
+    queue.push(lost(1, long_ago));
+    take_and_park(&queue);
+    queue.listing_begins();
+    queue.push(lost(2, long_ago));
+    queue.listing_ended(true);
+    let mut absent = Vec::new();
+    for _ in 1..=2 {
+        let poll = next_one(&queue);
+        let hand_back = Step::End(End::HandBack);
+        if poll.indexing.next(Duration::ZERO, &Waits::default()) == hand_back {
+            absent.push(poll.subject.upload);
+        }
+    }
+    assert_eq!(absent, [UploadId(1)]);
+}
+
+/// Settled and submitted anew, it is another upload to the listing.
+#[test]
+fn the_listing_says_nothing_of_an_attempt_that_began_after_it() {
+    let queue = queue();
+    let long_ago = Instant::now() - Duration::from_secs(60);
+    queue.push(lost(1, long_ago));
+    queue.listing_begins();
+    let first = next_one(&queue);
+    queue.settled(&first);
+    queue.push(lost(1, long_ago));
+    queue.found(UploadId(1), document("of the first attempt"));
+    queue.listing_ended(true);
+    let second = next_one(&queue);
+    let step = second.indexing.next(Duration::ZERO, &Waits::default());
+    assert!(matches!(step, Step::End(End::InDoubt(_))));
+}
