@@ -20,7 +20,7 @@ use crate::names::StoreName;
 use crate::proof;
 use crate::state::{Durable, Unaskable};
 use crate::throttle::Class;
-use crate::throttle::gate::Verdict;
+use crate::throttle::core::Verdict;
 
 /// How the request ended.
 #[derive(Debug, PartialEq, Eq)]
