@@ -6,46 +6,86 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::error::{Error, Kind};
 use crate::pipeline::outcome::tally::Tally;
 use crate::report::LimitedBy;
+use crate::throttle::gate::Snapshot;
 
 /// From this share of all cores on, the processor is what limits.
 const CPU_SHARE: f64 = 0.85;
 /// From this share of the run on, waiting for the last operations is what took long.
 const INDEXING_SHARE: f64 = 0.5;
 
-/// `waited`: for tokens, all threads together.
-pub fn find(tally: &Tally, waited: Duration, elapsed: Duration, workers: usize) -> LimitedBy {
+/// What a run has to say of itself at its end.
+pub struct Ran<'r> {
+    pub tally: &'r Tally,
+    pub throttle: Snapshot,
+    pub elapsed: Duration,
+    pub workers: usize,
+    /// What stopped it.
+    pub error: Option<&'r Error>,
+}
+
+pub fn find(ran: &Ran<'_>) -> LimitedBy {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cpu = clock_gettime(ClockId::ProcessCPUTime);
     let cpu = Duration::new(
         u64::try_from(cpu.tv_sec).unwrap_or(0),
         u32::try_from(cpu.tv_nsec).unwrap_or(0),
     );
+    let (tally, throttle, elapsed) = (ran.tally, &ran.throttle, ran.elapsed);
+    let of_workers = |time| share(time, elapsed * ran.workers as u32);
     judge(&Shares {
         done: tally.submitted.get() + tally.indexed.get(),
+        stopped_by: ran.error.map(|error| error.kind),
+        was_limited: throttle.throttled > 0,
         cpu: share(cpu, elapsed * cores as u32),
         indexing: share(tally.indexing_ns.time(), elapsed),
-        quota: share(waited, elapsed * workers as u32),
-        disk: share(tally.disk_ns.time(), elapsed * workers as u32),
-        bandwidth: share(tally.bandwidth_ns.time(), elapsed * workers as u32),
-        busy: share(tally.busy_ns.time(), elapsed * workers as u32),
+        tokens: of_workers(throttle.waited),
+        shut: share(throttle.shut, elapsed),
+        outage: share(throttle.outage, elapsed),
+        disk: of_workers(tally.disk_ns.time()),
+        bandwidth: of_workers(tally.bandwidth_ns.time()),
+        busy: of_workers(tally.busy_ns.time()),
     })
 }
 
 struct Shares {
     done: u64,
+    stopped_by: Option<Kind>,
+    /// The service answered 429.
+    was_limited: bool,
     cpu: f64,
     indexing: f64,
-    quota: f64,
+    /// Waiting for tokens and pauses.
+    tokens: f64,
+    /// Nothing was granted for so long that nothing was asked.
+    shut: f64,
+    /// The breaker was open.
+    outage: f64,
     disk: f64,
     bandwidth: f64,
     busy: f64,
 }
 
 fn judge(s: &Shares) -> LimitedBy {
+    match s.stopped_by {
+        Some(Kind::StorageFull) => return LimitedBy::Storage,
+        Some(Kind::DailyQuota) => return LimitedBy::Quota,
+        _ => {}
+    }
+    // The service's own word first: without a 429 only the user's ceiling makes anything wait.
+    let tokens = match s.was_limited {
+        true => LimitedBy::Quota,
+        false => LimitedBy::Ceiling,
+    };
+    let from_outside = [
+        (s.outage, LimitedBy::Outage),
+        (s.tokens.max(s.shut), tokens),
+    ];
     if s.done == 0 {
-        return LimitedBy::Nothing;
+        let (share, by) = most(from_outside);
+        return if share > 0.0 { by } else { LimitedBy::Nothing };
     }
     if s.indexing > INDEXING_SHARE {
         return LimitedBy::Indexing;
@@ -53,16 +93,20 @@ fn judge(s: &Shares) -> LimitedBy {
     if s.cpu > CPU_SHARE {
         return LimitedBy::Cpu;
     }
-    let service = s.busy - s.quota - s.disk - s.bandwidth;
-    [
-        (s.quota, LimitedBy::Quota),
+    let service = s.busy - s.tokens - s.disk - s.bandwidth;
+    most(from_outside.into_iter().chain([
         (s.disk, LimitedBy::Disk),
         (s.bandwidth, LimitedBy::Bandwidth),
         (service, LimitedBy::Concurrency),
-    ]
-    .into_iter()
-    .max_by(|a, b| a.0.total_cmp(&b.0))
-    .map_or(LimitedBy::Nothing, |(_, by)| by)
+    ]))
+    .1
+}
+
+fn most(shares: impl IntoIterator<Item = (f64, LimitedBy)>) -> (f64, LimitedBy) {
+    let shares = shares.into_iter();
+    shares
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .unwrap_or((0.0, LimitedBy::Nothing))
 }
 
 fn share(part: Duration, whole: Duration) -> f64 {
@@ -78,9 +122,13 @@ mod tests {
 
     const CALM: Shares = Shares {
         done: 1,
+        stopped_by: None,
+        was_limited: false,
         cpu: 0.1,
         indexing: 0.0,
-        quota: 0.0,
+        tokens: 0.0,
+        shut: 0.0,
+        outage: 0.0,
         disk: 0.0,
         bandwidth: 0.0,
         busy: 1.0,
@@ -88,24 +136,72 @@ mod tests {
 
     #[test]
     fn the_largest_share_is_named() {
-        assert_eq!(judge(&CALM), LimitedBy::Concurrency);
-        assert_eq!(judge(&Shares { quota: 0.6, ..CALM }), LimitedBy::Quota);
-        assert_eq!(judge(&Shares { disk: 0.6, ..CALM }), LimitedBy::Disk);
-        assert_eq!(
-            judge(&Shares {
-                bandwidth: 0.6,
+        let cases = [
+            (CALM, LimitedBy::Concurrency),
+            (Shares { disk: 0.6, ..CALM }, LimitedBy::Disk),
+            (
+                Shares {
+                    bandwidth: 0.6,
+                    ..CALM
+                },
+                LimitedBy::Bandwidth,
+            ),
+            (
+                Shares {
+                    outage: 1.1,
+                    ..CALM
+                },
+                LimitedBy::Outage,
+            ),
+            (Shares { cpu: 0.9, ..CALM }, LimitedBy::Cpu),
+            (
+                Shares {
+                    indexing: 0.6,
+                    ..CALM
+                },
+                LimitedBy::Indexing,
+            ),
+            (Shares { done: 0, ..CALM }, LimitedBy::Nothing),
+        ];
+        for (shares, by) in cases {
+            assert_eq!(judge(&shares), by);
+        }
+    }
+
+    /// The quota only where the service has said so.
+    #[test]
+    fn without_a_429_it_is_the_users_own_ceiling() {
+        let waited = Shares {
+            tokens: 0.6,
+            ..CALM
+        };
+        assert_eq!(judge(&waited), LimitedBy::Ceiling);
+        let limited = Shares {
+            was_limited: true,
+            ..waited
+        };
+        assert_eq!(judge(&limited), LimitedBy::Quota);
+        let shut = Shares {
+            done: 0,
+            tokens: 0.0,
+            shut: 0.9,
+            ..limited
+        };
+        assert_eq!(judge(&shut), LimitedBy::Quota);
+    }
+
+    #[test]
+    fn a_full_store_and_the_quota_of_the_day_are_named_by_the_error() {
+        for (kind, by) in [
+            (Kind::StorageFull, LimitedBy::Storage),
+            (Kind::DailyQuota, LimitedBy::Quota),
+        ] {
+            let stopped = Shares {
+                stopped_by: Some(kind),
+                disk: 0.9,
                 ..CALM
-            }),
-            LimitedBy::Bandwidth
-        );
-        assert_eq!(judge(&Shares { cpu: 0.9, ..CALM }), LimitedBy::Cpu);
-        assert_eq!(
-            judge(&Shares {
-                indexing: 0.6,
-                ..CALM
-            }),
-            LimitedBy::Indexing
-        );
-        assert_eq!(judge(&Shares { done: 0, ..CALM }), LimitedBy::Nothing);
+            };
+            assert_eq!(judge(&stopped), by);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::bottleneck;
+use super::bottleneck::{self, Ran};
 use super::connect::{self, Pace, Reached};
 use super::scan::{self, Folders};
 use super::{Call, EXIT_INTERRUPTED, EXIT_TERMINATED, Target, exit_of_stop};
@@ -214,12 +214,13 @@ fn finish(
         failed: counts.failed + unreadable,
     };
     let exit = exit(ended, &left, &parts.shutdown);
-    let limited_by = bottleneck::find(
-        &ended.tally,
-        throttle.waited,
-        ended.elapsed,
-        settings.concurrency,
-    );
+    let limited_by = bottleneck::find(&Ran {
+        tally: &ended.tally,
+        throttle,
+        elapsed: ended.elapsed,
+        workers: settings.concurrency,
+        error: ended.error.as_ref(),
+    });
     let tally = &ended.tally;
     let totals = RunTotals {
         recovered: tally.recovered.get(),

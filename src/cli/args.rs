@@ -217,7 +217,7 @@ pub struct Upload {
           value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub batch_size: u64,
     /// Files uploaded at once, at the most
-    #[arg(long, value_name = "N", default_value_t = 7,
+    #[arg(long, value_name = "N", default_value_t = 10,
           value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
     /// Send nothing; say what would be sent
@@ -228,7 +228,8 @@ pub struct Upload {
         long,
         value_name = "auto|0|N",
         default_value = "auto",
-        conflicts_with = "tier"
+        conflicts_with = "tier",
+        allow_negative_numbers = true
     )]
     pub rpm: Rpm,
     /// Ceiling by account tier: free (5), tier1 (20), tier2 (200), tier3 (2000 a minute)

@@ -72,6 +72,12 @@ fault_flags! {
     quota_read_per_min: f64,
     /// How quotas count: fixed, sliding or bucket
     quota_shape: String,
+    /// Which requests they count: all, all_but_bodies or starts
+    quota_counts: String,
+    /// Requests that a bucket saves up [default: ten seconds of its rate]
+    quota_burst: f64,
+    /// Whether their 429s come without RetryInfo
+    quota_no_retry_info: bool,
     /// What RetryInfo says instead of the truth
     quota_retry_delay_s: f64,
     /// Requests accepted a day
@@ -140,6 +146,8 @@ fault_flags! {
     operation_never_done: f64,
     /// Documents that fail although their operation ends without an error
     document_fail: f64,
+    /// Documents fail in the same way while more than so many are being indexed
+    document_fail_above: u64,
     /// Such a document is active so long after it was ready
     document_heals_ms: u64,
     /// Polls answered with nothing but the name

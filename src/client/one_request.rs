@@ -14,7 +14,7 @@ use super::agent::Client;
 use super::body::{Body, Broken};
 use super::failure::{Failure, FailureKind, names_the_key};
 use super::refusal::About;
-use super::send::{TRIES_MAX, stopping};
+use super::send::stopping;
 use super::session::{Ended, NewDocument, Submitted, ended, odd, upload_path};
 use crate::names::StoreName;
 use crate::proof;
@@ -69,7 +69,7 @@ impl Client {
                 Delivered::Document(_) | Delivered::Changed => return delivered,
             };
             // A request that the service's quota refuses was not taken in.
-            if failure.kind != FailureKind::RateLimited || tries >= TRIES_MAX {
+            if failure.kind != FailureKind::RateLimited || !self.may_repeat(tries) {
                 return delivered;
             }
             if let Err(stopped) = self.wait(tries, failure) {

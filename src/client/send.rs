@@ -19,15 +19,18 @@ use crate::names::SessionUrl;
 use crate::proof;
 use crate::throttle::Class;
 use crate::throttle::backoff;
-use crate::throttle::core::{Pass, Verdict};
-use crate::throttle::gate::Refused;
+use crate::throttle::gate::{Pass, Refused, Verdict};
 
 /// An answer is read up to here; a page of documents has some 20 KiB.
 pub const RESPONSE_BYTES_MAX: u64 = 8 << 20;
 /// How often a request that waits for the lock looks again.
 const LOCK_CHECK: Duration = Duration::from_millis(10);
 /// Tries of one request.
-pub const TRIES_MAX: u32 = 5;
+const TRIES_MAX: u32 = 5;
+/// Of a run's requests so many may be repetitions, and a short run may have some in any case: beyond it a
+/// service in trouble is not asked more than once for the same, and files go back to the queue.
+const REQUESTS_PER_RETRY: u64 = 5;
+const RETRIES_MIN: u64 = 10;
 /// Answers of one request that make no sense before they are believed to be no accident.
 const BAD_ANSWERS_MAX: u32 = 3;
 
@@ -107,7 +110,7 @@ impl Client {
         let mut tries = 1;
         loop {
             match self.call_once(call) {
-                Err(failure) if failure.is_transient() && tries < TRIES_MAX => {
+                Err(failure) if failure.is_transient() && self.may_repeat(tries) => {
                     self.wait(tries, &failure)?;
                     tries += 1;
                     self.sent.retries.fetch_add(1, Relaxed);
@@ -171,6 +174,13 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// Whether a request that was tried so often, and may pass a little later, is sent again at once.
+    pub(super) fn may_repeat(&self, tries: u32) -> bool {
+        let requests = self.sent.requests.load(Relaxed);
+        let allowed = RETRIES_MIN.max(requests / REQUESTS_PER_RETRY);
+        tries < TRIES_MAX && self.sent.retries.load(Relaxed) < allowed
     }
 
     /// The wait before another try; an error if the run stops.

@@ -18,13 +18,13 @@ use super::failure::{Failure, FailureKind, names_the_key};
 use super::files::{TemporaryFile, WireFile};
 use super::operations::document_name;
 use super::refusal::About;
-use super::send::{Call, HttpMethod, Received, Response, TRIES_MAX, stopping};
+use super::send::{Call, HttpMethod, Received, Response, stopping};
 use crate::identity::MetadataEntry;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 use crate::proof;
 use crate::state::{Durable, Intent};
 use crate::throttle::Class;
-use crate::throttle::core::{Pass, Verdict};
+use crate::throttle::gate::{Pass, Verdict};
 
 pub struct NewDocument<'a> {
     pub display_name: &'a str,
@@ -219,7 +219,7 @@ impl Client {
             if let FailureKind::Skipped { .. } | FailureKind::Stopped = failure.kind {
                 return Err(failure);
             }
-            if tries >= TRIES_MAX {
+            if !self.may_repeat(tries) {
                 return Err(failure);
             }
             self.wait(tries, &failure)?;
@@ -254,7 +254,7 @@ impl Client {
         let mut tries = 1;
         loop {
             match self.query_once(session) {
-                Err(failure) if failure.is_transient() && tries < TRIES_MAX => {
+                Err(failure) if failure.is_transient() && self.may_repeat(tries) => {
                     self.wait(tries, &failure)?;
                     tries += 1;
                     self.sent.retries.fetch_add(1, Relaxed);

@@ -117,6 +117,13 @@ impl Database {
             })
     }
 
+    /// Documents of all stores that are being indexed.
+    pub fn under_way(&self, now: UnixMs) -> Result<u64> {
+        self.conn
+            .prepare_cached("SELECT count(*) FROM documents WHERE ready_ms > ?1")?
+            .query_row([now], |r| r.get::<_, i64>(0).map(|n| n as u64))
+    }
+
     pub fn bytes_in_all(&self) -> Result<u64> {
         self.conn
             .prepare_cached("SELECT coalesce(sum(size), 0) FROM documents")?

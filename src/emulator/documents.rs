@@ -29,7 +29,9 @@ pub fn metadata(request: &Value) -> Value {
 }
 
 /// A document's times and luck, by the faults in force; the rest is for the caller to fill in.
-pub fn blank(service: &Service, kind: &str) -> Document {
+pub fn blank(service: &Service, kind: &str) -> rusqlite::Result<Document> {
+    let now: UnixMs = now_ms();
+    let is_overloaded = is_overloaded(service, now)?;
     let mut dice = whole(&service.dice);
     let (base, jitter) = (dice.plan.operation_delay_ms, dice.plan.operation_jitter_ms);
     let delay = dice.between(base, jitter);
@@ -37,11 +39,13 @@ pub fn blank(service: &Service, kind: &str) -> Document {
         End::Failed
     } else if dice.roll(kind, "document_fail", |p| p.document_fail) {
         End::FailedAlone
+    } else if is_overloaded {
+        dice.fire("document_fail_above");
+        End::FailedAlone
     } else {
         End::Active
     };
-    let now: UnixMs = now_ms();
-    Document {
+    Ok(Document {
         name: String::new(),
         store: String::new(),
         display_name: String::new(),
@@ -53,5 +57,14 @@ pub fn blank(service: &Service, kind: &str) -> Document {
         ready_ms: now.saturating_add(i64::try_from(delay).unwrap_or(i64::MAX)),
         end,
         text: String::new(),
-    }
+    })
+}
+
+/// Whether one more document is more than the service can index at once.
+fn is_overloaded(service: &Service, now: UnixMs) -> rusqlite::Result<bool> {
+    let above = whole(&service.dice).plan.document_fail_above;
+    Ok(match above {
+        Some(above) => whole(&service.database).under_way(now)? >= above,
+        None => false,
+    })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::plan::{Faults, Shape, Trouble};
 
-/// Every bucket may save up so many seconds of its rate.
+/// A bucket may save up so many seconds of its rate, if the plan says nothing else.
 const BUCKET_SECONDS: f64 = 10.0;
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -20,11 +20,21 @@ pub struct Quota {
     filled: Duration,
 }
 
+/// How many, and how they are counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Limit {
+    pub per_minute: f64,
+    pub shape: Shape,
+    /// What a bucket saves up.
+    pub burst: Option<f64>,
+}
+
 impl Quota {
     /// `at`: since the start. `Err`: how long until one more is accepted.
-    pub fn take(&mut self, shape: Shape, per_minute: f64, at: Duration) -> Result<(), Duration> {
-        match shape {
-            Shape::Bucket => self.take_token(per_minute, at),
+    pub fn take(&mut self, limit: Limit, at: Duration) -> Result<(), Duration> {
+        let per_minute = limit.per_minute;
+        match limit.shape {
+            Shape::Bucket => self.take_token(limit, at),
             Shape::Fixed => {
                 let start = Duration::from_secs(at.as_secs() / 60 * 60);
                 self.take_counted(per_minute, at, start, start + MINUTE)
@@ -36,8 +46,10 @@ impl Quota {
         }
     }
 
-    fn take_token(&mut self, per_minute: f64, at: Duration) -> Result<(), Duration> {
-        let full = (per_minute * BUCKET_SECONDS / 60.0).max(1.0);
+    fn take_token(&mut self, limit: Limit, at: Duration) -> Result<(), Duration> {
+        let per_minute = limit.per_minute;
+        let full = limit.burst.unwrap_or(per_minute * BUCKET_SECONDS / 60.0);
+        let full = full.max(1.0);
         let passed = at.saturating_sub(self.filled).as_secs_f64();
         let tokens = (self.tokens.unwrap_or(full) + passed * per_minute / 60.0).min(full);
         self.filled = at;
@@ -163,7 +175,12 @@ impl Dice {
             self.fire("quota_per_day");
             return Err(Limited::Day(day));
         }
-        let shape = self.plan.quota_shape;
+        let (shape, burst) = (self.plan.quota_shape, self.plan.quota_burst);
+        let limit = |per_minute| Limit {
+            per_minute,
+            shape,
+            burst,
+        };
         let (class, class_limit, name) = match is_write {
             true => (
                 &mut self.write,
@@ -177,15 +194,15 @@ impl Dice {
             ),
         };
         let mut limited = None;
-        if let Some(limit) = class_limit
-            && let Err(wait) = class.take(shape, limit, at)
+        if let Some(per_minute) = class_limit
+            && let Err(wait) = class.take(limit(per_minute), at)
         {
-            limited = Some((name, limit, wait));
+            limited = Some((name, per_minute, wait));
         }
-        if let (None, Some(limit)) = (&limited, self.plan.quota_per_min)
-            && let Err(wait) = self.all.take(shape, limit, at)
+        if let (None, Some(per_minute)) = (&limited, self.plan.quota_per_min)
+            && let Err(wait) = self.all.take(limit(per_minute), at)
         {
-            limited = Some(("quota_per_min", limit, wait));
+            limited = Some(("quota_per_min", per_minute, wait));
         }
         let Some((name, limit, wait)) = limited else {
             self.today += 1;
@@ -212,6 +229,14 @@ mod tests {
     use super::super::plan::NthCall;
     use super::*;
 
+    fn limit(shape: Shape, per_minute: f64) -> Limit {
+        Limit {
+            per_minute,
+            shape,
+            burst: None,
+        }
+    }
+
     #[test]
     fn every_shape_gives_its_rate_and_no_more() {
         for shape in [Shape::Fixed, Shape::Sliding, Shape::Bucket] {
@@ -219,7 +244,7 @@ mod tests {
             let accepted = (0..60_000)
                 .filter(|i| {
                     let at = Duration::from_millis(i * 10);
-                    quota.take(shape, 120.0, at).is_ok()
+                    quota.take(limit(shape, 120.0), at).is_ok()
                 })
                 .count();
             assert!((1200..=1222).contains(&accepted), "{shape:?}: {accepted}");
@@ -232,12 +257,29 @@ mod tests {
             let mut quota = Quota::default();
             let mut at = Duration::from_secs(7);
             for _ in 0..500 {
-                if let Err(wait) = quota.take(shape, 60.0, at) {
+                if let Err(wait) = quota.take(limit(shape, 60.0), at) {
                     at += wait + Duration::from_millis(1);
-                    assert!(quota.take(shape, 60.0, at).is_ok(), "{shape:?}");
+                    assert!(quota.take(limit(shape, 60.0), at).is_ok(), "{shape:?}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_bucket_saves_up_what_it_is_told() {
+        let mut quota = Quota::default();
+        let limit = Limit {
+            burst: Some(20.0),
+            ..limit(Shape::Bucket, 1200.0)
+        };
+        let at_once = |quota: &mut Quota, at| {
+            (0..100)
+                .take_while(|_| quota.take(limit, at).is_ok())
+                .count()
+        };
+        assert_eq!(at_once(&mut quota, Duration::ZERO), 20);
+        assert_eq!(at_once(&mut quota, Duration::from_millis(500)), 10);
+        assert_eq!(at_once(&mut quota, Duration::from_secs(60)), 20);
     }
 
     #[test]

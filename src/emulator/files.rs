@@ -161,7 +161,7 @@ pub fn import(service: &Service, call: &Call<'_>) -> Result {
         size: file.size,
         sha256: file.sha256,
         text: file.text,
-        ..blank(service, call.kind)
+        ..blank(service, call.kind)?
     };
     let operation = format!("{store}/operations/{id}");
     // Without prefixes, unlike that of a direct upload.

@@ -108,7 +108,7 @@ pub fn document(
         size: content.size,
         sha256: content.sha256,
         text: content.text,
-        ..blank(service, kind)
+        ..blank(service, kind)?
     };
     let operation = format!("{}/upload/operations/{id}", new.store);
     let response = json!({

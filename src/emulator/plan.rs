@@ -34,11 +34,14 @@ pub const KINDS: &[&str] = &[
 pub struct Faults {
     pub latency_ms: u64,
     pub latency_jitter_ms: u64,
-    /// Requests a minute; all but upload bodies count.
+    /// Requests a minute.
     pub quota_per_min: Option<f64>,
     pub quota_write_per_min: Option<f64>,
     pub quota_read_per_min: Option<f64>,
     pub quota_shape: Shape,
+    /// Requests that a bucket saves up; ten seconds of its rate, if not given.
+    pub quota_burst: Option<f64>,
+    pub quota_counts: Counts,
     /// No RetryInfo in quota errors.
     pub quota_no_retry_info: bool,
     /// What RetryInfo says instead of the truth.
@@ -99,6 +102,8 @@ pub struct Faults {
     pub operation_never_done: f64,
     /// The operation ends without an error, and the document as failed.
     pub document_fail: f64,
+    /// A document fails in that way when, with it, more than so many are being indexed.
+    pub document_fail_above: Option<u64>,
     /// A document that failed in that way is active so long after it was ready.
     pub document_heals_ms: Option<u64>,
     /// A poll answers only with the name.
@@ -150,6 +155,30 @@ pub enum Shape {
     Fixed,
     Sliding,
     Bucket,
+}
+
+/// Which requests the quotas count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Counts {
+    #[default]
+    All,
+    AllButBodies,
+    /// Those that start an upload.
+    Starts,
+}
+
+impl Counts {
+    pub fn includes(self, kind: &str) -> bool {
+        match self {
+            Counts::All => true,
+            Counts::AllButBodies => kind != "upload.body",
+            Counts::Starts => matches!(
+                kind,
+                "upload.start" | "upload.multipart" | "upload.raw" | "file.start"
+            ),
+        }
+    }
 }
 
 /// The N-th request from when the list was given meets this, and nothing else of the network's.

@@ -122,14 +122,18 @@ impl Luck<'_> {
     }
 
     fn limited(&self) -> Option<Answer> {
-        if self.kind == "upload.body" || self.named.is_some() {
+        if self.named.is_some() {
+            return None;
+        }
+        let mut dice = whole(&self.service.dice);
+        if !dice.plan.quota_counts.includes(self.kind) {
             return None;
         }
         let is_write = !(self.kind.ends_with(".get")
             || self.kind.ends_with(".list")
             || self.kind == "upload.query");
         let at = self.service.started.elapsed();
-        match whole(&self.service.dice).count(is_write, at) {
+        match dice.count(is_write, at) {
             Ok(()) => None,
             Err(Limited::Minute { limit, retry }) => {
                 Some(answer::quota("RequestsPerMinutePerProject", limit, retry))

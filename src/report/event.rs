@@ -84,7 +84,14 @@ impl FileStatus {
 /// What held a run back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LimitedBy {
+    /// The service's: it answered 429.
     Quota,
+    /// The user's own, on requests.
+    Ceiling,
+    /// The service failed, or could not be reached.
+    Outage,
+    /// The store, or the account's files, are full.
+    Storage,
     /// The service's latency, at the concurrency there was.
     Concurrency,
     Disk,
@@ -99,6 +106,9 @@ impl LimitedBy {
     pub fn as_str(self) -> &'static str {
         match self {
             LimitedBy::Quota => "quota",
+            LimitedBy::Ceiling => "ceiling",
+            LimitedBy::Outage => "outage",
+            LimitedBy::Storage => "storage",
             LimitedBy::Concurrency => "concurrency",
             LimitedBy::Disk => "disk",
             LimitedBy::Cpu => "cpu",

@@ -132,7 +132,10 @@ pub fn words(s: &Summary) -> Vec<String> {
 
 fn held_back(by: LimitedBy) -> Option<&'static str> {
     match by {
-        LimitedBy::Quota => Some("the service's quota (a higher tier, or --rpm)"),
+        LimitedBy::Quota => Some("the service's quota (a higher tier of the account raises it)"),
+        LimitedBy::Ceiling => Some("your own limit on requests (--rpm or --tier)"),
+        LimitedBy::Outage => Some("failures of the service"),
+        LimitedBy::Storage => Some("the service's storage, which is full"),
         LimitedBy::Concurrency => Some("the service's latency (raise --concurrency)"),
         LimitedBy::Disk => Some("the disk that the database is on"),
         LimitedBy::Cpu => Some("the processor"),

@@ -71,6 +71,34 @@ pub struct Throttle {
     ramp: Ramp,
     /// Rate 429s so far.
     throttled: u64,
+    /// Time with an open breaker, and with writes that were refused for long.
+    outage: Stopwatch,
+    shut: Stopwatch,
+}
+
+/// Adds up how long something was so.
+#[derive(Debug, Default)]
+struct Stopwatch {
+    since: Option<Instant>,
+    before: Duration,
+}
+
+impl Stopwatch {
+    fn set(&mut self, is_so: bool, now: Instant) {
+        match (self.since, is_so) {
+            (None, true) => self.since = Some(now),
+            (Some(_), false) => {
+                self.before = self.total(now);
+                self.since = None;
+            }
+            (None, false) | (Some(_), true) => {}
+        }
+    }
+
+    fn total(&self, now: Instant) -> Duration {
+        let running = self.since.map(|since| now.saturating_duration_since(since));
+        self.before + running.unwrap_or_default()
+    }
 }
 
 impl Throttle {
@@ -80,6 +108,8 @@ impl Throttle {
             breaker: Breaker::new(settings.waits),
             ramp: Ramp::new(settings.concurrency),
             throttled: 0,
+            outage: Stopwatch::default(),
+            shut: Stopwatch::default(),
         }
     }
 
@@ -129,6 +159,9 @@ impl Throttle {
         if opened {
             self.ramp.breaker_opened();
         }
+        let is_open = self.breaker.state() != BreakerState::Closed;
+        self.outage.set(is_open, now);
+        self.shut.set(self.limiter.writes().is_shut(now), now);
         freed
     }
 
@@ -163,11 +196,6 @@ impl Throttle {
         self.ramp.allowed()
     }
 
-    /// A document that the service took and could not index. Says whether fewer may be busy now.
-    pub fn document_failed(&mut self, now: Instant) -> bool {
-        self.ramp.document_failed(now)
-    }
-
     /// One more may be busy than the ramp allows: what it would send decides for all.
     pub fn wants_probe(&self, now: Instant) -> bool {
         self.breaker.wants_probe(now)
@@ -184,6 +212,16 @@ impl Throttle {
     /// Rate 429s so far.
     pub fn throttled(&self) -> u64 {
         self.throttled
+    }
+
+    /// How long the breaker has been open.
+    pub fn outage(&self, now: Instant) -> Duration {
+        self.outage.total(now)
+    }
+
+    /// How long writes have been refused because nothing was granted.
+    pub fn shut(&self, now: Instant) -> Duration {
+        self.shut.total(now)
     }
 
     /// What a later run may start from.

@@ -9,7 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::breaker::BreakerState;
-use super::core::{Pass, Starts, Throttle, Turn, Verdict};
+pub use super::core::{Pass, Starts, Verdict};
+use super::core::{Throttle, Turn};
 use super::{Class, GateSettings, Peaks};
 use crate::poison;
 use crate::shutdown::Shutdown;
@@ -38,7 +39,7 @@ pub enum PauseReason {
 impl fmt::Display for PauseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            PauseReason::Limit => "the service asked to wait",
+            PauseReason::Limit => "the service refuses more requests for now",
             PauseReason::Outage => "the service fails",
         })
     }
@@ -56,6 +57,9 @@ pub struct Snapshot {
     pub waited: Duration,
     /// Rate 429s so far.
     pub throttled: u64,
+    /// How long the breaker has been open, and writes were refused because none was granted.
+    pub outage: Duration,
+    pub shut: Duration,
 }
 
 #[derive(Debug)]
@@ -155,11 +159,6 @@ impl Gate {
         }
     }
 
-    /// The service took a document and could not index it.
-    pub fn document_failed(&self) {
-        self.lock().throttle.document_failed(Instant::now());
-    }
-
     /// The wait between two tries; `false` if the run is stopping.
     pub fn sleep(&self, how_long: Duration) -> bool {
         self.shutdown.sleep(how_long)
@@ -200,12 +199,17 @@ impl Gate {
         let now = Instant::now();
         let throttle = &inner.throttle;
         let writes = throttle.limiter().writes();
-        let state = throttle.breaker();
-        let paused = match state {
-            BreakerState::Open { until } => Some((PauseReason::Outage, until)),
-            BreakerState::Closed | BreakerState::HalfOpen { .. } => writes
-                .paused_until()
-                .map(|until| (PauseReason::Limit, until)),
+        let limited = writes.paused_until().filter(|until| *until > now);
+        let state = match (throttle.breaker(), limited) {
+            // To whoever reads events it is the same: files go back to the queue.
+            (BreakerState::Closed, Some(until)) if writes.is_shut(now) => {
+                BreakerState::Open { until }
+            }
+            (state, _) => state,
+        };
+        let paused = match (throttle.breaker(), limited) {
+            (BreakerState::Open { until }, _) => Some((PauseReason::Outage, until)),
+            (_, limited) => limited.map(|until| (PauseReason::Limit, until)),
         };
         Snapshot {
             state,
@@ -214,6 +218,8 @@ impl Gate {
             concurrency: throttle.concurrency(),
             waited: inner.waited,
             throttled: throttle.throttled(),
+            outage: throttle.outage(now),
+            shut: throttle.shut(now),
         }
     }
 

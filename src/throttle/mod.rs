@@ -57,7 +57,7 @@ impl FromStr for Rpm {
             Ok(0) => Ok(Rpm::Unlimited),
             Ok(n) if n <= RPM_MAX => Ok(NonZeroU32::new(n).map_or(Rpm::Unlimited, Rpm::Ceiling)),
             _ => Err(format!(
-                "not `auto`, 0 (no limit) or a number up to {RPM_MAX}"
+                "not `auto`, 0 (no limit) or a whole number from 1 to {RPM_MAX}"
             )),
         }
     }

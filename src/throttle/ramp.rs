@@ -1,11 +1,10 @@
-//! How many workers may be busy: up quickly at first, then slowly, and down when the service suffers.
+//! How many workers may be busy: up quickly at first, then slowly, and down when the breaker opens.
 //!
-//! Suffering is an open breaker, or documents that it takes and then cannot index (fact sheet 14: a hundred
-//! at once made 84 of 187 fail for a while). Pure: the time comes from outside.
+//! Pure: the time comes from outside.
 
 use std::time::{Duration, Instant};
 
-/// Trouble never leaves less (unless the ceiling is lower).
+/// An open breaker never leaves less (unless the ceiling is lower).
 const FLOOR: usize = 3;
 const START: usize = 2;
 /// One more for each success, as in TCP's slow start, up to here: what is in flight when a quota is met is
@@ -16,9 +15,6 @@ const SUCCESSES_PER_STEP: usize = 20;
 /// Where a round trip is so slow that this takes long, one more after every two seconds, once all that may be busy have
 /// succeeded.
 const STEP_AFTER: Duration = Duration::from_secs(2);
-/// Documents that fail within `FAILED_WITHIN` before fewer may be sent at once: one may be the file's fault.
-const FAILED_MANY: u32 = 5;
-const FAILED_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct Ramp {
@@ -29,8 +25,6 @@ pub struct Ramp {
     stepped_at: Option<Instant>,
     /// No trouble yet.
     starting: bool,
-    /// Documents that failed, from when on they were counted.
-    failed: Option<(Instant, u32)>,
 }
 
 impl Ramp {
@@ -41,7 +35,6 @@ impl Ramp {
             successes: 0,
             stepped_at: None,
             starting: true,
-            failed: None,
         }
     }
 
@@ -69,25 +62,6 @@ impl Ramp {
     }
 
     pub fn breaker_opened(&mut self) {
-        self.halve();
-    }
-
-    /// Says whether fewer are allowed now.
-    pub fn document_failed(&mut self, now: Instant) -> bool {
-        let (since, count) = self
-            .failed
-            .filter(|(since, _)| now.saturating_duration_since(*since) < FAILED_WITHIN)
-            .unwrap_or((now, 0));
-        if count + 1 < FAILED_MANY {
-            self.failed = Some((since, count + 1));
-            return false;
-        }
-        self.failed = None;
-        self.halve();
-        true
-    }
-
-    fn halve(&mut self) {
         let floor = FLOOR.min(self.ceiling);
         self.allowed = (self.allowed / 2).max(floor);
         self.starting = false;
@@ -152,23 +126,5 @@ mod tests {
         ramp.breaker_opened();
         let steps = (0..40).filter(|_| ramp.succeeded(now)).count();
         assert_eq!((steps, ramp.allowed()), (2, 5));
-    }
-
-    #[test]
-    fn documents_that_fail_in_numbers_halve_it_and_single_ones_do_not() {
-        let mut now = Instant::now();
-        let mut ramp = Ramp::new(6);
-        for _ in 0..10 {
-            ramp.succeeded(now);
-        }
-        for _ in 0..20 {
-            assert!(!ramp.document_failed(now));
-            now += FAILED_WITHIN / 3;
-        }
-        now += FAILED_WITHIN;
-        let halved = (0..FAILED_MANY)
-            .filter(|_| ramp.document_failed(now))
-            .count();
-        assert_eq!((halved, ramp.allowed()), (1, 3));
     }
 }

@@ -452,7 +452,9 @@ impl Rate {
             Some(hint) => (hint.min(seen), HINT_DOUBLES),
             None => (
                 seen.max(granted_before * HOLD_FROM),
-                waited.clamp(PAUSE_UNKNOWN / 2, HINT_DOUBLES),
+                waited
+                    .max(interval(granted_before.max(1.0)))
+                    .clamp(PAUSE_UNKNOWN / 2, HINT_DOUBLES),
             ),
         };
         Phase::Searching {

@@ -19,7 +19,7 @@ use crate::panic;
 use crate::pipeline::run::Run;
 use crate::pipeline::sending::worker::{Returned, Task};
 use crate::state::{Change, Job, UploadId};
-use crate::throttle::core::Starts;
+use crate::throttle::gate::Starts;
 
 /// How often a waiting run looks around.
 const TICK: Duration = Duration::from_millis(100);

@@ -9,4 +9,6 @@ pub mod pages;
 /// How long operations take.
 pub mod times;
 
+mod room;
+
 pub mod poller;

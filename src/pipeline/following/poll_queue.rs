@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::pages::{By, Choice, PAGE_DOCUMENTS, Page, Pages, Place, choose};
+use super::room::Room;
 use super::times::OperationTimes;
 use crate::client::{Document, DocumentsPage};
 use crate::names::{DocumentName, FileName, OperationName};
@@ -164,6 +165,7 @@ struct Inner {
     learned: u32,
     /// The first look's age when what waits was last given its times.
     scheduled_by: Duration,
+    room: Room,
     closed: bool,
 }
 
@@ -182,6 +184,7 @@ impl Inner {
             learned: 0,
             scheduled_by: first_look(&known.times, &waits),
             times: known.times,
+            room: Room::new(SUBMITTED_MAX),
             closed: false,
         }
     }
@@ -558,6 +561,7 @@ impl PollQueue {
     /// The operation ended well. Looks without an answer teach nothing: they would make an outage look like
     /// slowness.
     pub fn finished(&self, poll: &Poll, now: Instant) {
+        self.lock().room.indexed();
         if !poll.looks.is_inherited {
             let mut inner = self.lock();
             let (ran_for, age) = (poll.looks.ran_for, poll.age(now));
@@ -588,7 +592,17 @@ impl PollQueue {
         inner.held = inner.held.saturating_sub(1);
         inner.awaiting.remove(&poll.subject.upload);
         inner.told.remove(&poll.subject.upload);
+        inner.room.settled(poll.subject.upload);
         self.changed.notify_all();
+    }
+
+    /// The service reports its document as failed; it may still heal.
+    pub fn document_failed(&self, poll: &Poll, now: Instant) {
+        let mut inner = self.lock();
+        let unsettled = inner.unsettled();
+        inner
+            .room
+            .failed(poll.subject.upload, poll.submitted, unsettled, now);
     }
 
     /// How many may be settled without a listing, or after it.
@@ -642,7 +656,7 @@ impl PollQueue {
     /// the store can make room.
     pub fn wait_for_room(&self, shutdown: &Shutdown) -> bool {
         let mut inner = self.lock();
-        while inner.held >= SUBMITTED_MAX {
+        while inner.held >= SUBMITTED_MAX || inner.room.is_full(inner.unsettled()) {
             if inner.unsettled() == 0 || shutdown.is_stopping() {
                 return false;
             }

@@ -97,9 +97,14 @@ impl Poller<'_> {
 
     fn document_answered(&self, poll: &mut Poll, answer: Result<Document, Failure>) -> Heard {
         poll.looks.took = answer.as_ref().ok().and_then(|d| d.changed_after);
-        let (bytes, age) = (poll.subject.bytes, poll.age(Instant::now()));
+        let now = Instant::now();
+        let (bytes, age) = (poll.subject.bytes, poll.age(now));
         let waits = self.waits;
-        poll.indexing.document_answered(answer, bytes, age, waits)
+        let heard = poll.indexing.document_answered(answer, bytes, age, waits);
+        if poll.indexing.document_has_failed() {
+            self.outcomes.polls.document_failed(poll, now);
+        }
+        heard
     }
 
     /// Reads the listing on from this page, as long as there is reason to.

@@ -370,6 +370,11 @@ impl Indexing {
         Heard::News
     }
 
+    /// The last look saw it failed; it may still heal.
+    pub fn document_has_failed(&self) -> bool {
+        matches!(self.document, DocumentSeen::Failed { .. })
+    }
+
     fn document_failed(&mut self, age: Duration, waits: &Waits) -> Heard {
         let since = match self.document {
             DocumentSeen::Failed { since } => since,
