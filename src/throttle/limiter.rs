@@ -44,6 +44,13 @@ impl Limiter {
 
     /// Whether a request may start now; takes nothing.
     pub fn ready(&mut self, class: Class, now: Instant) -> Ready {
+        // It may be one quota: where nobody has said how long, the probe of writes serves for both.
+        if class == Class::Read
+            && self.read.is_guessing()
+            && let Some(until) = self.write.waits_until(now)
+        {
+            return Ready::NotBefore(until);
+        }
         let ready = self.rate(class).ready(now);
         match &self.both {
             Some((bucket, interval)) => match bucket.free(now, *interval) {
@@ -145,6 +152,24 @@ mod tests {
             assert_eq!(limiter.ready(Class::Write, now), Ready::Paced);
             limiter.take(Class::Write, now);
         }
+    }
+
+    #[test]
+    fn reads_that_were_not_told_how_long_wait_for_the_probe_of_writes() {
+        let mut limiter = limiter(Rpm::Auto, Peaks::default());
+        let now = Instant::now();
+        for class in [Class::Write, Class::Read] {
+            limiter.rate(class).limited(now, false, None, now);
+        }
+        let end = limiter.writes().paused_until().unwrap();
+        assert_eq!(limiter.ready(Class::Write, end), Ready::Probe);
+        limiter.take(Class::Write, end);
+        assert!(matches!(
+            limiter.ready(Class::Read, end),
+            Ready::NotBefore(_)
+        ));
+        limiter.rate(Class::Write).granted(true, end);
+        assert_eq!(limiter.ready(Class::Read, end), Ready::Probe);
     }
 
     #[test]

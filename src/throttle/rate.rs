@@ -21,7 +21,7 @@ const PAUSE_TOKENS: f64 = 3.0;
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_UNKNOWN: Duration = Duration::from_millis(500);
 /// A refused probe makes it so much longer.
-const PAUSE_GROWS: u32 = 4;
+const PAUSE_GROWS: u32 = 5;
 /// The longest while a per-minute quota may still be what refuses, and the longest at all.
 const PAUSE_LONGEST_IN_MINUTE: Duration = Duration::from_secs(24);
 const PAUSE_LONGEST: Duration = Duration::from_secs(300);
@@ -112,6 +112,8 @@ struct Pause {
     first: Duration,
     /// Probes refused so far.
     refused: u32,
+    /// The service has said how long, the last time that it refused.
+    is_told: bool,
     /// When the one that is out was sent.
     probe: Option<Instant>,
     /// What was granted in the minute before it.
@@ -221,6 +223,22 @@ impl Rate {
         self.pause.as_ref().map(|pause| pause.until)
     }
 
+    /// It waits, and knows neither for how long nor its rate.
+    pub fn is_guessing(&self) -> bool {
+        let is_told = self.pause.as_ref().is_none_or(|pause| pause.is_told);
+        !is_told && self.found().is_none()
+    }
+
+    /// Until when it waits, or for a probe of its own that is out.
+    pub fn waits_until(&self, now: Instant) -> Option<Instant> {
+        let pause = self.pause.as_ref()?;
+        match pause.probe {
+            _ if now < pause.until => Some(pause.until),
+            Some(_) => Some(now + self.waits.scaled(LOOK)),
+            None => None,
+        }
+    }
+
     /// Nothing was granted for so long that waiting for it makes no sense.
     pub fn is_shut(&self, now: Instant) -> bool {
         self.pause.as_ref().is_some_and(|pause| {
@@ -310,6 +328,7 @@ impl Rate {
                     until: now,
                     first: self.first_pause(),
                     refused: 0,
+                    is_told: false,
                     probe: None,
                     granted_before: self.granted.in_last_minute(now),
                 });
@@ -329,6 +348,7 @@ impl Rate {
     /// Sets the end of the pause, by how often it was in vain.
     fn pause_on(&mut self, asked: Option<Duration>, now: Instant) {
         let Some(pause) = &mut self.pause else { return };
+        pause.is_told = asked.is_some();
         let so_far = now.saturating_duration_since(pause.began);
         let grown = pause
             .first
@@ -343,7 +363,7 @@ impl Rate {
             && let Some(since) = self.flows_since
         {
             let reopens = since + self.waits.scaled(MINUTE);
-            let near = reopens.saturating_duration_since(now) <= self.waits.scaled(MINUTE) / 2;
+            let near = reopens.saturating_duration_since(now) <= self.waits.scaled(MINUTE) * 3 / 4;
             if reopens > now && (reopens < pause.until || (near && pause.refused > 0)) {
                 pause.until = reopens;
             }

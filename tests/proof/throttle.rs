@@ -488,11 +488,34 @@ const RETRIES: [(Retry, &str); 3] = [
     (Retry::Absurd, "absurd"),
 ];
 
+/// A median of few runs scatters, so the short form forgives a little: how much of a share, and how many
+/// times the 429s.
+#[derive(Debug, Clone, Copy)]
+struct Slack {
+    share: f64,
+    limited: f64,
+}
+
 pub fn run(options: &Options) {
-    let seeds = if options.long { 200 } else { 16 };
+    let (seeds, slack) = match options.long {
+        true => (
+            200,
+            Slack {
+                share: 0.0,
+                limited: 1.0,
+            },
+        ),
+        false => (
+            10,
+            Slack {
+                share: 0.03,
+                limited: 1.25,
+            },
+        ),
+    };
     let mut missed = Vec::new();
     println!(
-        "\n{seeds} runs a row: 1 to 3 processes, latency 20 ms to 1 s, concurrency 1 to 32; median (worst)\n"
+        "\n{seeds} runs a row: half of them with default flags, the others 1 to 3 processes with concurrency 1 to 32; latency 20 ms to 1 s; median (worst)\n"
     );
     println!(
         "| shape | a minute | RetryInfo | first 75 s | after | halved | doubled | 429s | of allowed |"
@@ -510,17 +533,18 @@ pub fn run(options: &Options) {
                         0 => ceiling(quota * 2.0),
                         _ => Rpm::Auto,
                     },
-                    change: if i % 2 == 0 { 0.5 } else { 2.0 },
-                    processes: *rng.choice(&[1, 1, 2, 3]).unwrap(),
+                    change: if i / 2 % 2 == 0 { 0.5 } else { 2.0 },
+                    processes: if i % 2 == 0 { 1 } else { rng.usize(1..=3) },
                     latency: *rng.choice(&[0.02, 0.2, 1.0]).unwrap(),
-                    concurrency: *rng
-                        .choice(&[1, 7, CONCURRENCY, CONCURRENCY, CONCURRENCY, 32])
-                        .unwrap(),
+                    concurrency: match i % 2 {
+                        0 => CONCURRENCY,
+                        _ => *rng.choice(&[1, 7, 32]).unwrap(),
+                    },
                     seed: rng.u64(..),
                 });
                 let cases = cases.filter(Case::is_bounded_by_quota);
                 let label = format!("{name} | {quota} | {retry_name}");
-                missed.extend(row(&label, cases));
+                missed.extend(row(&label, cases, slack));
             }
         }
     }
@@ -536,7 +560,7 @@ fn ceiling(per_minute: f64) -> Rpm {
 }
 
 /// Prints a row; the targets that it misses.
-fn row(label: &str, cases: impl Iterator<Item = Case>) -> Vec<String> {
+fn row(label: &str, cases: impl Iterator<Item = Case>, slack: Slack) -> Vec<String> {
     let outcomes: Vec<(Case, Outcome)> = cases.map(|case| (case, live(case))).collect();
     let all = |_: &Case| true;
     let default = |case: &Case| case.processes == 1 && case.concurrency == CONCURRENCY;
@@ -579,11 +603,11 @@ fn row(label: &str, cases: impl Iterator<Item = Case>) -> Vec<String> {
         .iter()
         .zip(["first 75 s", "after", "halved", "doubled"])
     {
-        if *median < SHARE_MIN {
+        if *median < SHARE_MIN - slack.share {
             missed.push(format!("{label}: {what}: {median:.3}"));
         }
     }
-    if allowed.0 > 1.0 {
+    if allowed.0 > slack.limited {
         missed.push(format!(
             "{label}: 429s: {:.2} of what is allowed",
             allowed.0
