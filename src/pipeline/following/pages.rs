@@ -185,12 +185,7 @@ impl Pages {
         group
     }
 
-    /// The first of the unlisted, in order of submission.
-    pub fn first_unlisted(&self) -> Option<UploadId> {
-        self.unlisted.first().map(|(_, upload)| *upload)
-    }
-
-    pub fn is_frontier(&self, page: &Page) -> bool {
+    fn is_frontier(&self, page: &Page) -> bool {
         let frontier = self.frontier.as_ref();
         frontier.is_some_and(|frontier| frontier.number == page.number)
     }
@@ -200,7 +195,7 @@ impl Pages {
     }
 
     /// It was read: how many documents it showed, whether any of them was on no page before, and the
-    /// token of the next page. Says whether the frontier has moved on, so that there is more to read.
+    /// token of the next page. Says whether the frontier has moved on.
     pub fn ended(
         &mut self,
         page: &Arc<Page>,

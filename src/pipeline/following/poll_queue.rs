@@ -325,13 +325,13 @@ impl Inner {
         PageLook { page, asked }
     }
 
-    /// Those that the page shows, with what it says of them; and the page to read next.
+    /// Those that the page shows, with what it says of them.
     fn shown(
         &mut self,
         look: PageLook,
         answer: DocumentsPage,
         now: Instant,
-    ) -> (Vec<(Poll, Document)>, Option<PageLook>) {
+    ) -> Vec<(Poll, Document)> {
         let PageLook { page, asked } = look;
         let count = answer.documents.len();
         let mut is_news = false;
@@ -350,16 +350,12 @@ impl Inner {
                 shown.push((poll, document));
             }
         }
-        let was_frontier = self.pages.is_frontier(&page);
         let moved_on = self.pages.ended(&page, count, is_news, answer.next);
         let newest = shown.iter().map(|(poll, _)| poll.submitted).max();
         for upload in asked {
             self.not_shown(upload, moved_on, newest, now);
         }
-        let next = (was_frontier && moved_on)
-            .then(|| self.next_page(now))
-            .flatten();
-        (shown, next)
+        shown
     }
 
     /// The page does not show it, which is no news. While it may only not be seen yet it waits for another page,
@@ -393,15 +389,6 @@ impl Inner {
             poll.looks.place = Place::Alone;
             let due = self.schedule(&poll, now);
             self.insert(poll, Some(due), now);
-        }
-    }
-
-    /// While uploads are due that no page has shown yet, the listing is read on.
-    fn next_page(&mut self, now: Instant) -> Option<PageLook> {
-        let first = self.pages.first_unlisted()?;
-        match self.choice(first, now) {
-            (Choice::Page, Some(page)) => Some(self.begin(page, now)),
-            _ => None,
         }
     }
 
@@ -512,13 +499,13 @@ impl PollQueue {
     }
 
     /// A page was read. Those that it shows are in the caller's hands now, each with what the page says of its
-    /// document; and the page that is to be read next, if the listing is to be read on.
+    /// document. If others are due that no page has shown yet, the next page is: for whoever asks first.
     pub fn page_shown(
         &self,
         look: PageLook,
         answer: DocumentsPage,
         now: Instant,
-    ) -> (Vec<(Poll, Document)>, Option<PageLook>) {
+    ) -> Vec<(Poll, Document)> {
         let shown = self.lock().shown(look, answer, now);
         self.changed.notify_all();
         shown

@@ -39,7 +39,7 @@ impl Poller<'_> {
         while let Some(look) = self.outcomes.polls.next(self.shutdown) {
             match look {
                 Look::One(poll) => self.follow(*poll),
-                Look::Page(look) => self.read_on(look, &mut pages_unanswered),
+                Look::Page(look) => self.look_at_page(look, &mut pages_unanswered),
             }
         }
     }
@@ -107,27 +107,21 @@ impl Poller<'_> {
         heard
     }
 
-    /// Reads the listing on from this page, as long as there is reason to.
-    fn read_on(&self, look: PageLook, unanswered: &mut u32) {
-        let mut next = Some(look);
-        while let Some(look) = next {
-            let token = look.page.token.as_deref();
-            next = match self.client.look_at_page(self.store, token) {
-                Ok(answer) => {
-                    *unanswered = 0;
-                    let polls = &self.outcomes.polls;
-                    let (shown, more) = polls.page_shown(look, answer, Instant::now());
-                    for (poll, document) in shown {
-                        self.shown(poll, document);
-                    }
-                    more
+    /// `unanswered`: pages in a row that this poller had no usable answer for.
+    fn look_at_page(&self, look: PageLook, unanswered: &mut u32) {
+        let token = look.page.token.as_deref();
+        match self.client.look_at_page(self.store, token) {
+            Ok(answer) => {
+                *unanswered = 0;
+                let polls = &self.outcomes.polls;
+                for (poll, document) in polls.page_shown(look, answer, Instant::now()) {
+                    self.shown(poll, document);
                 }
-                Err(failure) => {
-                    *unanswered += 1;
-                    self.page_unanswered(look, &failure, *unanswered);
-                    None
-                }
-            };
+            }
+            Err(failure) => {
+                *unanswered += 1;
+                self.page_unanswered(look, &failure, *unanswered);
+            }
         }
     }
 

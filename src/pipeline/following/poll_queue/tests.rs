@@ -161,3 +161,85 @@ fn the_listing_says_nothing_of_an_attempt_that_began_after_it() {
     let step = second.indexing.next(Duration::ZERO, &Waits::default());
     assert!(matches!(step, Step::End(End::InDoubt(_))));
 }
+
+/// Two uploads of one page, `one` and `two`, which is just being read.
+fn a_page_of_two() -> (PollQueue, PageLook) {
+    let pages = Pages::new(None, 0, 100);
+    let times = OperationTimes::new(&[]);
+    let queue = PollQueue::new(Waits::default(), Known { times, pages });
+    let long_ago = Instant::now() - Duration::from_secs(25);
+    for (id, name) in [(1, "one"), (2, "two")] {
+        let indexing = Indexing::submitted(true, Some(document(name)), None);
+        queue.push(poll(id, long_ago, indexing));
+    }
+    match queue.next(&running()) {
+        Some(Look::Page(look)) => (queue, look),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn page(names: &[&str], next: Option<&str>) -> DocumentsPage {
+    let shown = names.iter().map(|name| Document {
+        name: document(name),
+        state: crate::client::DocumentState::Active,
+        identity: None,
+        size_bytes: None,
+        changed_after: None,
+    });
+    DocumentsPage {
+        documents: shown.collect(),
+        next: next.map(str::to_owned),
+    }
+}
+
+fn uploads(shown: &[(Poll, Document)]) -> Vec<i64> {
+    shown
+        .iter()
+        .map(|(poll, _)| poll.subject.upload.0)
+        .collect()
+}
+
+#[test]
+fn a_page_counts_for_the_documents_of_the_very_names_and_each_once() {
+    let (queue, look) = a_page_of_two();
+    let answer = page(&["another", "two", "two", "yet another"], None);
+    let shown = queue.page_shown(look, answer, Instant::now());
+    assert_eq!(uploads(&shown), [2]);
+    assert_eq!(shown[0].1.name, document("two"));
+    // The other one is no news: it is looked at by itself.
+    assert_eq!(next_one(&queue).subject.upload, UploadId(1));
+}
+
+#[test]
+fn a_page_that_is_being_read_is_asked_for_once() {
+    let (queue, _look) = a_page_of_two();
+    let mut inner = queue.lock();
+    assert!(inner.look(Instant::now()).is_err());
+}
+
+#[test]
+fn a_page_that_fails_is_tried_once_more_and_then_each_by_itself() {
+    let (queue, look) = a_page_of_two();
+    queue.page_failed(look, Instant::now());
+    let Some(Look::Page(again)) = queue.next(&running()) else {
+        panic!("no second try");
+    };
+    queue.page_failed(again, Instant::now() + Duration::from_secs(60));
+    let one_by_one = [next_one(&queue), next_one(&queue)].map(|poll| poll.subject.upload.0);
+    assert_eq!(one_by_one, [1, 2]);
+}
+
+#[test]
+fn a_page_that_is_put_off_comes_back_whole() {
+    let (queue, look) = a_page_of_two();
+    queue.page_put_off(look, Instant::now());
+    assert!(matches!(queue.next(&running()), Some(Look::Page(_))));
+}
+
+#[test]
+fn a_refused_token_leaves_each_to_itself() {
+    let (queue, look) = a_page_of_two();
+    queue.page_refused(look, Instant::now());
+    let one_by_one = [next_one(&queue), next_one(&queue)].map(|poll| poll.subject.upload.0);
+    assert_eq!(one_by_one, [1, 2]);
+}
