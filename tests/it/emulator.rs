@@ -382,6 +382,38 @@ fn documents(raw: &Raw, n: usize) -> Vec<String> {
 }
 
 #[test]
+fn documents_fail_when_too_many_are_being_indexed() {
+    let raw = Raw::start(&[
+        "--document-fail-above",
+        "2",
+        "--operation-delay-ms",
+        "3600000",
+    ]);
+    documents(&raw, 3);
+    raw.fired("document_fail_above", 1);
+    raw.faults(json!({"operation_delay_ms": 0}));
+    documents(&raw, 1);
+    raw.fired("document_fail_above", 2);
+}
+
+#[test]
+fn a_quota_counts_what_it_is_told() {
+    // The quota grants one; a session is a start, a query and a body.
+    for (counts, refused) in [("all", 2), ("all_but_bodies", 1), ("starts", 0)] {
+        let raw = Raw::start(&[]);
+        raw.faults(
+            json!({"quota_per_min": 1, "quota_shape": "bucket", "quota_burst": 1,
+            "quota_counts": counts}),
+        );
+        let begun = raw.begin(&raw.store, json!({"displayName": "a.txt"}));
+        let url = begun.upload("url");
+        raw.query(url);
+        raw.end(url, "one").unwrap();
+        raw.fired("quota_per_min", refused);
+    }
+}
+
+#[test]
 fn a_document_can_fail_although_its_operation_does_not_and_heal() {
     let raw = Raw::start(&["--document-fail", "1"]);
     let operation = raw.upload("a.txt", "one");

@@ -64,7 +64,19 @@ fn wrong_usage() {
             &["upload", "docs", "--batch-size", "0"],
             &["--batch-size", "0"],
         ),
+        (
+            &["upload", "docs", "--concurrency", "10000"],
+            &["--concurrency", "10000", "1..=256"],
+        ),
         (&["upload", "docs", "--rpm", "many"], &["--rpm", "many"]),
+        (
+            &["upload", "docs", "--rpm", "-1"],
+            &["--rpm", "-1", "from 1 to 1000000"],
+        ),
+        (
+            &["upload", "docs", "--rpm", "1e9"],
+            &["--rpm", "1e9", "from 1 to 1000000"],
+        ),
         (
             &["upload", "docs", "--rpm", "5", "--tier", "free"],
             &["--rpm", "--tier"],
