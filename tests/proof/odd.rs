@@ -300,6 +300,21 @@ fn odds() -> Vec<Odd> {
     ] {
         all.extend(listings(what, fault, value, exits));
     }
+    // The deleted ones make up the number, and the database knows them. Whether the page in question is lost
+    // is luck, which is tried several times.
+    for method in ["direct", "session"].repeat(3) {
+        all.push(
+            Odd::new(
+                "a list that hides some and shows deleted ones",
+                method,
+                "list_lose_page",
+                json!(0.5),
+            )
+            .after(Before::Ghosts)
+            .with(json!({"list_ghost_ms": DAY_MS, "final_not_replayed": 1.0}))
+            .exits(&[0, 4]),
+        );
+    }
     all.extend(in_one_request());
     // Many are looked at by pages of the listing: what these hide or refuse costs looks, and nothing else.
     for (what, fault, value) in [

@@ -20,12 +20,12 @@ const PAGES_MAX: u32 = 100_000;
 const WAITS_MAX: u32 = 3;
 
 pub enum Listing {
-    /// What it did not show was not there when it began. `surplus`: it shows more than the service counted
-    /// before, so documents were added meanwhile, or deleted ones are still shown; which of the two, only
-    /// each document itself can tell.
+    /// What it did not show was not there when it began. `surplus`: so many more it shows than the service
+    /// counted before, since documents were added meanwhile, or deleted ones are still shown; which of the
+    /// two, only each document itself can tell.
     Whole {
         documents: ListedDocuments,
-        surplus: bool,
+        surplus: u64,
         /// Where its last page began; none if that was the first as well.
         last_page: Option<Bookmark>,
     },
@@ -46,7 +46,7 @@ pub fn list_after(
     shutdown: &Shutdown,
 ) -> Result<Listing, Error> {
     let documents = ListedDocuments::new()?;
-    let mut surplus = false;
+    let mut surplus = 0;
     let mut last_page: Option<Bookmark> = None;
     let mut read = || -> Result<Option<String>, Failure> {
         // Counted before, so that what is added meanwhile cannot make up for what is lost.
@@ -64,7 +64,7 @@ pub fn list_after(
             }
             let Some(next) = page.next else {
                 let shown = documents.count().map_err(local)?;
-                surplus = shown > counted;
+                surplus = shown.saturating_sub(counted);
                 return Ok((shown < counted).then(|| {
                     format!(
                         "the listing shows {shown} documents where the service counts {counted}"

@@ -69,12 +69,21 @@ impl LookUp<'_> {
             return Ok(LookedUp::Stopped);
         }
         let listing = listing::list(self.store, self.client, self.shutdown)?;
-        let (documents, partial) = match listing {
-            Listing::Whole { documents, .. } => (documents, None),
-            Listing::Partial(documents, why) => (documents, Some(why)),
+        let (documents, surplus, partial) = match listing {
+            Listing::Whole {
+                documents, surplus, ..
+            } => (documents, surplus, None),
+            Listing::Partial(documents, why) => (documents, 0, Some(why)),
         };
-        documents.each(&mut |document| self.adopt(document, lost, followed))?;
-        match partial {
+        let mut deleted = 0;
+        documents.each(&mut |document| {
+            deleted += u64::from(self.reader.is_deleted(&document.name)?);
+            self.adopt(document, lost, followed)
+        })?;
+        // The number of documents is right although one is missing, if a deleted one stands in its place.
+        let hides = (deleted > surplus)
+            .then(|| format!("the listing still shows {deleted} deleted documents"));
+        match partial.or(hides) {
             None => self.absent(lost).map(|()| LookedUp::Settled),
             Some(_) if self.shutdown.is_stopping() => Ok(LookedUp::Stopped),
             Some(why) => Ok(LookedUp::Unknown(why)),

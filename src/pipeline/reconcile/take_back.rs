@@ -112,7 +112,7 @@ fn whole_listing(settings: &RunSettings, parts: &Parts) -> Result<(ListedDocumen
                     let change = Change::Bookmarked { store, bookmark };
                     parts.writer.send(change, |_| {});
                 }
-                return Ok((documents, surplus));
+                return Ok((documents, surplus > 0));
             }
             Listing::Partial(_, words) => why = words,
         }

@@ -81,7 +81,7 @@ impl Verify<'_> {
             match listing::list(&self.store.name, self.client, self.shutdown)? {
                 Listing::Whole {
                     documents, surplus, ..
-                } => (documents, surplus),
+                } => (documents, surplus > 0),
                 Listing::Partial(_, why) => return Err(self.cannot_tell(&why)),
             };
         let mut plan = RepairPlan::new(documents.count()?)?;

@@ -82,6 +82,8 @@ statements! {
          AND u.store_id = ?1 AND f.path_value = ?2 ORDER BY u.id", PAGE;
     CLAIMANT: Single => JOB, OF_FILE, "WHERE u.document = ?1";
     IS_CLAIMED: Single => "SELECT 1 FROM uploads WHERE document = ?1";
+    IS_DELETED: Single =>
+        "SELECT 1 FROM uploads WHERE document = ?1 AND status IN ('superseded', 'retired')";
     INDEXED: Page => JOB, OF_FILE,
         "WHERE u.store_id = ?1 AND u.status = 'indexed' AND u.id > ?2 ORDER BY u.id", PAGE;
     REPLACED: Page => JOB, "INDEXED BY uploads_replaced", OF_FILE,
@@ -189,6 +191,12 @@ impl Reader {
     /// Whether some upload claims this document.
     pub fn is_claimed(&self, document: &DocumentName) -> Result<bool, Error> {
         let found = IS_CLAIMED.first(&self.conn, [document.as_str()], |_| Ok(()));
+        self.checked(found).map(|found| found.is_some())
+    }
+
+    /// Whether it is an upload's that has ended: its deletion was confirmed.
+    pub fn is_deleted(&self, document: &DocumentName) -> Result<bool, Error> {
+        let found = IS_DELETED.first(&self.conn, [document.as_str()], |_| Ok(()));
         self.checked(found).map(|found| found.is_some())
     }
 
