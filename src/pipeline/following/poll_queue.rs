@@ -27,7 +27,7 @@ pub const SUBMITTED_MAX: usize = 10_000;
 /// How often a waiting thread looks whether the run is stopping.
 const STOP_CHECK: Duration = Duration::from_millis(200);
 /// Of so many looks by page in a row one is by the document itself: lists may lag for long.
-const PAGES_IN_A_ROW: u32 = 8;
+const PAGES_IN_A_ROW: u32 = 12;
 /// A request for a page is answered, or has failed, long before; then its uploads are due again.
 const PAGE_ANSWERED_WITHIN: Duration = Duration::from_secs(600);
 /// The first look has moved by so much: what waits is given new times. Asked once in so many looks.
