@@ -11,15 +11,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::pages::{By, Choice, PAGE_DOCUMENTS, Page, Pages, Place, choose};
+use super::poll::{Due, Looks, Poll};
 use super::room::Room;
 use super::times::OperationTimes;
 use crate::client::{Document, DocumentsPage};
-use crate::names::{DocumentName, FileName, OperationName};
-use crate::pipeline::outcome::subject::Subject;
-use crate::pipeline::rules::{Indexing, Listed, Step};
+use crate::names::DocumentName;
+use crate::pipeline::rules::Listed;
 use crate::poison;
 use crate::shutdown::Shutdown;
-use crate::state::{Bookmark, Durable, Job, UploadId};
+use crate::state::{Bookmark, UploadId};
 use crate::waits::Waits;
 
 /// Submitted uploads held at once (some 500 bytes each); beyond it the workers wait.
@@ -27,69 +27,12 @@ pub const SUBMITTED_MAX: usize = 10_000;
 /// How often a waiting thread looks whether the run is stopping.
 const STOP_CHECK: Duration = Duration::from_millis(200);
 /// Of so many looks by page in a row one is by the document itself: lists may lag for long.
-const PAGES_IN_A_ROW: u32 = 8;
+const PAGES_IN_A_ROW: u32 = 12;
 /// A request for a page is answered, or has failed, long before; then its uploads are due again.
 const PAGE_ANSWERED_WITHIN: Duration = Duration::from_secs(600);
 /// The first look has moved by so much: what waits is given new times. Asked once in so many looks.
 const MOVED: f64 = 1.3;
 const LEARNED_MIN: u32 = 16;
-
-/// One submitted upload.
-#[derive(Debug)]
-pub struct Poll {
-    pub subject: Subject,
-    pub operation: Option<Durable<OperationName>>,
-    /// Deleted once the document is active.
-    pub temporary: Option<FileName>,
-    pub submitted: Instant,
-    pub indexing: Indexing,
-    pub looks: Looks,
-}
-
-/// The looks at one upload so far.
-#[derive(Debug, Default)]
-pub struct Looks {
-    /// An earlier run has submitted it: nobody knows how long ago.
-    is_inherited: bool,
-    /// Its age when it was last seen running.
-    ran_for: Duration,
-    /// How long the service worked on it, by the service's own clock.
-    pub took: Option<Duration>,
-    /// Pages that showed it since it was last looked at by itself.
-    by_page: u32,
-    place: Place,
-}
-
-impl Poll {
-    /// What an earlier run left. When it was submitted is not known to this clock; it is long enough ago
-    /// to look now.
-    pub fn of(job: Job) -> Poll {
-        let subject = Subject::of(&job);
-        Poll {
-            submitted: subject.started,
-            subject,
-            temporary: job.temporary,
-            indexing: Indexing::inherited(job.operation.is_some(), job.document),
-            operation: job.operation,
-            looks: Looks {
-                is_inherited: true,
-                ..Looks::default()
-            },
-        }
-    }
-
-    pub fn age(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.submitted)
-    }
-
-    /// The document that is to be looked at next, if that is what it needs.
-    fn document(&self, now: Instant, waits: &Waits) -> Option<DocumentName> {
-        match self.indexing.next(self.age(now), waits) {
-            Step::LookAtDocument(name) => Some(name),
-            _ => None,
-        }
-    }
-}
 
 /// What an earlier run knew of the service.
 #[derive(Debug)]
@@ -110,25 +53,6 @@ pub enum Look {
 pub struct PageLook {
     pub page: Arc<Page>,
     asked: Vec<UploadId>,
-}
-
-/// When an upload is looked at.
-#[derive(Debug, Clone, Copy)]
-struct Due {
-    likely: Instant,
-    latest: Instant,
-    /// By a page that is being read, or by a backoff: what is learned meanwhile changes nothing.
-    is_fixed: bool,
-}
-
-impl Due {
-    fn at(at: Instant) -> Due {
-        Due {
-            likely: at,
-            latest: at,
-            is_fixed: true,
-        }
-    }
 }
 
 #[derive(Debug)]

@@ -7,7 +7,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::poll_queue::{Look, PageLook, Poll};
+use super::poll::Poll;
+use super::poll_queue::{Look, PageLook};
 use crate::client::{Client, Document, Failure, FailureKind};
 use crate::error::Error;
 use crate::names::StoreName;

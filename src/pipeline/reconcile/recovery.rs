@@ -13,7 +13,7 @@ use super::listing::{self, Listing};
 use crate::client::{Client, Submitted};
 use crate::error::Error;
 use crate::names::StoreName;
-use crate::pipeline::following::poll_queue::Poll;
+use crate::pipeline::following::poll::Poll;
 use crate::pipeline::outcome::Outcomes;
 use crate::pipeline::outcome::subject::Subject;
 use crate::pipeline::rules::{self, Next, RowState};

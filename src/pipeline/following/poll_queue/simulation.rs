@@ -7,7 +7,7 @@ use std::collections::BinaryHeap;
 use super::tests::{document, poll};
 use super::*;
 use crate::client::DocumentState;
-use crate::pipeline::rules::Heard;
+use crate::pipeline::rules::{Heard, Indexing};
 
 /// A service, what is sent to it, and what others do there.
 struct Case {

@@ -1,5 +1,6 @@
 use super::*;
-use crate::pipeline::rules::{End, Step};
+use crate::pipeline::outcome::subject::Subject;
+use crate::pipeline::rules::{End, Indexing, Step};
 
 pub(super) fn document(name: &str) -> DocumentName {
     DocumentName::new(format!("fileSearchStores/s/documents/{name}"))
