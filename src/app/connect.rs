@@ -11,7 +11,7 @@ use crate::names::ApiKey;
 use crate::shutdown::Shutdown;
 use crate::state::{Lease, Reader};
 use crate::throttle::gate::Gate;
-use crate::throttle::{self, Peaks, Rpm};
+use crate::throttle::{self, Concurrency, Peaks, Rpm};
 use crate::waits::Waits;
 
 /// A rate found longer ago than this is not trusted any more.
@@ -63,7 +63,7 @@ pub fn with_service<T>(
 /// How fast, how many at once, for how long, and for which lock.
 pub struct Pace<'a> {
     pub rpm: Rpm,
-    pub concurrency: usize,
+    pub concurrency: Concurrency,
     pub lease: Arc<Lease>,
     pub shutdown: &'a Arc<Shutdown>,
     pub waits: Waits,
@@ -90,7 +90,7 @@ pub fn client(
             endpoint: reached.endpoint,
             key: reached.key,
             ca_file: target.ca_file.clone(),
-            concurrency: pace.concurrency,
+            concurrency: pace.concurrency.ceiling(),
             lease: pace.lease,
             waits: pace.waits,
         },

@@ -19,8 +19,8 @@ use crate::scan::{Filter, SkipReason};
 use crate::shutdown::Shutdown;
 use crate::state::reader::{LibraryRow, StoreRow};
 use crate::state::{Change, Lease, Reader, RunTotals, Writer, writer};
-use crate::throttle::Rpm;
 use crate::throttle::bandwidth::Bandwidth;
+use crate::throttle::{Concurrency, Rpm};
 
 /// What was asked for.
 pub struct Options {
@@ -31,7 +31,7 @@ pub struct Options {
     /// Bytes a second, all uploads together.
     pub bandwidth: Option<NonZeroU64>,
     pub method: MethodChoice,
-    pub concurrency: usize,
+    pub concurrency: Concurrency,
     pub batch_size: u64,
     pub limit: Option<u64>,
     pub retry_failed: bool,
@@ -125,7 +125,7 @@ fn transfer(
         store,
         documents,
         selection: selection(&libraries, folders)?,
-        concurrency: options.concurrency,
+        concurrency: options.concurrency.ceiling(),
         batch_size: options.batch_size,
         limit: options.limit,
         retry_failed: options.retry_failed,

@@ -9,10 +9,10 @@ use crate::pipeline::reconcile::store::Resolve;
 use crate::pipeline::reconcile::verify::{RepairPlan, Verify};
 use crate::state::Reader;
 use crate::state::writer::{self, Started};
-use crate::throttle::Rpm;
+use crate::throttle::{Concurrency, Rpm};
 
 /// One thread asks.
-const CONCURRENCY: usize = 1;
+const CONCURRENCY: Concurrency = Concurrency::Asked(1);
 /// How often a service that fails is waited for.
 const PATIENCE: u32 = 3;
 

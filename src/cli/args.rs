@@ -216,10 +216,9 @@ pub struct Upload {
     #[arg(long, value_name = "N", default_value_t = 150,
           value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub batch_size: u64,
-    /// Files uploaded at once, at the most
-    #[arg(long, value_name = "N", default_value_t = 10,
-          value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub concurrency: u16,
+    /// Files uploaded at once, at the most [default: 10, reached by and by]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: Option<u16>,
     /// Send nothing; say what would be sent
     #[arg(long)]
     pub dry_run: bool,

@@ -13,11 +13,12 @@ use crate::pipeline::rules::MethodChoice;
 use crate::report::{Event, Style, Summary};
 use crate::shutdown::Shutdown;
 use crate::state::RunTotals;
+use crate::throttle::Concurrency;
 
 /// The exit code; whatever happens, the last line says how it ended.
 pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
     let grace = Duration::from_secs(args.grace);
-    let listening = Listening::start(style, usize::from(args.concurrency), grace);
+    let listening = Listening::start(style, concurrency(args).ceiling(), grace);
     let done = panic::caught("upload", || match args.dry_run {
         true => plan(args, database, &listening),
         false => upload(args, database, &listening),
@@ -46,7 +47,7 @@ fn upload(args: &args::Upload, database: &Path, listening: &Listening) -> Result
         rpm: settings::rpm(args.rpm, args.tier),
         bandwidth: args.bwlimit.map(|rate| rate.get()),
         method: method(args.method),
-        concurrency: usize::from(args.concurrency),
+        concurrency: concurrency(args),
         batch_size: args.batch_size,
         limit: args.limit,
         retry_failed: args.retry_failed,
@@ -90,6 +91,13 @@ fn plan(args: &args::Upload, database: &Path, listening: &Listening) -> Result<S
         exit: stopped.unwrap_or(0),
         ..Summary::default()
     })
+}
+
+fn concurrency(args: &args::Upload) -> Concurrency {
+    match args.concurrency {
+        Some(n) => Concurrency::Asked(usize::from(n)),
+        None => Concurrency::Default,
+    }
 }
 
 fn method(method: MethodArg) -> MethodChoice {

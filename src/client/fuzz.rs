@@ -23,7 +23,7 @@ use crate::shutdown::Shutdown;
 use crate::state::writer::{self, WriterThread};
 use crate::text::one_line;
 use crate::throttle::gate::Gate;
-use crate::throttle::{self, Peaks, Rpm};
+use crate::throttle::{self, Concurrency, Peaks, Rpm};
 use crate::waits::Waits;
 
 const WORDS_CHARS: usize = 500;
@@ -92,7 +92,7 @@ impl Canned {
         let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
         let settings = throttle::GateSettings {
             rpm: Rpm::Unlimited,
-            concurrency: 1,
+            concurrency: Concurrency::Asked(1),
             peaks: Peaks::default(),
             waits: Waits::default(),
         };

@@ -232,6 +232,7 @@ impl Throttle {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Concurrency;
     use super::super::Rpm;
     use super::*;
     use crate::waits::Waits;
@@ -239,7 +240,7 @@ mod tests {
     fn throttle(now: Instant) -> Throttle {
         let settings = GateSettings {
             rpm: Rpm::Auto,
-            concurrency: 8,
+            concurrency: Concurrency::Asked(8),
             peaks: Peaks::default(),
             waits: Waits::default(),
         };

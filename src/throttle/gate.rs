@@ -98,7 +98,7 @@ impl Gate {
             inner: Mutex::new(Inner {
                 throttle: Throttle::new(settings, Instant::now()),
                 busy: 0,
-                concurrency: settings.concurrency,
+                concurrency: settings.concurrency.ceiling(),
                 waited: Duration::ZERO,
             }),
             changed: Condvar::new(),
@@ -235,7 +235,7 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Rpm;
+    use super::super::{Concurrency, Rpm};
     use super::*;
     use crate::shutdown::Stop;
     use crate::waits::Waits;
@@ -244,7 +244,7 @@ mod tests {
         let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
         let settings = GateSettings {
             rpm: Rpm::Unlimited,
-            concurrency,
+            concurrency: Concurrency::Asked(concurrency),
             peaks: Peaks::default(),
             waits: Waits::default(),
         };
@@ -288,7 +288,7 @@ mod tests {
         let shutdown = Arc::new(Shutdown::new(Duration::from_secs(3600)));
         let settings = GateSettings {
             rpm: Rpm::Unlimited,
-            concurrency: 1,
+            concurrency: Concurrency::Asked(1),
             peaks: Peaks::default(),
             waits: Waits::default(),
         };

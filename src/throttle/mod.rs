@@ -105,11 +105,43 @@ pub struct Peaks {
     pub read: Option<f64>,
 }
 
+/// Workers that may be busy, at the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concurrency {
+    /// Nobody has said. Files by tens were seen to be indexed well at once, a hundred were not (fact sheet 14).
+    Default,
+    /// The user's own number: it is reached at once.
+    Asked(usize),
+}
+
+impl Concurrency {
+    /// Of `Default`.
+    pub const DEFAULT: usize = 10;
+    /// What is in flight when a quota is met is refused all at once, and a small quota is met early: beyond
+    /// so many, one more follows only now and then.
+    const QUICKLY_UP_TO: usize = 4;
+
+    pub fn ceiling(self) -> usize {
+        match self {
+            Concurrency::Default => Concurrency::DEFAULT,
+            Concurrency::Asked(n) => n,
+        }
+    }
+
+    /// How many there are after one success each.
+    pub fn quickly_up_to(self) -> usize {
+        match self {
+            Concurrency::Default => Concurrency::QUICKLY_UP_TO,
+            Concurrency::Asked(n) => n,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct GateSettings {
     pub rpm: Rpm,
     /// Workers at the most.
-    pub concurrency: usize,
+    pub concurrency: Concurrency,
     /// What an earlier run found.
     pub peaks: Peaks,
     pub waits: Waits,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use objlib::throttle::core::{Pass, Throttle, Turn, Verdict};
-use objlib::throttle::{Class, GateSettings, Peaks, Rpm};
+use objlib::throttle::{Class, Concurrency, GateSettings, Peaks, Rpm};
 use objlib::waits::Waits;
 
 use crate::Options;
@@ -24,7 +24,7 @@ const LIMITED_SHARE: f64 = 0.02;
 /// 429s that a process may cause of a quota where that is more: all in flight meet it at once.
 const LIMITED_MIN: f64 = 10.0;
 /// What `--concurrency` is by default; with more, more is in flight when a quota is met.
-const CONCURRENCY: usize = 10;
+const CONCURRENCY: usize = Concurrency::DEFAULT;
 
 const FIRST: f64 = 75.0;
 const CHANGED: f64 = 195.0;
@@ -217,7 +217,10 @@ impl World {
         let phase = rng.f64() * 60.0;
         let settings = GateSettings {
             rpm: case.rpm,
-            concurrency: case.concurrency,
+            concurrency: match case.concurrency {
+                CONCURRENCY => Concurrency::Default,
+                asked => Concurrency::Asked(asked),
+            },
             peaks: Peaks::default(),
             waits: Waits::default(),
         };
