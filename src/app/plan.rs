@@ -52,8 +52,6 @@ struct Wanted {
     requests: u64,
     /// Files whose documents are looked at by pages.
     in_pages: u64,
-    /// Bodies of sessions, the only requests that take no token.
-    bodies: u64,
     files: u64,
     bytes: u64,
     by_type: BTreeMap<String, (u64, u64)>,
@@ -69,7 +67,6 @@ impl Wanted {
             support,
             requests: 0,
             in_pages: 0,
-            bodies: 0,
             files: 0,
             bytes: 0,
             by_type: BTreeMap::new(),
@@ -97,7 +94,6 @@ impl Wanted {
         let requests = self.requests_of(bytes);
         self.requests += requests;
         self.in_pages += u64::from(requests != STAGED);
-        self.bodies += u64::from(requests != IN_ONE_REQUEST);
         let of_type = self.by_type.entry(mime.to_owned()).or_default();
         of_type.0 += 1;
         of_type.1 += bytes;
@@ -156,7 +152,7 @@ pub fn plan(options: &Options, database: &Path, shutdown: &Shutdown) -> Result<U
         largest: wanted.largest,
         requests,
         rate_per_min,
-        seconds: rate_per_min.map(|rate| (requests - wanted.bodies) as f64 / rate * 60.0),
+        seconds: rate_per_min.map(|rate| requests as f64 / rate * 60.0),
         storage_bytes: wanted.bytes * STORAGE_FACTOR,
         cost_usd: wanted.bytes as f64 * USD_PER_BYTE,
         in_flight,

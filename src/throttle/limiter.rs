@@ -168,6 +168,9 @@ mod tests {
             limiter.ready(Class::Read, end),
             Ready::NotBefore(_)
         ));
+        // But not as long as an upload may take.
+        let long_after = end + MINUTE;
+        assert_eq!(limiter.ready(Class::Read, long_after), Ready::Probe);
         limiter.rate(Class::Write).granted(true, end);
         assert_eq!(limiter.ready(Class::Read, end), Ready::Probe);
     }

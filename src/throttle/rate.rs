@@ -229,13 +229,15 @@ impl Rate {
         !is_told && self.found().is_none()
     }
 
-    /// Until when it waits, or for a probe of its own that is out.
+    /// Until when it waits, or soon, while a probe of its own is out.
     pub fn waits_until(&self, now: Instant) -> Option<Instant> {
         let pause = self.pause.as_ref()?;
         match pause.probe {
             _ if now < pause.until => Some(pause.until),
-            Some(_) => Some(now + self.waits.scaled(LOOK)),
-            None => None,
+            Some(sent) if now < sent + self.waits.scaled(PROBE_REFUSED_WITHIN) => {
+                Some(now + self.waits.scaled(LOOK))
+            }
+            Some(_) | None => None,
         }
     }
 
