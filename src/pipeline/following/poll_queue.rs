@@ -22,8 +22,13 @@ use crate::shutdown::Shutdown;
 use crate::state::{Bookmark, UploadId};
 use crate::waits::Waits;
 
-/// Submitted uploads held at once (some 500 bytes each); beyond it the workers wait.
+/// Submitted uploads held at once, those included of which only the listing of the store can tell; beyond it
+/// the workers wait.
 pub const SUBMITTED_MAX: usize = 10_000;
+/// Documents that the service indexes at once; beyond it the workers wait. Each is kept with its names, its
+/// places and its times (2 KiB, all in all), and no service was seen to index hundreds at once well (fact
+/// sheet 14). Operations of ten seconds leave room for 200 files a second.
+const UNDER_WAY_MAX: usize = 2_000;
 /// How often a waiting thread looks whether the run is stopping.
 const STOP_CHECK: Duration = Duration::from_millis(200);
 /// Of so many looks by page in a row one is by the document itself: lists may lag for long.
@@ -108,7 +113,7 @@ impl Inner {
             learned: 0,
             scheduled_by: first_look(&known.times, &waits),
             times: known.times,
-            room: Room::new(SUBMITTED_MAX),
+            room: Room::new(UNDER_WAY_MAX),
             closed: false,
         }
     }
