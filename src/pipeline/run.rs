@@ -238,8 +238,8 @@ fn with_threads(run: &Run<'_>) -> Option<Progressed> {
             let body = move || worker.run(&queue, &returned);
             spawn(scope, format!("worker-{number}"), stop, body);
         }
-        // Where no page can tell, a file costs a poller as many round trips as it costs a worker.
-        for number in 0..workers + 1 {
+        // A page looks at twenty files, and a file costs a worker a whole request.
+        for number in 0..workers.div_ceil(2) + 1 {
             let poller = Poller {
                 store: &settings.store.name,
                 client: &parts.client,

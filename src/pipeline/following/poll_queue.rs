@@ -27,8 +27,8 @@ use crate::waits::Waits;
 pub const SUBMITTED_MAX: usize = 10_000;
 /// Documents that the service indexes at once; beyond it the workers wait. Each is kept with its names, its
 /// places and its times (2 KiB, all in all), and no service was seen to index hundreds at once well (fact
-/// sheet 14). Operations of ten seconds leave room for 200 files a second.
-const UNDER_WAY_MAX: usize = 2_000;
+/// sheet 14). Operations of ten seconds leave room for 100 files a second.
+const UNDER_WAY_MAX: usize = 1_000;
 /// How often a waiting thread looks whether the run is stopping.
 const STOP_CHECK: Duration = Duration::from_millis(200);
 /// Of so many looks by page in a row one is by the document itself: lists may lag for long.
