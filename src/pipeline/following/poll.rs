@@ -35,6 +35,20 @@ pub struct Looks {
     pub(super) place: Place,
 }
 
+impl Looks {
+    /// How long an operation took that a look at this age found over. The service's word counts as far as our
+    /// own looks allow it. Where it says "no time", as one does that does not count, the end is taken to have
+    /// come soon after the last look that found it running; where it says nothing, midway.
+    pub(super) fn took_by(&self, age: Duration) -> Duration {
+        let between = age.saturating_sub(self.ran_for);
+        match self.took {
+            Some(took) if took.is_zero() => self.ran_for + between / 8,
+            Some(took) => took.clamp(self.ran_for, self.ran_for + between),
+            None => self.ran_for + between / 2,
+        }
+    }
+}
+
 impl Poll {
     /// What an earlier run left. When it was submitted is not known to this clock; it is long enough ago
     /// to look now.
@@ -82,5 +96,28 @@ impl Due {
             latest: at,
             is_fixed: true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_service_says_of_an_operation_counts_between_the_looks() {
+        let seconds = Duration::from_secs;
+        let took = |took: Option<u64>| {
+            let looks = Looks {
+                ran_for: seconds(4),
+                took: took.map(seconds),
+                ..Looks::default()
+            };
+            looks.took_by(seconds(12))
+        };
+        assert_eq!(took(Some(9)), seconds(9));
+        assert_eq!(took(Some(2)), seconds(4), "it was seen running");
+        assert_eq!(took(Some(20)), seconds(12), "it was seen over");
+        assert_eq!(took(Some(0)), seconds(5));
+        assert_eq!(took(None), seconds(8));
     }
 }

@@ -480,13 +480,8 @@ impl PollQueue {
         self.lock().room.indexed();
         if !poll.looks.is_inherited {
             let mut inner = self.lock();
-            let (ran_for, age) = (poll.looks.ran_for, poll.age(now));
-            let took = match poll.looks.took {
-                Some(took) if !took.is_zero() => took.clamp(ran_for, age.max(ran_for)),
-                // Between the last two looks.
-                _ => (ran_for + age) / 2,
-            };
-            inner.times.ended(ran_for, took);
+            let took = poll.looks.took_by(poll.age(now));
+            inner.times.ended(poll.looks.ran_for, took);
             inner.reschedule(now);
         }
         self.settled(poll);
