@@ -90,19 +90,34 @@ pub fn writing<T>(
     if conn.is_readonly("main").map_err(fail)? {
         return Err(read_only(path));
     }
-    let settle = |conn: &Connection| -> rusqlite::Result<()> {
-        conn.pragma_update(None, "journal_mode", "WAL")?;
+    let settle = |conn: &Connection| -> rusqlite::Result<String> {
         conn.pragma_update(None, "synchronous", "FULL")?;
         conn.pragma_update(None, "foreign_keys", "ON")?;
-        conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)
+        conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+        write_ahead_logging(conn)
     };
-    settle(&conn).map_err(fail)?;
+    if !settle(&conn).map_err(fail)?.eq_ignore_ascii_case("wal") {
+        return Err(no_wal(path));
+    }
     let tx = Transaction::new(&mut conn, TransactionBehavior::Immediate).map_err(fail)?;
     migrations::apply(&tx).map_err(fail)?;
     let first = first(&tx)?;
     tx.commit().map_err(fail)?;
     sync_folder(path)?;
     Ok((conn, first))
+}
+
+/// The journal mode that results. What is durable rests on it: with another one, a commit is taken back by the
+/// journal that a power cut brings back. The statement answers with the new mode before that is on disk, so it
+/// is run to its end, where it fails if it has to.
+fn write_ahead_logging(conn: &Connection) -> rusqlite::Result<String> {
+    let mut statement = conn.prepare("PRAGMA journal_mode = WAL")?;
+    let mut rows = statement.query([])?;
+    let mut mode = String::new();
+    while let Some(row) = rows.next()? {
+        mode = row.get(0)?;
+    }
+    Ok(mode)
 }
 
 /// What a database holds that does not exist: for a dry run, which makes none.
@@ -332,6 +347,16 @@ fn read_only(path: &Path) -> Error {
 fn is_read_only(path: &Path) -> bool {
     let written = fs::OpenOptions::new().append(true).open(path);
     written.is_err_and(|e| e.kind() == ErrorKind::ReadOnlyFilesystem)
+}
+
+fn no_wal(path: &Path) -> Error {
+    Error::new(
+        Kind::Database,
+        path.display().to_string(),
+        "cannot be switched to write-ahead logging: the disk is full or failing, or its file system cannot \
+         share memory (NFS)",
+        "free some space, or name a file on a local disk with --db, and run again; nothing is lost",
+    )
 }
 
 /// SQLite's error as a person can act on it.
