@@ -7,9 +7,9 @@ use rusqlite::Connection;
 /// `application_id` of the file: "objl". Tells our database from any other SQLite file.
 pub const APPLICATION_ID: i32 = 0x6f62_6a6c;
 
-/// The schema of step 0. Versions 1 to 5 were those of objlibs before the first release: they lack
+/// The schema of step 0. Versions 1 to 6 were those of objlibs before the first release: they lack
 /// libraries, stores, columns or indexes that this one rests on, and are refused.
-const FIRST: i32 = 6;
+const FIRST: i32 = 7;
 
 const STEPS: &[&str] = &[V1];
 
