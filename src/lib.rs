@@ -21,6 +21,8 @@ pub mod app;
 
 pub mod scan;
 
+pub mod metadata;
+
 pub mod state;
 
 pub mod pipeline;
