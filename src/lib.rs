@@ -36,6 +36,7 @@ pub mod report;
 pub mod clock;
 pub mod disk;
 pub mod error;
+pub mod globs;
 pub mod identity;
 pub mod library;
 pub mod names;

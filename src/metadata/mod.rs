@@ -6,9 +6,14 @@
 //! settings are described alike on every machine; what `of` gives fits what the service takes; no text
 //! makes it fail in another way than with a `Problem`, and none takes it long.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fmt;
 
-use crate::identity::MetadataEntry;
+use unicode_normalization::UnicodeNormalization;
+
+use crate::identity::{MetadataEntry, Value};
 
 mod entry;
 mod rules;
@@ -62,8 +67,8 @@ pub enum Source {
 /// Why a file cannot be described. It concerns that file alone.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Problem {
-    /// The sidecar is not a flat object with keys that can be used.
-    Sidecar { line: usize, why: String },
+    /// The sidecar is no flat object with keys that can be used.
+    Sidecar { why: String },
     /// The service would not take the entry as it is meant.
     Entry {
         key: String,
@@ -74,20 +79,38 @@ pub enum Problem {
     TooMany { count: usize, room: usize },
 }
 
+/// What a key is given.
+struct Given {
+    /// By the nearest source. What others would give does not matter, so it may as well be wrong.
+    value: Result<Value, String>,
+    source: Source,
+    over: Vec<Source>,
+}
+
+/// What a file is given, by key.
+struct Gathered {
+    keys: BTreeMap<String, Given>,
+    is_matched: bool,
+}
+
 impl Describing {
     /// # Errors
-    /// The key that `set` holds twice.
+    /// A key that `set` gives twice.
     pub fn new(rules: Option<Rules>, set: Vec<MetadataEntry>) -> Result<Describing, String> {
-        Ok(Describing { rules, set })
+        let mut keys = BTreeSet::new();
+        match set.iter().find(|entry| !keys.insert(&entry.key)) {
+            Some(twice) => Err(format!("{} is given twice", twice.key)),
+            None => Ok(Describing { rules, set }),
+        }
     }
 
-    /// Whether it gives nothing to any file that has no sidecar.
+    /// Whether nothing is given to files that have no sidecar.
     pub fn is_empty(&self) -> bool {
         self.rules.is_none() && self.set.is_empty()
     }
 
-    /// `path`: relative to the root, `/`-separated, in any normal form. `sidecar`: the bytes of the sidecar,
-    /// where there is one. `room`: how many entries the document has left for the user's.
+    /// `path`: relative to the root, `/`-separated, in any normal form. `sidecar`: the bytes of the file's
+    /// sidecar, where there is one. `room`: how many entries the document has left for the user's.
     ///
     /// # Errors
     /// Why this file cannot be described.
@@ -97,20 +120,80 @@ impl Describing {
         sidecar: Option<&[u8]>,
         room: usize,
     ) -> Result<Described, Problem> {
-        let (_, _, _) = (path, sidecar, room);
+        let Gathered { keys, is_matched } = self.gather(path, sidecar)?;
+        if keys.len() > room {
+            let count = keys.len();
+            return Err(Problem::TooMany { count, room });
+        }
+        let explained = keys.into_iter().map(explained);
+        let entries = explained.map(|e| Ok(e?.entry)).collect::<Result<_, _>>()?;
         Ok(Described {
-            entries: Vec::new(),
-            is_matched: false,
+            entries,
+            is_matched,
         })
     }
 
-    /// The same entries by key, and which source gave which.
+    /// The same entries by key, each with its sources.
     ///
     /// # Errors
-    /// As `of`, but for the room.
+    /// As `of`, the room aside.
     pub fn explain(&self, path: &str, sidecar: Option<&[u8]>) -> Result<Vec<Explained>, Problem> {
-        let (_, _) = (path, sidecar);
-        Ok(Vec::new())
+        let gathered = self.gather(path, sidecar)?;
+        gathered.keys.into_iter().map(explained).collect()
+    }
+
+    fn gather(&self, path: &str, sidecar: Option<&[u8]>) -> Result<Gathered, Problem> {
+        let path: Cow<'_, str> = match path.is_ascii() {
+            true => path.into(),
+            false => path.nfc().collect(),
+        };
+        let mut keys = BTreeMap::new();
+        let mut add = |source, key, value| match keys.entry(key) {
+            Entry::Vacant(place) => {
+                let over = Vec::new();
+                place.insert(Given {
+                    value,
+                    source,
+                    over,
+                });
+            }
+            Entry::Occupied(mut nearer) => nearer.get_mut().over.push(source),
+        };
+        for (key, value) in sidecar.map(sidecar::parse).transpose()?.unwrap_or_default() {
+            add(Source::Sidecar, key, entry::fit(value));
+        }
+        let mut is_matched = false;
+        let rules = self.rules.iter().flat_map(Rules::iter);
+        for (number, rule) in (1..).zip(rules) {
+            let Some(given) = rule.give(&path) else {
+                continue;
+            };
+            is_matched = true;
+            let line = rule.line;
+            for (key, value) in given {
+                add(Source::Rule { number, line }, key, value);
+            }
+        }
+        for entry in &self.set {
+            add(Source::Set, entry.key.clone(), Ok(entry.value.clone()));
+        }
+        Ok(Gathered { keys, is_matched })
+    }
+}
+
+fn explained((key, given): (String, Given)) -> Result<Explained, Problem> {
+    let Given {
+        value,
+        source,
+        over,
+    } = given;
+    match value {
+        Ok(value) => Ok(Explained {
+            entry: MetadataEntry { key, value },
+            source,
+            over,
+        }),
+        Err(why) => Err(Problem::Entry { key, source, why }),
     }
 }
 
@@ -127,12 +210,10 @@ impl fmt::Display for Source {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Problem::Sidecar { line, why } => {
-                write!(f, "line {line} of its {SIDECAR_SUFFIX}: {why}")
-            }
-            Problem::Entry { key, source, why } => write!(f, "{key}, from {source}: {why}"),
+            Problem::Sidecar { why } => write!(f, "its {SIDECAR_SUFFIX}: {why}"),
+            Problem::Entry { key, source, why } => write!(f, "{key} ({source}): {why}"),
             Problem::TooMany { count, room } => {
-                write!(f, "{count} entries, {room} is what a document has room for")
+                write!(f, "{count} entries, a document has room for {room}")
             }
         }
     }

@@ -8,16 +8,17 @@
 use std::io;
 use std::path::Path;
 
-use ignore::overrides::{Override, OverrideBuilder};
-
 use super::Options;
 use super::list::List;
 use super::path_set::{self, PathSet};
 use crate::error::{Error, Kind};
+use crate::globs::{BadGlob, Given, Globs, folders_of};
+
+const GIVE_A_GLOB: &str = "give a glob like '*.md' or 'drafts/**'";
 
 #[derive(Debug)]
 pub struct Filter {
-    globs: Override,
+    globs: Globs,
     listed: Option<Listed>,
 }
 
@@ -37,7 +38,7 @@ impl Filter {
     pub fn new(root: &Path, options: &Options) -> Result<Filter, Error> {
         let list = options.files_from.as_ref();
         Ok(Filter {
-            globs: globs(&options.include, &options.exclude)?,
+            globs: Globs::new(&options.include, &options.exclude).map_err(refused)?,
             listed: list.map(|list| Listed::new(root, list)).transpose()?,
         })
     }
@@ -50,16 +51,12 @@ impl Filter {
     /// Whether the file at this path, relative to the root, is asked for.
     pub fn selects(&self, path: &str) -> bool {
         let listed = |listed: &Listed| listed.files.contains(path);
-        !self.globs.matched(path, false).is_ignore()
-            && !folders_of(path).any(|folder| self.globs.matched(folder, true).is_ignore())
-            && self.listed.as_ref().is_none_or(listed)
+        self.globs.selects(path) && self.listed.as_ref().is_none_or(listed)
     }
 
     /// Whether no file below this folder is asked for, so that a walk need not enter it.
     pub fn leaves_out_folder(&self, path: &str) -> bool {
-        let out = |folder: &str| self.globs.matched(folder, true).is_ignore();
-        out(path)
-            || folders_of(path).any(out)
+        self.globs.leaves_out_folder(path)
             || self
                 .listed
                 .as_ref()
@@ -115,49 +112,17 @@ impl Listed {
     }
 }
 
-/// `a` and `a/b` of `a/b/c.md`.
-fn folders_of(path: &str) -> impl Iterator<Item = &str> {
-    path.match_indices('/').map(|(at, _)| &path[..at])
-}
-
-fn globs(include: &[String], exclude: &[String]) -> Result<Override, Error> {
-    // Globs are matched against relative paths.
-    let mut builder = OverrideBuilder::new("");
-    // The last match wins, so exclusions come last. A leading `!` excludes here, and a `#` would make a
-    // comment; neither is meant by a glob that begins with it.
-    let include = include.iter().map(|glob| {
-        let special = glob.starts_with(['!', '#']);
-        (
-            "--include",
-            format!("{}{glob}", if special { "\\" } else { "" }),
-            glob,
-        )
-    });
-    let exclude = exclude
-        .iter()
-        .map(|glob| ("--exclude", format!("!{glob}"), glob));
-    for (flag, glob, given) in include.chain(exclude) {
-        let refused = match given.trim().is_empty() {
-            true => Some("an empty glob".to_owned()),
-            false => builder.add(&glob).err().map(|e| e.to_string()),
-        };
-        if let Some(why) = refused {
-            return Err(Error::new(
-                Kind::Usage,
-                format!("{flag} {given}"),
-                why,
-                "give a glob like '*.md' or 'drafts/**'",
-            ));
-        }
-    }
-    builder.build().map_err(|e| {
-        Error::new(
-            Kind::Usage,
-            "--include/--exclude",
-            e.to_string(),
+fn refused(bad: BadGlob) -> Error {
+    let BadGlob { glob, why } = bad;
+    let (what, remedy) = match glob {
+        Some(Given::Include(glob)) => (format!("--include {glob}"), GIVE_A_GLOB),
+        Some(Given::Exclude(glob)) => (format!("--exclude {glob}"), GIVE_A_GLOB),
+        None => (
+            "--include/--exclude".to_owned(),
             "give fewer or simpler globs",
-        )
-    })
+        ),
+    };
+    Error::new(Kind::Usage, what, why, remedy)
 }
 
 #[cfg(test)]
@@ -210,10 +175,20 @@ mod tests {
         assert!(filter(&["#a.md", "!b.md"], &[], None).selects("!b.md"));
         assert!(!filter(&["#a.md", "!b.md"], &[], None).selects("b.md"));
         for glob in ["", "  ", "{a", "[z-a]"] {
-            let include = globs(&[glob.to_owned()], &[]);
-            let exclude = globs(&[], &[glob.to_owned()]);
-            assert_eq!(include.unwrap_err().kind, Kind::Usage, "{glob:?}");
-            assert_eq!(exclude.unwrap_err().kind, Kind::Usage, "{glob:?}");
+            let given = || vec![glob.to_owned()];
+            for (flag, include, exclude) in [
+                ("--include", given(), vec![]),
+                ("--exclude", vec![], given()),
+            ] {
+                let options = Options {
+                    include,
+                    exclude,
+                    ..Options::default()
+                };
+                let error = Filter::new(Path::new("/root"), &options).unwrap_err();
+                assert_eq!(error.kind, Kind::Usage, "{glob:?}");
+                assert_eq!(error.what, format!("{flag} {glob}"));
+            }
         }
     }
 
