@@ -17,6 +17,8 @@ pub const LIBRARY_KEY: &str = "objlib_library";
 pub const PATH_KEY: &str = "objlib_path";
 /// Metadata key of the content's hash.
 pub const SHA256_KEY: &str = "objlib_sha256";
+/// Metadata key of the chunking, which the service does not give back.
+pub const CHUNKING_KEY: &str = "objlib_chunking";
 /// The service takes values up to 256 characters; bytes are counted to be safe (fact sheet 12).
 pub const VALUE_BYTES_MAX: usize = 256;
 /// The service takes display names up to 512 characters (fact sheet 11).
@@ -66,13 +68,14 @@ impl fmt::Debug for Sha256 {
     }
 }
 
-/// What a document carries besides path and bytes: the name of its library, and the user's metadata. A
-/// change of any of them makes another document necessary, since none can be changed at the service.
+/// What a document carries besides path and bytes: the name of its library, the user's metadata, and how it
+/// is cut into chunks. A change of any of them makes another document necessary, since none can be changed at
+/// the service.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Variant([u8; 16]);
 
 impl Variant {
-    /// `metadata`: the user's entries, in any order.
+    /// `metadata`: the user's entries and that of the chunking, in any order.
     pub fn of(library: &str, metadata: &[MetadataEntry]) -> Variant {
         let mut lines: Vec<String> = metadata.iter().map(MetadataEntry::canonical).collect();
         lines.sort_unstable();
@@ -162,6 +165,19 @@ pub enum Value {
     },
 }
 
+/// As it would be given.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::StringValue(text) => f.write_str(&serde_json::json!(text).to_string()),
+            Value::NumericValue(n) => write!(f, "{n}"),
+            Value::StringListValue { values } => {
+                f.write_str(&serde_json::json!(values).to_string())
+            }
+        }
+    }
+}
+
 impl MetadataEntry {
     /// One text for one meaning: what the service keeps, it gives back as this same text.
     fn canonical(&self) -> String {
@@ -177,6 +193,56 @@ impl MetadataEntry {
             key: key.to_owned(),
             value: Value::StringValue(value.into()),
         }
+    }
+}
+
+/// How the service cuts a document into the passages that a search finds: white-space-separated words a
+/// chunk, and how many of them it shares with the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunking {
+    tokens_max: u16,
+    overlap_tokens: u16,
+}
+
+/// What the service takes as tokens a chunk, found by probing (fact sheet 12).
+pub const CHUNK_TOKENS: std::ops::RangeInclusive<u16> = 21..=512;
+
+impl Chunking {
+    /// `None`: the service takes none like this.
+    pub fn new(tokens_max: u16, overlap_tokens: u16) -> Option<Chunking> {
+        let is_taken = CHUNK_TOKENS.contains(&tokens_max) && overlap_tokens < tokens_max;
+        is_taken.then_some(Chunking {
+            tokens_max,
+            overlap_tokens,
+        })
+    }
+
+    pub fn tokens_max(self) -> u16 {
+        self.tokens_max
+    }
+
+    pub fn overlap_tokens(self) -> u16 {
+        self.overlap_tokens
+    }
+
+    /// As a document carries it.
+    pub fn entry(self) -> MetadataEntry {
+        let Chunking {
+            tokens_max,
+            overlap_tokens,
+        } = self;
+        MetadataEntry::string(CHUNKING_KEY, format!("{tokens_max}/{overlap_tokens}"))
+    }
+
+    /// What the entries of a document say of it.
+    pub fn of(entries: &[MetadataEntry]) -> Option<Chunking> {
+        entries.iter().find_map(|entry| match &entry.value {
+            Value::StringValue(text) if entry.key == CHUNKING_KEY => {
+                let (tokens_max, overlap) = text.split_once('/')?;
+                Chunking::new(tokens_max.parse().ok()?, overlap.parse().ok()?)
+            }
+            _ => None,
+        })
     }
 }
 
@@ -340,6 +406,24 @@ mod tests {
             of(Value::StringListValue { values })
         };
         assert_ne!(values(&["a", "b"]), values(&["a"]));
+    }
+
+    #[test]
+    fn chunking_is_what_the_service_takes_and_makes_another_variant() {
+        let widest = Chunking::new(512, 511).unwrap();
+        assert_eq!(Chunking::new(512, 512), None);
+        assert_eq!(Chunking::new(513, 0), None);
+        assert_eq!(Chunking::new(20, 0), None);
+        let least = Chunking::new(21, 0).unwrap();
+        assert_eq!(
+            least.entry(),
+            MetadataEntry::string("objlib_chunking", "21/0")
+        );
+        assert_eq!(Chunking::of(&[widest.entry()]), Some(widest));
+        assert_eq!(Chunking::of(&[MetadataEntry::string("tags", "21/0")]), None);
+        let of = |chunking: Chunking| Variant::of("docs", &[chunking.entry()]);
+        assert_ne!(of(widest), of(least));
+        assert_ne!(of(least), Variant::of("docs", &[]));
     }
 
     #[test]

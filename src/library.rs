@@ -12,6 +12,9 @@ use crate::scan::{self, Filter};
 use crate::state::reader::LibraryRow;
 use crate::state::{Change, Reader, Writer};
 
+/// As the database keeps that nothing was asked for.
+const NO_SETTINGS: &str = "{}";
+
 /// What a folder is to the database.
 #[derive(Debug)]
 pub enum Found {
@@ -34,6 +37,11 @@ impl Found {
             Found::Known(library) | Found::Moved { library, .. } => Some(library),
             Found::New { .. } => None,
         }
+    }
+
+    /// What is kept of what was asked for, as it was written.
+    pub fn settings(&self) -> &str {
+        self.row().map_or(NO_SETTINGS, |library| &library.settings)
     }
 
     pub fn name(&self) -> &str {
@@ -150,6 +158,7 @@ pub fn record(found: Found, writer: &Writer) -> Result<LibraryRow, Error> {
                 id: writer.commit(added)?.row,
                 name,
                 root,
+                settings: NO_SETTINGS.to_owned(),
                 scanned_ms: None,
             })
         }

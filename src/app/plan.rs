@@ -7,7 +7,7 @@ use super::connect;
 use super::scan::{self, Folders};
 use super::upload;
 use crate::error::Error;
-use crate::identity::{ContentKey, Variant};
+use crate::identity::ContentKey;
 use crate::library::{self, Found};
 use crate::names::StoreName;
 use crate::pipeline::following::pages::PAGE_DOCUMENTS;
@@ -16,7 +16,7 @@ use crate::report::UploadPlan;
 use crate::scan::{Catalog, Filter, Record, Skip};
 use crate::shutdown::Shutdown;
 use crate::state::reader::{LibraryRow, StoreRow};
-use crate::state::{KnownFile, Reader, SeenFile, Support};
+use crate::state::{Described, KnownFile, Reader, Reading, SeenFile, Support};
 use crate::throttle::Rpm;
 
 /// What was asked for; a plan needs no key.
@@ -56,6 +56,8 @@ struct Wanted {
     bytes: u64,
     by_type: BTreeMap<String, (u64, u64)>,
     largest: Vec<(String, u64)>,
+    /// Files whose documents are to carry something else, though they hold what they held.
+    described: u64,
     skipped: u64,
 }
 
@@ -71,6 +73,7 @@ impl Wanted {
             bytes: 0,
             by_type: BTreeMap::new(),
             largest: Vec::new(),
+            described: 0,
             skipped: 0,
         }
     }
@@ -106,10 +109,7 @@ impl Wanted {
 }
 
 pub fn plan(options: &Options, database: &Path, shutdown: &Shutdown) -> Result<UploadPlan, Error> {
-    let reader = match database.exists() {
-        true => Reader::open(database)?,
-        false => Reader::of_nothing()?,
-    };
+    let reader = Reader::of(database)?;
     let name = &options.store;
     let store = match StoreName::parse(name) {
         Some(name) => reader.store_named(&name)?,
@@ -150,6 +150,7 @@ pub fn plan(options: &Options, database: &Path, shutdown: &Shutdown) -> Result<U
         bytes: wanted.bytes,
         by_type,
         largest: wanted.largest,
+        described: wanted.described,
         requests,
         rate_per_min,
         seconds: rate_per_min.map(|rate| requests as f64 / rate * 60.0),
@@ -207,16 +208,17 @@ fn found(
         let filter = Filter::new(&root, &folders.options)?;
         let library: Found = library::resolve(reader, &root, folders.name.as_deref(), &filter)?;
         let id = library.row().map_or(NOBODY, |row| row.id);
-        let catalog = Catalog::new(reader, id)?;
+        let (_, _, describer) = scan::settings(&library, folders)?;
+        let catalog = Catalog::new(reader, id, describer)?;
         let mut planning = Planning {
             reader,
             store: store.map(|s| s.id),
             library: id,
-            variant: Variant::of(library.name(), &[]),
             wanted,
         };
         let stop = || shutdown.is_stopping();
-        crate::scan::run(&root, &folders.options, &catalog, &mut planning, &stop)?;
+        let found = crate::scan::run(&root, &folders.options, &catalog, &mut planning, &stop)?;
+        wanted.described += found.described;
         libraries.extend(library.row().cloned());
     }
     Ok(libraries)
@@ -227,39 +229,54 @@ struct Planning<'a> {
     reader: &'a Reader,
     store: Option<i64>,
     library: i64,
-    variant: Variant,
     wanted: &'a mut Wanted,
+}
+
+impl Planning<'_> {
+    fn present(
+        &mut self,
+        path: &str,
+        content: &ContentKey,
+        (mime, size_bytes): (&str, u64),
+    ) -> Result<(), Error> {
+        let reader = self.reader;
+        if !reader.settled(self.library, path, content, self.store)? {
+            self.wanted.file(path, mime, size_bytes);
+        }
+        Ok(())
+    }
 }
 
 impl Record for Planning<'_> {
     fn file(&mut self, file: SeenFile) -> Result<(), Error> {
+        let Reading {
+            sha256,
+            mime,
+            size_bytes,
+            ..
+        } = &file.reading;
         let content = ContentKey {
-            sha256: file.reading.sha256,
-            variant: self.variant,
+            sha256: *sha256,
+            variant: file.described.variant,
         };
-        let (_, settled) = self
-            .reader
-            .settled(self.library, &file.path, &content, self.store)?;
-        if !settled {
-            self.wanted
-                .file(&file.path, &file.reading.mime, file.reading.size_bytes);
-        }
-        Ok(())
+        self.present(&file.path, &content, (mime, *size_bytes))
+    }
+
+    fn described(
+        &mut self,
+        known: &KnownFile,
+        path: &str,
+        described: Described,
+    ) -> Result<(), Error> {
+        let content = ContentKey {
+            sha256: known.content.sha256,
+            variant: described.variant,
+        };
+        self.present(path, &content, (&known.mime, known.size_bytes))
     }
 
     fn unchanged(&mut self, known: &KnownFile, path: &str) -> Result<(), Error> {
-        let content = ContentKey {
-            sha256: known.sha256,
-            variant: self.variant,
-        };
-        let (mime, settled) = self
-            .reader
-            .settled(self.library, path, &content, self.store)?;
-        if !settled {
-            let mime = mime.unwrap_or_default();
-            self.wanted.file(path, &mime, known.size_bytes);
-        }
-        Ok(())
+        self.present(path, &known.content, (&known.mime, known.size_bytes))
     }
 
     fn skip(&mut self, _skip: Skip) -> Result<(), Error> {

@@ -3,16 +3,19 @@
 //! Promises: a folder that cannot be scanned leaves nothing behind; a scan that was broken off is not taken
 //! for a whole one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::Call;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::library::{self, Found};
+use crate::metadata::Explained;
 use crate::report::Event;
-use crate::scan::{self, Catalog, Filter, Options, Record, Recorder, Skip};
+use crate::scan::{
+    self, Catalog, Describer, Filter, LibrarySettings, Options, Record, Recorder, Skip,
+};
 use crate::state::reader::LibraryRow;
-use crate::state::{Change, KnownFile, Reader, SeenFile, Writer, writer};
+use crate::state::{Change, Described, KnownFile, Reader, SeenFile, Writer, writer};
 
 /// The folders of one call, and what holds for each of them.
 pub struct Folders {
@@ -42,6 +45,81 @@ pub fn run(call: &Call<'_>, folders: &Folders) -> Result<Scanned, Error> {
     let scanned = scanned?;
     closed?;
     Ok(scanned)
+}
+
+/// What describes one file, and where that comes from.
+pub struct Explanation {
+    pub library: String,
+    /// Relative to the library's folder.
+    pub path: String,
+    pub entries: Vec<Explained>,
+    /// Some rule met it, or there are no rules.
+    pub is_matched: bool,
+}
+
+/// By the settings that are given, or else kept. Nothing is recorded; the file need not be there.
+///
+/// # Errors
+/// The path lies in none of the folders; its sidecar cannot be used, or what describes it is too much.
+pub fn explain(database: &Path, folders: &Folders, path: &Path) -> Result<Explanation, Error> {
+    let reader = Reader::of(database)?;
+    let (root, path) = below(&roots(folders)?, path)?;
+    let filter = Filter::new(&root, &folders.options)?;
+    let library = library::resolve(&reader, &root, folders.name.as_deref(), &filter)?;
+    let (_, _, describer) = settings(&library, folders)?;
+    let sidecar = scan::sidecar(&root, &path)?;
+    let unusable = |skip: Skip| {
+        let remedy = "mend it; a scan skips the file until then";
+        Error::new(Kind::Input, skip.path, skip.detail, remedy)
+    };
+    let described = describer.of(&path, sidecar.as_deref()).map_err(unusable)?;
+    let entries = describer
+        .explain(&path, sidecar.as_deref())
+        .map_err(unusable)?;
+    Ok(Explanation {
+        library: library.name().to_owned(),
+        path,
+        entries,
+        is_matched: described.is_matched,
+    })
+}
+
+/// The folder in which a path lies, and the path relative to it. It may be absolute, relative to the folder,
+/// or relative to where the user stands.
+fn below(roots: &[PathBuf], path: &Path) -> Result<(PathBuf, String), Error> {
+    let inside = |path: &Path| {
+        roots.iter().find_map(|root| {
+            let relative = path.strip_prefix(root).ok()?.to_str()?;
+            (!relative.is_empty()).then(|| (root.clone(), relative.to_owned()))
+        })
+    };
+    let in_root = roots.iter().map(|root| root.join(path));
+    let there = in_root.clone().find(|path| path.exists());
+    let from_here = || path.canonicalize().ok();
+    let found = there
+        .and_then(|path| inside(&path))
+        .or_else(|| inside(&from_here()?))
+        // A file that is not there is described by its path all the same.
+        .or_else(|| in_root.clone().find_map(|path| inside(&path)));
+    found.ok_or_else(|| {
+        Error::new(
+            Kind::Usage,
+            path.display().to_string(),
+            "it lies in none of the folders",
+            "name the folder that holds it, and the path below it",
+        )
+    })
+}
+
+/// What is kept of a library's settings, what holds from now on, and what that makes of its files.
+pub(super) fn settings(
+    library: &Found,
+    folders: &Folders,
+) -> Result<(LibrarySettings, LibrarySettings, Describer), Error> {
+    let kept = LibrarySettings::read(library.name(), library.settings())?;
+    let settings = folders.options.given.over(&kept)?;
+    let describer = Describer::new(library.name(), &settings)?;
+    Ok((kept, settings, describer))
 }
 
 /// The folders, canonical, and each once; what `--files-from` names must be below one of them.
@@ -76,11 +154,19 @@ pub(super) fn record(
         let library = library::resolve(&reader, &root, folders.name.as_deref(), &filter)?;
         let moved = moved(&library);
         let is_new = library.row().is_none();
+        // Nothing is recorded of a folder with settings that make no sense.
+        let (kept, settings, describer) = settings(&library, folders)?;
         let library = library::record(library, writer)?;
+        if settings != kept {
+            writer.commit(Change::LibrarySettings {
+                library: library.id,
+                settings: settings.to_text(),
+            })?;
+        }
         if let Some(moved) = moved {
             call.events.send(moved);
         }
-        let catalog = Catalog::new(&reader, library.id)?;
+        let catalog = Catalog::new(&reader, library.id, describer)?;
         let mut telling = Telling {
             recorder: Recorder::new(writer, &library),
             library: &library.name,
@@ -157,6 +243,15 @@ impl Record for Telling<'_, '_> {
 
     fn left_out(&mut self, id: i64) -> Result<(), Error> {
         self.recorder.left_out(id)
+    }
+
+    fn described(
+        &mut self,
+        known: &KnownFile,
+        path: &str,
+        described: Described,
+    ) -> Result<(), Error> {
+        self.recorder.described(known, path, described)
     }
 
     fn unchanged(&mut self, known: &KnownFile, path: &str) -> Result<(), Error> {

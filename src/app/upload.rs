@@ -1,5 +1,6 @@
 //! An upload: the lock, a scan if folders are given, the store, a run, and what came of it.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
@@ -15,7 +16,8 @@ use crate::pipeline::rules::MethodChoice;
 use crate::pipeline::run::{self, Ended};
 use crate::pipeline::{self, Parts};
 use crate::report::{Event, EventSink, Next, Summary};
-use crate::scan::{Filter, SkipReason};
+use crate::scan::mime::Types;
+use crate::scan::{Filter, LibrarySettings, SkipReason};
 use crate::shutdown::Shutdown;
 use crate::state::reader::{LibraryRow, StoreRow};
 use crate::state::{Change, Lease, Reader, RunTotals, Writer, writer};
@@ -133,6 +135,7 @@ fn transfer(
         max_attempts: options.max_attempts,
         bandwidth: options.bandwidth.map(Bandwidth::new),
         method: options.method,
+        types: types(&reader)?,
     };
     let parts = Parts {
         client,
@@ -188,6 +191,17 @@ pub(super) fn selection(libraries: &[LibraryRow], folders: &Folders) -> Result<S
         .collect()
 }
 
+/// A file may turn out to have changed while it is sent; what its user has said of types holds then, too.
+fn types(reader: &Reader) -> Result<BTreeMap<i64, Types>, Error> {
+    let libraries = reader.libraries()?.into_iter();
+    libraries
+        .map(|library| {
+            let settings = LibrarySettings::read(&library.name, &library.settings)?;
+            Ok((library.id, settings.types))
+        })
+        .collect()
+}
+
 /// Counts what the database says now, and has it recorded.
 fn finish(
     settings: &pipeline::RunSettings,
@@ -201,12 +215,13 @@ fn finish(
     let outdated = parts.reader.outdated_on_the_way(store, &libraries)?;
     let on_the_way = counts.uploading + counts.processing + outdated;
     let mut unreadable = 0;
-    let unread = SkipReason::Unreadable.label();
-    parts
-        .reader
-        .each_skipped_for(unread, &libraries, &mut |library, path| {
+    for reason in [SkipReason::Unreadable, SkipReason::Metadata] {
+        let mut count = |library, path: &str| {
             unreadable += u64::from(selection.selects(library, path));
-        })?;
+        };
+        let reader = &parts.reader;
+        reader.each_skipped_for(reason.label(), &libraries, &mut count)?;
+    }
     let requests = parts.client.counts();
     let throttle = parts.gate.snapshot();
     let left = Left {

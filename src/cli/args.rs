@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::identity::CHUNK_TOKENS;
 use crate::throttle::{Rpm, Tier, bandwidth::BytesPerSecond};
 
 #[derive(Debug, Parser)]
@@ -104,6 +105,9 @@ pub struct Scan {
     pub dirs: Vec<PathBuf>,
     #[command(flatten)]
     pub options: ScanOptions,
+    /// Record nothing; show what metadata the document of this file gets, and from where
+    #[arg(long, value_name = "PATH")]
+    pub explain: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -149,6 +153,39 @@ pub struct ScanOptions {
     /// Go on although more than half of the known files are gone
     #[arg(long)]
     pub accept_missing: bool,
+    #[command(flatten)]
+    pub kept: KeptOptions,
+}
+
+const KEPT: &str = "Kept with the library until given anew; an empty value takes it away";
+
+#[derive(Debug, Args)]
+pub struct KeptOptions {
+    /// Rules that give documents metadata by their paths (docs/metadata.md)
+    #[arg(long, value_name = "RULES.json", help_heading = KEPT)]
+    pub metadata: Option<PathBuf>,
+    /// Metadata of every document: KEY=text, KEY=3, KEY=["a","b"]; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", help_heading = KEPT)]
+    pub set: Vec<String>,
+    /// Type that files with this extension go as; may be given several times
+    #[arg(long, value_name = "EXT=TYPE", help_heading = KEPT)]
+    pub mime: Vec<String>,
+    /// Words of a chunk, 21 to 512; 0: as the service likes
+    #[arg(long, value_name = "N", help_heading = KEPT, value_parser = chunk_tokens)]
+    pub max_tokens_per_chunk: Option<u16>,
+    /// Words that a chunk shares with the one before it
+    #[arg(long, value_name = "N", help_heading = KEPT,
+          value_parser = clap::value_parser!(u16).range(0..=511))]
+    pub max_overlap_tokens: Option<u16>,
+}
+
+fn chunk_tokens(given: &str) -> Result<u16, String> {
+    let fits = |n: &u16| *n == 0 || CHUNK_TOKENS.contains(n);
+    let tokens = given.parse().ok().filter(fits);
+    tokens.ok_or_else(|| {
+        let (least, most) = (CHUNK_TOKENS.start(), CHUNK_TOKENS.end());
+        format!("the service takes {least} to {most} (0: as it likes)")
+    })
 }
 
 /// The same everywhere.
@@ -287,6 +324,9 @@ pub struct Status {
     /// List what the last scans skipped, with the reasons
     #[arg(long, conflicts_with = "failed")]
     pub skipped: bool,
+    /// List the files that no rule of their library met
+    #[arg(long, conflicts_with_all = ["failed", "skipped"])]
+    pub unmatched: bool,
 }
 
 #[cfg(test)]

@@ -1,19 +1,29 @@
 //! `objlib scan`.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
 use super::listening::Listening;
+use super::status::say;
 use super::{args, settings};
 use crate::app;
+use crate::app::scan::Explanation;
+use crate::clock::{now_ms, rfc3339};
 use crate::error::Error;
+use crate::metadata::Explained;
 use crate::report::Style;
+use crate::text::{json_line, one_line};
 
 /// Something could not be read: the same exit code as for files that failed.
 const EXIT_UNREADABLE: u8 = 3;
 
 pub fn run(args: &args::Scan, database: &Path, style: Style) -> Result<u8, Error> {
     let folders = settings::folders(&args.dirs, &args.options)?;
+    if let Some(path) = &args.explain {
+        let explained = app::scan::explain(database, &folders, path)?;
+        return say(&explanation(&explained, style)).map(|()| 0);
+    }
     let listening = Listening::start(style, 0, Duration::ZERO);
     listening.listen()?;
     let scanned = app::scan::run(&listening.call(database), &folders);
@@ -30,4 +40,53 @@ pub fn run(args: &args::Scan, database: &Path, style: Style) -> Result<u8, Error
         None if unreadable => EXIT_UNREADABLE,
         None => 0,
     })
+}
+
+/// What a document will carry, a line an entry.
+fn explanation(explained: &Explanation, style: Style) -> String {
+    let Explanation {
+        library,
+        path,
+        entries,
+        is_matched,
+    } = explained;
+    if style.json {
+        let entries: Vec<serde_json::Value> = entries
+            .iter()
+            .map(|e| {
+                let over: Vec<String> = e.over.iter().map(ToString::to_string).collect();
+                serde_json::json!({"entry": e.entry, "from": e.source.to_string(), "over": over})
+            })
+            .collect();
+        let line = serde_json::json!({"event": "explain", "time": rfc3339(now_ms()),
+            "library": library, "path": path, "matched": is_matched, "entries": entries});
+        return json_line(&line) + "\n";
+    }
+    let rules = match is_matched {
+        true => "",
+        false => " (no rule met it)",
+    };
+    let mut text = format!("{}: {}{rules}\n", one_line(library), one_line(path));
+    let width = |e: &Explained| e.entry.key.chars().count();
+    let width = entries.iter().map(width).max().unwrap_or(0);
+    for Explained {
+        entry,
+        source,
+        over,
+    } in entries
+    {
+        let over: Vec<String> = over.iter().map(ToString::to_string).collect();
+        let over = match over.is_empty() {
+            true => String::new(),
+            false => format!(", over {}", over.join(", ")),
+        };
+        let key = one_line(&entry.key);
+        let value = one_line(&entry.value.to_string());
+        // A String takes whatever is written to it.
+        let _ = writeln!(text, "  {key:<width$} = {value}  ({source}{over})");
+    }
+    if entries.is_empty() {
+        text.push_str("  nothing describes it\n");
+    }
+    text
 }

@@ -9,16 +9,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::args::{self, Color, Global, Remote, ScanOptions};
+use super::args::{self, Color, Global, KeptOptions, Remote, ScanOptions};
 use super::proxy;
 use crate::app::scan::Folders;
 use crate::app::{Service, Target};
 use crate::client::Endpoint;
 use crate::error::{Error, Kind};
+use crate::metadata::{self, Rules};
 use crate::names::ApiKey;
 use crate::pipeline::reconcile::store;
 use crate::report::{Next, Style};
-use crate::scan;
+use crate::scan::mime::Types;
+use crate::scan::{self, GivenSettings};
 use crate::text::one_line;
 use crate::throttle::{Rpm, Tier};
 use crate::waits::Waits;
@@ -30,6 +32,8 @@ const FRAME: Duration = Duration::from_millis(125);
 const LINE: Duration = Duration::from_secs(10);
 /// A key has some 40 characters; a file that is longer than this holds something else.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
+/// The database keeps the rules, and every scan reads them.
+const RULES_FILE_BYTES_MAX: u64 = 1 << 20;
 
 pub fn database(global: &Global) -> Result<PathBuf, Error> {
     match &global.db {
@@ -240,11 +244,20 @@ pub fn folders(dirs: &[PathBuf], options: &ScanOptions) -> Result<Folders, Error
             "scan one folder at a time, or leave it out",
         ));
     }
-    Ok(Folders {
+    let folders = Folders {
         dirs: dirs.to_vec(),
         name: options.library.clone(),
         options: scan_options(options)?,
-    })
+    };
+    match dirs.is_empty() && !folders.options.given.is_nothing() {
+        true => Err(Error::new(
+            Kind::Usage,
+            "--metadata, --set, --mime and the chunk sizes",
+            "they take effect when a folder is scanned, and none is given",
+            "name the folder as well",
+        )),
+        false => Ok(folders),
+    }
 }
 
 /// An account's tier is a ceiling like any other.
@@ -266,7 +279,51 @@ fn scan_options(options: &ScanOptions) -> Result<scan::Options, Error> {
             .transpose()?,
         rehash: options.rehash,
         accept_missing: options.accept_missing,
+        given: given(&options.kept)?,
     })
+}
+
+/// What is to hold for the libraries of this call from now on. All of it is looked at before anything is
+/// recorded.
+fn given(options: &KeptOptions) -> Result<GivenSettings, Error> {
+    // `--set ""` is the only way to say that there are none any more.
+    let not_blank = |given: &[String]| -> Option<Vec<String>> {
+        let some = given.iter().filter(|g| !g.trim().is_empty()).cloned();
+        (!given.is_empty()).then(|| some.collect())
+    };
+    let types = not_blank(&options.mime).map(Types::parse);
+    let wrong = |why| Error::new(Kind::Usage, "--mime", why, "give an extension and a type");
+    let set = not_blank(&options.set);
+    for text in set.iter().flatten() {
+        metadata::set_entry(text)
+            .map_err(|why| Error::new(Kind::Usage, "--set", why, "give it as KEY=VALUE"))?;
+    }
+    Ok(GivenSettings {
+        rules: options.metadata.as_deref().map(rules).transpose()?,
+        set,
+        types: types.transpose().map_err(wrong)?,
+        chunk_tokens: options.max_tokens_per_chunk,
+        overlap_tokens: options.max_overlap_tokens,
+    })
+}
+
+/// The text of a rules file that can be used; `None` for an empty name.
+fn rules(path: &Path) -> Result<Option<String>, Error> {
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let named = path.display();
+    let text = read_bounded(path, RULES_FILE_BYTES_MAX).map_err(|why| {
+        let remedy = "name a file of rules with --metadata; docs/metadata.md shows one";
+        Error::new(Kind::Usage, named.to_string(), why, remedy)
+    })?;
+    match Rules::parse(&text) {
+        Ok(_) => Ok(Some(text)),
+        Err(e) => {
+            let at = format!("{named}, line {}", e.line);
+            Err(Error::new(Kind::Usage, at, e.reason, e.remedy))
+        }
+    }
 }
 
 /// A file, or stdin for `-`, as text.

@@ -25,6 +25,7 @@ pub fn run(args: &args::Status, database: &Path, style: Style) -> Result<u8, Err
     match (args.failed, args.skipped) {
         (true, _) => failed(&reader, store.as_ref(), &next, style, &mut out)?,
         (_, true) => skipped(&reader, store.as_ref(), style, &mut out)?,
+        _ if args.unmatched => unmatched(&reader, store.as_ref(), style, &mut out)?,
         _ => out.line(page(&reader, store, next, style)?.trim_end())?,
     }
     out.end().map(|()| 0)
@@ -224,6 +225,35 @@ fn failed(
         (true, _) => Ok(()),
         (false, true) => out.line(&status::failed_next(next)),
         (false, false) => out.line(status::NOTHING_FAILED),
+    }
+}
+
+/// A line each, a page at a time.
+fn unmatched(
+    reader: &Reader,
+    store: Option<&StoreRow>,
+    style: Style,
+    out: &mut Output,
+) -> Result<(), Error> {
+    let mut any = false;
+    for library in libraries(reader, store)? {
+        let mut from = String::new();
+        while !out.is_closed {
+            let page = reader.unmatched(library.id, &from)?;
+            let Some(last) = page.last() else { break };
+            from = behind(last);
+            any = true;
+            for path in &page {
+                out.line(&match style.json {
+                    true => status::unmatched_json(&library.name, path),
+                    false => status::unmatched_line(&library.name, path),
+                })?;
+            }
+        }
+    }
+    match any || style.json {
+        true => Ok(()),
+        false => out.line(status::NOTHING_UNMATCHED),
     }
 }
 

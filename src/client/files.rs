@@ -10,6 +10,7 @@ use super::agent::Client;
 use super::failure::{Failure, FailureKind};
 use super::refusal::About;
 use super::send::{Call, HttpMethod};
+use super::session::describe;
 use crate::identity::MetadataEntry;
 use crate::names::{FileName, OperationName, StoreName};
 use crate::state::{Durable, Unaskable};
@@ -107,7 +108,8 @@ impl Client {
     ) -> Result<OperationName, Failure> {
         let path = format!("{store}:importFile");
         let mut call = Call::new("import", Class::Write, About::Store, HttpMethod::Post, path);
-        let body = json!({"fileName": file.as_str(), "customMetadata": metadata});
+        let mut body = json!({"fileName": file.as_str()});
+        describe(&mut body, metadata);
         call.body = Some(body.to_string());
         let in_doubt = |failure: Failure| match failure.kind {
             FailureKind::Transient | FailureKind::BadAnswer | FailureKind::NotTheService => {

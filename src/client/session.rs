@@ -19,7 +19,7 @@ use super::files::{TemporaryFile, WireFile};
 use super::operations::document_name;
 use super::refusal::About;
 use super::send::{Call, HttpMethod, Received, Response, stopping};
-use crate::identity::MetadataEntry;
+use crate::identity::{Chunking, MetadataEntry};
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 use crate::proof;
 use crate::state::{Durable, Intent};
@@ -36,7 +36,20 @@ pub struct NewDocument<'a> {
 impl NewDocument<'_> {
     /// The JSON of an upload, by a session or in one request (fact sheet 4).
     pub(super) fn request(&self) -> serde_json::Value {
-        json!({"displayName": self.display_name, "customMetadata": self.metadata})
+        let mut request = json!({"displayName": self.display_name});
+        describe(&mut request, self.metadata);
+        request
+    }
+}
+
+/// Metadata, and how the document is cut into chunks, in the request of an upload or an import.
+pub(super) fn describe(request: &mut serde_json::Value, metadata: &[MetadataEntry]) {
+    request["customMetadata"] = json!(metadata);
+    if let Some(chunking) = Chunking::of(metadata) {
+        request["chunkingConfig"] = json!({"whiteSpaceConfig": {
+            "maxTokensPerChunk": chunking.tokens_max(),
+            "maxOverlapTokens": chunking.overlap_tokens(),
+        }});
     }
 }
 

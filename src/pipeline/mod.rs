@@ -2,12 +2,14 @@
 //! hand what they sent to the pollers of `following`, and both tell `outcome`. What follows from an answer is
 //! decided in `rules`; where no answer can tell, `reconcile` looks at the store.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::dispatch::selection::Selection;
 use self::rules::MethodChoice;
 use crate::client::Client;
 use crate::report::{EventSink, Progress};
+use crate::scan::mime::Types;
 use crate::shutdown::Shutdown;
 use crate::state::reader::StoreRow;
 use crate::state::{Reader, Writer};
@@ -53,6 +55,8 @@ pub struct RunSettings {
     pub max_attempts: u32,
     pub bandwidth: Option<Bandwidth>,
     pub method: MethodChoice,
+    /// What its user has said of the types of each library's files.
+    pub types: BTreeMap<i64, Types>,
 }
 
 /// What the run is built from; every part has its one owner elsewhere.

@@ -231,6 +231,7 @@ fn with_threads(run: &Run<'_>) -> Option<Progressed> {
                 bandwidth: settings.bandwidth.as_ref(),
                 method: settings.method,
                 one_request,
+                types: &settings.types,
                 waits: &parts.waits,
                 outcomes: outcomes.clone(),
             };

@@ -17,6 +17,8 @@ pub struct UploadPlan {
     /// MIME type, files, bytes.
     pub by_type: Vec<(String, u64, u64)>,
     pub largest: Vec<(String, u64)>,
+    /// Those of which only what describes them has changed.
+    pub described: u64,
     pub requests: u64,
     /// `None`: no limit is known.
     pub rate_per_min: Option<f64>,
@@ -35,7 +37,7 @@ impl UploadPlan {
             "bytes": self.bytes,
             "by_type": self.by_type.iter().map(|(mime, files, bytes)|
                 json!({"mime": mime, "files": files, "bytes": bytes})).collect::<Vec<_>>(),
-            "requests": self.requests, "rate_per_min": self.rate_per_min,
+            "described": self.described, "requests": self.requests, "rate_per_min": self.rate_per_min,
             "seconds": self.seconds, "storage_bytes": self.storage_bytes,
             "cost_usd": self.cost_usd, "in_flight": self.in_flight, "skipped": self.skipped,
         })
@@ -68,6 +70,12 @@ impl UploadPlan {
             count(self.files, "file"),
             bytes(self.bytes)
         ));
+        if self.described > 0 {
+            lines.push(format!(
+                "of these  {} anew only because other metadata or chunking describes them",
+                count(self.described, "file")
+            ));
+        }
         for (path, size) in &self.largest {
             lines.push(format!(
                 "largest   {:>10}  {}",
@@ -123,6 +131,7 @@ mod tests {
                 ("text/plain".to_owned(), 2, 200_000),
             ],
             largest: vec![("a.pdf".to_owned(), 4_000_000)],
+            described: 0,
             requests: 9,
             rate_per_min: Some(20.0),
             seconds: Some(18.0),

@@ -199,6 +199,7 @@ fn last_run(run: &LastRun) -> String {
 }
 
 pub const NOTHING_FAILED: &str = "no file has failed";
+pub const NOTHING_UNMATCHED: &str = "there are no rules, or some rule meets every file";
 pub const NOTHING_SKIPPED: &str = "the last scans skipped nothing";
 
 /// Above the files that have failed with one error.
@@ -227,6 +228,14 @@ pub fn failed_json(file: &FailedFile) -> String {
         &json!({"library": file.library, "path": file.path, "kind": file.kind,
                 "error": file.error, "since": rfc3339(file.since_ms), "attempts": file.attempts}),
     )
+}
+
+pub fn unmatched_line(library: &str, path: &str) -> String {
+    one_line(&format!("{library}: {path}"))
+}
+
+pub fn unmatched_json(library: &str, path: &str) -> String {
+    json_line(&json!({"library": library, "path": path}))
 }
 
 pub fn skipped_line(library: &str, file: &SkippedFile) -> String {

@@ -19,12 +19,16 @@ pub fn scan(event: &Event) -> Vec<String> {
         0 => String::new(),
         n => format!(", {n} left out now"),
     };
+    let described = match found.described {
+        0 => String::new(),
+        n => format!(" ({n} only in what describes them)"),
+    };
     let scanned = match found.interrupted {
         true => "interrupted while scanning",
         false => "scanned",
     };
     let mut lines = vec![format!(
-        "{scanned} {library}: {} ({}) in {}: {} new, {} changed, {} unchanged, {} missing{left_out}, {} skipped",
+        "{scanned} {library}: {} ({}) in {}: {} new, {} changed{described}, {} unchanged, {} missing{left_out}, {} skipped",
         count(found.files, "file"),
         bytes(found.bytes),
         time(Duration::from_secs_f64(seconds.max(0.0))),
@@ -121,7 +125,7 @@ pub fn words(s: &Summary) -> Vec<String> {
     }
     if s.unreadable > 0 {
         lines.push(format!(
-            "{} could not be read: see `{}`",
+            "{} could not be read, or not be described: see `{}`",
             count(s.unreadable, "file or folder"),
             s.next.line("status --skipped")
         ));

@@ -6,13 +6,12 @@
 use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 
-use super::{Known, Record, Skip};
+use super::{Describer, Known, Record, Skip};
 use crate::clock::{self, UnixMs};
 use crate::error::Error;
-use crate::identity::Variant;
 use crate::poison;
 use crate::state::reader::LibraryRow;
-use crate::state::{Change, KnownFile, Reader, SeenFile, SkipRow, Writer};
+use crate::state::{Change, Described, KnownFile, Reader, SeenFile, SkipRow, Writer};
 
 /// One library of the database.
 pub struct Catalog<'r> {
@@ -20,6 +19,7 @@ pub struct Catalog<'r> {
     library: i64,
     /// Nothing was recorded of this library before, so there is nothing to look up.
     is_new: bool,
+    describer: Describer,
     lookups: Cell<u32>,
 }
 
@@ -28,8 +28,13 @@ pub struct Catalog<'r> {
 const LOOKUPS: u32 = 256;
 
 impl<'r> Catalog<'r> {
-    pub fn new(reader: &'r Reader, library: i64) -> Result<Catalog<'r>, Error> {
+    pub fn new(
+        reader: &'r Reader,
+        library: i64,
+        describer: Describer,
+    ) -> Result<Catalog<'r>, Error> {
         Ok(Catalog {
+            describer,
             reader,
             library,
             is_new: !reader.knows_any(library)?,
@@ -58,13 +63,15 @@ impl Known for Catalog<'_> {
     fn each_present(&self, each: &mut dyn FnMut(i64, &str)) -> Result<(), Error> {
         self.reader.each_present(self.library, each)
     }
+
+    fn describer(&self) -> &Describer {
+        &self.describer
+    }
 }
 
 pub struct Recorder<'w> {
     writer: &'w Writer,
     library: i64,
-    /// Of each file, until files have metadata of their own.
-    variant: Variant,
     began_ms: UnixMs,
     failure: Arc<Mutex<Option<Error>>>,
 }
@@ -74,7 +81,6 @@ impl<'w> Recorder<'w> {
         Recorder {
             writer,
             library: library.id,
-            variant: Variant::of(&library.name, &[]),
             began_ms: clock::now_ms(),
             failure: Arc::default(),
         }
@@ -114,8 +120,21 @@ impl Record for Recorder<'_> {
     fn file(&mut self, file: SeenFile) -> Result<(), Error> {
         self.send(Change::FileSeen {
             library: self.library,
-            variant: self.variant,
             file,
+        })
+    }
+
+    fn described(
+        &mut self,
+        known: &KnownFile,
+        path: &str,
+        described: Described,
+    ) -> Result<(), Error> {
+        self.send(Change::FileDescribed {
+            library: self.library,
+            file: known.id,
+            path: path.to_owned(),
+            described,
         })
     }
 

@@ -21,7 +21,8 @@ use super::{
 };
 use crate::disk::{Presence, Root};
 use crate::error::{Error, Kind};
-use crate::identity::{self, Sha256};
+use crate::identity::{self, ContentKey};
+use crate::state::Described;
 use crate::{panic, proof};
 
 /// Entries between two steps.
@@ -30,14 +31,14 @@ const QUEUE_MAX: usize = 256;
 /// file system's clock (git calls such an entry "racily clean").
 const RACY_NS: i64 = 2_000_000_000;
 
-/// A file to read, and what is known of it.
-type Work = (WalkedFile, Option<KnownFile>);
+/// A file to read, what is known of it, and what describes it.
+struct Work {
+    entry: WalkedFile,
+    known: Option<KnownFile>,
+    described: Described,
+}
 /// The content is `None` if the reader was stopped; an error is its thread's.
-type Read = (
-    WalkedFile,
-    Option<KnownFile>,
-    Result<Option<Result<Reading, Skip>>, Error>,
-);
+type Read = (Work, Result<Option<Result<Reading, Skip>>, Error>);
 
 /// `stop` is asked often, by several threads; once it has said yes it must go on saying so.
 pub fn run(
@@ -51,8 +52,9 @@ pub fn run(
     let root = super::open(root)?;
     root.listing(Path::new(""))
         .map_err(|e| super::unusable(root.path(), &e.to_string()))?;
-    walk::check(&root, &filter, stop)?;
+    let sidecars = walk::check(&root, &filter, stop)?;
     let (present_before, last_id) = known.extent()?;
+    let types = &known.describer().types;
     let mut diff = Diff {
         root: &root,
         filter: &filter,
@@ -78,7 +80,7 @@ pub fn run(
         let (root, filter, halted) = (&root, &filter, &halted);
         scope.spawn(move || {
             let walking = panic::caught("walk", || {
-                for item in walk::walk(root, filter, halted) {
+                for item in walk::walk(root, filter, sidecars, halted) {
                     proof::mishap("walk");
                     if walked.send(item).is_err() {
                         return;
@@ -92,15 +94,16 @@ pub fn run(
         });
         scope.spawn(move || {
             let files = to_read.into_iter().par_bridge();
-            files.for_each_init(hash::Buffer::default, |buffer, (entry, known)| {
+            files.for_each_init(hash::Buffer::default, |buffer, file| {
                 let read = panic::caught("hash", || {
                     proof::mishap("hash");
-                    (!halted()).then(|| hash::reading(root, &entry.path, buffer, halted))
+                    (!halted())
+                        .then(|| hash::reading(root, &file.entry.path, types, buffer, halted))
                 });
                 // What was read when the end came may be half a file.
                 let read = read.map(|reading| reading.filter(|_| !halted()));
                 // The other end is gone only after an error, which is already being reported.
-                let _ = done.send((entry, known, read));
+                let _ = done.send((file, read));
             });
         });
         let driven = diff.drive(&entries, work, &read, halted);
@@ -212,18 +215,61 @@ impl Diff<'_> {
                     };
                     return self.skip(skip).map(|()| None);
                 }
+                let described = match self.description(&entry) {
+                    Ok(described) => described,
+                    Err(skip) => return self.skip(skip).map(|()| None),
+                };
                 let known = self.known.file(&entry.path)?;
                 if let Some(file) = known.as_ref().filter(|f| self.is_unchanged(&entry, f)) {
-                    self.seen.set(file.id);
-                    self.found.unchanged += 1;
-                    self.count(entry.size_bytes);
-                    return self.record.unchanged(file, &entry.path).map(|()| None);
+                    return self.unchanged(file, &entry, described).map(|()| None);
                 }
-                Ok(Some((entry, known)))
+                Ok(Some(Work {
+                    entry,
+                    known,
+                    described,
+                }))
             }
         }
     }
 
+    fn description(&self, entry: &WalkedFile) -> Result<Described, Skip> {
+        let sidecar = match entry.has_sidecar {
+            true => Some(
+                hash::sidecar(self.root, &entry.path).map_err(|of_sidecar| Skip {
+                    path: entry.path.clone(),
+                    reason: SkipReason::Metadata,
+                    detail: format!("its sidecar is {}", of_sidecar.detail),
+                })?,
+            ),
+            false => None,
+        };
+        self.known.describer().of(&entry.path, sidecar.as_deref())
+    }
+
+    /// The file holds what it held; what describes it may have changed all the same.
+    fn unchanged(
+        &mut self,
+        known: &KnownFile,
+        entry: &WalkedFile,
+        described: Described,
+    ) -> Result<(), Error> {
+        self.seen.set(known.id);
+        self.count(entry.size_bytes);
+        if known.content.variant != described.variant {
+            self.found.changed += 1;
+            self.found.described += 1;
+        } else {
+            self.found.unchanged += 1;
+            // What matters is noted as it is; rules may come and go that give this file nothing.
+            let is_noted = known.is_unmatched != described.is_matched;
+            if is_noted {
+                return self.record.unchanged(known, &entry.path);
+            }
+        }
+        self.record.described(known, &entry.path, described)
+    }
+
+    /// Nothing but a reading can tell more of its bytes or of its type.
     fn is_unchanged(&self, entry: &WalkedFile, known: &KnownFile) -> bool {
         let racy = known.hashed_ms.saturating_mul(1_000_000) - entry.mtime_ns < RACY_NS;
         !self.options.rehash
@@ -231,6 +277,7 @@ impl Diff<'_> {
             && known.size_bytes == entry.size_bytes
             && known.mtime_ns == entry.mtime_ns
             && !racy
+            && self.known.describer().types.allow(&entry.path, &known.mime)
     }
 
     /// Only a name that is not composed can meet another that has the same identity.
@@ -243,17 +290,28 @@ impl Diff<'_> {
         presence.is_ok_and(|presence| presence == Presence::There)
     }
 
-    fn read(&mut self, (entry, known, reading): Read) -> Result<(), Error> {
+    fn read(&mut self, (work, reading): Read) -> Result<(), Error> {
+        let Work {
+            entry,
+            known,
+            described,
+        } = work;
         let reading = match reading? {
             Some(Ok(reading)) => reading,
             Some(Err(skip)) => return self.skip(skip),
             None => return Ok(()),
         };
-        let same = |sha256: &Sha256| *sha256 == reading.sha256;
+        let content = ContentKey {
+            sha256: reading.sha256,
+            variant: described.variant,
+        };
         match &known {
             None => self.found.new += 1,
-            Some(file) if same(&file.sha256) => self.found.unchanged += 1,
-            Some(_) => self.found.changed += 1,
+            Some(file) if file.content == content => self.found.unchanged += 1,
+            Some(file) => {
+                self.found.changed += 1;
+                self.found.described += u64::from(file.content.sha256 == content.sha256);
+            }
         }
         if let Some(file) = &known {
             self.seen.set(file.id);
@@ -264,6 +322,7 @@ impl Diff<'_> {
             path_value: identity::path_value(&entry.path),
             path: entry.path,
             reading,
+            described,
         })
     }
 
@@ -276,7 +335,7 @@ impl Diff<'_> {
             .entry(skip.reason.label())
             .or_default() += 1;
         match skip.reason {
-            SkipReason::Unreadable => self.found.unreadable += 1,
+            SkipReason::Unreadable | SkipReason::Metadata => self.found.unreadable += 1,
             SkipReason::TooLarge if self.found.too_large.len() < TOO_LARGE_NAMES_MAX => {
                 self.found.too_large.push(skip.path.clone());
             }

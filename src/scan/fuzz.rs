@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::list::{Meant, meant};
-use super::walk::{Item, walk};
+use super::walk::{Item, Sidecars, walk};
 use super::{Filter, List, Options};
 use crate::disk::Root;
 use crate::error::Error;
@@ -29,7 +29,9 @@ fn folder() -> tempfile::TempDir {
 fn files(root: &Path, options: &Options) -> Result<BTreeSet<String>, Error> {
     let mut found = BTreeSet::new();
     let filter = Filter::new(root, options)?;
-    for item in walk(&Root::open(root).unwrap(), &filter, &|| false) {
+    for item in walk(&Root::open(root).unwrap(), &filter, Sidecars::Some, &|| {
+        false
+    }) {
         if let Item::File(entry) = item? {
             assert!(root.join(&entry.path).is_file(), "{:?}", entry.path);
             assert!(FILES.contains(&entry.path.as_str()), "{:?}", entry.path);

@@ -6,11 +6,13 @@ use std::path::Path;
 
 use sha2::Digest;
 
+use super::mime::{self, Types};
 use super::walk::mtime_ns;
-use super::{FILE_BYTES_MAX, Skip, SkipReason, mime, rules, walk};
+use super::{FILE_BYTES_MAX, Skip, SkipReason, rules, walk};
 use crate::clock;
 use crate::disk::{Opened, Root};
 use crate::identity::Sha256;
+use crate::metadata::{SIDECAR_BYTES_MAX, SIDECAR_SUFFIX};
 use crate::state::Reading;
 
 const BUFFER_BYTES: usize = 128 * 1024;
@@ -27,10 +29,27 @@ impl Default for Buffer {
     }
 }
 
+/// A sidecar, up to its limit and one byte more, so that what is longer can be told.
+pub fn sidecar(root: &Root, path: &str) -> Result<Vec<u8>, Skip> {
+    let path = format!("{path}{SIDECAR_SUFFIX}");
+    let opened = open(root, &path)?;
+    let mut bytes = Vec::new();
+    let most = SIDECAR_BYTES_MAX as u64 + 1;
+    match opened.file.take(most).read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(e) => Err(Skip {
+            path,
+            reason: SkipReason::Unreadable,
+            detail: e.to_string(),
+        }),
+    }
+}
+
 /// Reads the file. `stop` is asked between blocks; an answer that was stopped is worth nothing.
 pub fn reading(
     root: &Root,
     path: &str,
+    types: &Types,
     buffer: &mut Buffer,
     stop: &dyn Fn() -> bool,
 ) -> Result<Reading, Skip> {
@@ -62,7 +81,7 @@ pub fn reading(
         return match read.size_bytes {
             0 => Err(skip(SkipReason::Empty, "0 bytes".to_owned())),
             n if n > FILE_BYTES_MAX => Err(skip(SkipReason::TooLarge, walk::too_large(n))),
-            size_bytes => match mime::of(path, &read.head) {
+            size_bytes => match types.of(path, &read.head) {
                 Ok(mime) => Ok(Reading {
                     size_bytes,
                     mtime_ns: mtime_ns(&after),
@@ -95,13 +114,13 @@ fn open(root: &Root, path: &str) -> Result<Opened, Skip> {
 }
 
 /// One file that was found changed while it was uploaded. `path` is relative to the folder `root`.
-pub fn rescan(root: &Path, path: &str) -> Result<Reading, Skip> {
+pub fn rescan(root: &Path, path: &str, types: &Types) -> Result<Reading, Skip> {
     let root = Root::open(root).map_err(|e| Skip {
         path: path.to_owned(),
         reason: SkipReason::Unreadable,
         detail: e.to_string(),
     })?;
-    reading(&root, path, &mut Buffer::default(), &|| false)
+    reading(&root, path, types, &mut Buffer::default(), &|| false)
 }
 
 struct Digested {

@@ -6,11 +6,22 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::{Error, Filter, Found, Known, KnownFile, List, Options, Record, SeenFile, Skip};
+use super::mime::Types;
+use super::{
+    Described, Describer, Error, Filter, Found, Known, KnownFile, LibrarySettings, List, Options,
+    Record, SeenFile, Skip,
+};
+use crate::identity::{ContentKey, Variant};
 
-/// The files of a library, by path.
-#[derive(Default)]
-struct Memory(BTreeMap<String, KnownFile>);
+/// The files of a library, by path, and what describes them.
+struct Memory(BTreeMap<String, KnownFile>, Describer);
+
+impl Default for Memory {
+    fn default() -> Memory {
+        let nothing = LibrarySettings::default();
+        Memory(BTreeMap::new(), Describer::new("docs", &nothing).unwrap())
+    }
+}
 
 /// What a scan told, in order, by path or id.
 #[derive(Default)]
@@ -29,11 +40,20 @@ impl Known for Memory {
         self.0.iter().for_each(|(path, file)| each(file.id, path));
         Ok(())
     }
+
+    fn describer(&self) -> &Describer {
+        &self.1
+    }
 }
 
 impl Record for Told {
     fn file(&mut self, file: SeenFile) -> Result<(), Error> {
         self.0.push(("file", file.path));
+        Ok(())
+    }
+
+    fn described(&mut self, _: &KnownFile, path: &str, _: Described) -> Result<(), Error> {
+        self.0.push(("described", path.to_owned()));
         Ok(())
     }
 
@@ -74,6 +94,7 @@ fn scan(
 fn known(paths: &[&str]) -> (tempfile::TempDir, Memory) {
     let dir = tempfile::tempdir().unwrap();
     let mut memory = Memory::default();
+    let types = Types::default();
     let yesterday = SystemTime::now() - Duration::from_secs(86_400);
     for (id, path) in (1..).zip(paths) {
         let absolute = dir.path().join(path);
@@ -81,13 +102,18 @@ fn known(paths: &[&str]) -> (tempfile::TempDir, Memory) {
         fs::write(&absolute, path).unwrap();
         let file = fs::File::options().append(true).open(&absolute).unwrap();
         file.set_modified(yesterday).unwrap();
-        let content = super::rescan(dir.path(), path).unwrap();
+        let content = super::rescan(dir.path(), path, &types).unwrap();
         let file = KnownFile {
             id,
             size_bytes: content.size_bytes,
             mtime_ns: content.mtime_ns,
             hashed_ms: content.hashed_ms,
-            sha256: content.sha256,
+            content: ContentKey {
+                sha256: content.sha256,
+                variant: Variant::of("docs", &[]),
+            },
+            mime: content.mime,
+            is_unmatched: false,
             present: true,
         };
         memory.0.insert((*path).to_owned(), file);
@@ -205,6 +231,10 @@ impl Record for Stops<'_> {
         Ok(())
     }
 
+    fn described(&mut self, _: &KnownFile, _: &str, _: Described) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn skip(&mut self, _: Skip) -> Result<(), Error> {
         self.told()
     }
@@ -260,6 +290,10 @@ struct Full;
 impl Record for Full {
     fn file(&mut self, file: SeenFile) -> Result<(), Error> {
         Err(super::unusable(Path::new(&file.path), "full"))
+    }
+
+    fn described(&mut self, _: &KnownFile, _: &str, _: Described) -> Result<(), Error> {
+        Ok(())
     }
 
     fn skip(&mut self, skip: Skip) -> Result<(), Error> {
@@ -334,7 +368,7 @@ fn a_file_that_became_a_link_to_an_ignored_one_is_not_read_again() {
     for (name, target) in [("bad.md", "secret.md"), ("good.md", "fine.md")] {
         std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap();
     }
-    let refused = super::rescan(dir.path(), "bad.md").unwrap_err();
+    let refused = super::rescan(dir.path(), "bad.md", &Types::default()).unwrap_err();
     assert_eq!(refused.detail, "a symlink to a file that is left out");
-    assert!(super::rescan(dir.path(), "good.md").is_ok());
+    assert!(super::rescan(dir.path(), "good.md", &Types::default()).is_ok());
 }

@@ -1,9 +1,13 @@
 //! The MIME type a file goes as, or why it cannot go.
 //!
-//! By extension for formats that need it and for types known to work (fact sheet 15); everything else
-//! that is text goes as `text/plain`, which is always safe. Promises: any bytes can be judged.
+//! What the user says of an extension holds; then, by extension, formats that are not text and types known to
+//! work (fact sheet 15); everything else that is text goes as `text/plain`, which is always safe. Promises:
+//! any bytes can be judged.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+
+use serde::{Deserialize, Serialize};
 
 /// Enough to tell text from anything else.
 pub const HEAD_BYTES: usize = 8192;
@@ -77,44 +81,122 @@ const TEXT: &[(&str, &str)] = &[
     ("vtt", "text/vtt"),
 ];
 
-/// `head`: the first bytes of the file, up to `HEAD_BYTES`.
-///
-/// # Errors
-/// What the service does not take, in a few words.
-pub fn of(path: &str, head: &[u8]) -> Result<&'static str, String> {
-    let extension = Path::new(path)
-        .extension()
-        .map(|e| e.to_string_lossy().to_lowercase())
-        .unwrap_or_default();
-    let listed = |table: &[(&str, &'static str)]| {
-        table
-            .iter()
-            .find(|(e, _)| *e == extension)
-            .map(|(_, mime)| *mime)
-    };
-    if let Some(mime) = listed(BINARY) {
-        return Ok(mime);
+/// What text goes as that has no type of its own.
+const PLAIN: &str = "text/plain";
+
+/// The types of a library's files: what the user has said of some extensions, and the tables above.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Types(BTreeMap<String, String>);
+
+impl Types {
+    /// `given`: `EXT=TYPE`, each.
+    ///
+    /// # Errors
+    /// What is wrong with one of them, in a few words.
+    pub fn parse(given: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Types, String> {
+        let pairs = given.into_iter().map(|pair| {
+            let pair = pair.as_ref();
+            let form = || format!("`{pair}` is not EXT=TYPE, such as log=text/plain");
+            let (extension, mime) = pair.split_once('=').ok_or_else(form)?;
+            let extension = extension.trim().trim_start_matches('.').to_lowercase();
+            let mime = mime.trim().to_lowercase();
+            match is_extension(&extension) && is_mime(&mime) {
+                true => Ok((extension, mime)),
+                false => Err(form()),
+            }
+        });
+        pairs.collect::<Result<_, String>>().map(Types)
     }
-    if is_text(head) {
-        return Ok(listed(TEXT).unwrap_or("text/plain"));
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
-    Err(match extension.is_empty() {
-        true => "neither text nor a format the service takes".to_owned(),
-        false => format!(".{extension} is neither text nor a format the service takes"),
-    })
+
+    /// Extensions, without their dots, and the types that they go as.
+    pub fn each(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(e, mime)| (e.as_str(), mime.as_str()))
+    }
+
+    /// `head`: the first bytes of the file, up to `HEAD_BYTES`.
+    ///
+    /// # Errors
+    /// What the service does not take, in a few words.
+    pub fn of(&self, path: &str, head: &[u8]) -> Result<&str, String> {
+        let extension = extension(path);
+        if let Some(mime) = self.0.get(&extension) {
+            return Ok(mime);
+        }
+        if let Some(mime) = listed(BINARY, &extension) {
+            return Ok(mime);
+        }
+        if is_text(head) {
+            return Ok(listed(TEXT, &extension).unwrap_or(PLAIN));
+        }
+        Err(match extension.is_empty() {
+            true => "neither text nor a format the service takes".to_owned(),
+            false => format!(
+                ".{extension} is neither text nor a format the service takes; --mime {extension}=TYPE \
+                 sends it all the same"
+            ),
+        })
+    }
+
+    /// Whether a file of this path can have got this type, so that it need not be read to know it.
+    pub fn allow(&self, path: &str, mime: &str) -> bool {
+        if self.is_empty() && mime == PLAIN {
+            return true;
+        }
+        let extension = extension(path);
+        match self.0.get(&extension) {
+            Some(own) => own == mime,
+            None => {
+                mime == PLAIN
+                    || listed(TEXT, &extension) == Some(mime)
+                    || listed(BINARY, &extension) == Some(mime)
+            }
+        }
+    }
 }
 
-/// No NUL, and hardly any other control characters. Legacy encodings of text pass, UTF-16 does not.
+/// In lower case, without the dot; empty where there is none.
+fn extension(path: &str) -> String {
+    let extension = Path::new(path).extension();
+    extension.map_or_else(String::new, |e| e.to_string_lossy().to_lowercase())
+}
+
+fn listed(table: &[(&str, &'static str)], extension: &str) -> Option<&'static str> {
+    let mut found = table.iter().filter(|(e, _)| *e == extension);
+    found.next().map(|(_, mime)| *mime)
+}
+
+fn is_extension(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['/', '.']) && !text.chars().any(char::is_whitespace)
+}
+
+/// `type/subtype`, each a token of RFC 9110.
+fn is_mime(text: &str) -> bool {
+    let token = |part: &str| {
+        let other = |c| c == '!' || c == '#' || c == '$' || c == '&' || "-^_.+".contains(c);
+        !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || other(c))
+    };
+    text.split_once('/')
+        .is_some_and(|(kind, of)| token(kind) && token(of))
+}
+
+/// No NUL, and hardly any other control characters. Legacy encodings of text pass, and UTF-16 does if a mark
+/// at its beginning says so: it is sent as it is, byte for byte, since its SHA-256 is what the document is
+/// known by; the mark tells the service as well.
 fn is_text(head: &[u8]) -> bool {
+    match head {
+        [0xff, 0xfe, rest @ ..] => return is_utf16(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => return is_utf16(rest, u16::from_be_bytes),
+        _ => {}
+    }
     if head.contains(&0) {
         return false;
     }
-    let is_control = |b: &&u8| **b < b' ' || **b == 0x7f;
-    let odd = head
-        .iter()
-        .filter(is_control)
-        .filter(|b| !matches!(b, b'\t' | b'\n' | b'\r' | 0x0c | 0x08 | 0x1b))
-        .count();
+    let odd = head.iter().filter(|b| is_odd(u16::from(**b))).count();
     let valid = match std::str::from_utf8(head) {
         Ok(_) => true,
         // A character may be cut by the end of the head.
@@ -126,18 +208,89 @@ fn is_text(head: &[u8]) -> bool {
     }
 }
 
+/// A surrogate pair may be cut by the end of the head.
+fn is_utf16(head: &[u8], unit: fn([u8; 2]) -> u16) -> bool {
+    let units = || head.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
+    let unpaired = char::decode_utf16(units()).filter(Result::is_err).count();
+    units().len() > 0 && unpaired <= 1 && !units().any(|u| u == 0 || is_odd(u))
+}
+
+/// A control character that text hardly holds.
+fn is_odd(c: u16) -> bool {
+    (c < 0x20 && !matches!(c, 0x08..=0x0a | 0x0c | 0x0d | 0x1b)) || c == 0x7f
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn of(path: &str, head: &[u8]) -> Result<String, String> {
+        Types::default().of(path, head).map(str::to_owned)
+    }
+
+    fn ok(mime: &str) -> Result<String, String> {
+        Ok(mime.to_owned())
+    }
+
+    #[test]
+    fn what_the_user_says_of_an_extension_holds() {
+        let types = Types::parse(["LOG=text/x-log", ".dat = application/json"]).unwrap();
+        assert_eq!(types.of("a.log", b"x"), Ok("text/x-log"));
+        assert_eq!(types.of("a.DAT", b"\0\0"), Ok("application/json"));
+        assert_eq!(types.of("a.md", b"x"), Ok("text/markdown"));
+        for bad in [
+            "log",
+            "=text/plain",
+            "log=",
+            "log=text",
+            "a/b=text/plain",
+            "log=text/a b",
+        ] {
+            assert!(Types::parse([bad]).unwrap_err().contains(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_type_that_a_file_cannot_have_any_more_is_told() {
+        let (none, some) = (Types::default(), Types::parse(["log=text/csv"]).unwrap());
+        assert!(none.allow("a.md", "text/markdown") && none.allow("a.md", PLAIN));
+        assert!(none.allow("a.pdf", "application/pdf"));
+        assert!(!none.allow("a.log", "text/csv"));
+        assert!(some.allow("a.log", "text/csv") && some.allow("a.txt", PLAIN));
+        assert!(!some.allow("a.log", PLAIN));
+    }
+
+    #[test]
+    fn utf_16_with_a_mark_is_text() {
+        let le = |text: &str| {
+            text.encode_utf16()
+                .flat_map(u16::to_le_bytes)
+                .collect::<Vec<u8>>()
+        };
+        let be = |text: &str| {
+            text.encode_utf16()
+                .flat_map(u16::to_be_bytes)
+                .collect::<Vec<u8>>()
+        };
+        assert_eq!(of("a.txt", &le("\u{feff}für 𝄞\r\n")), ok(PLAIN));
+        assert_eq!(of("a.csv", &be("\u{feff}a,b\r\n")), ok("text/csv"));
+        let cut = le(&format!("\u{feff}{}", "𝄞".repeat(HEAD_BYTES / 4)));
+        assert_eq!(of("a.txt", &cut[..HEAD_BYTES]), ok(PLAIN));
+        // Without a mark nobody can tell it from anything else; and a mark alone proves nothing.
+        assert!(of("a.txt", &le("für")).is_err());
+        assert!(of("a.bin", b"\xff\xfe\0\0\x01\0").is_err());
+        assert!(of("a.bin", b"\xff\xfe\x01\x00").is_err());
+        assert!(of("a.bin", b"\xff\xfe").is_err());
+    }
+
     #[test]
     fn types_are_known_guessed_or_refused() {
-        assert_eq!(of("a/b.MD", b"# x"), Ok("text/markdown"));
-        assert_eq!(of("x.pdf", b"%PDF\0\x01"), Ok("application/pdf"));
-        assert_eq!(of("Makefile", b"all:\n\tcc"), Ok("text/plain"));
-        assert_eq!(of("notes.xyz", "für".as_bytes()), Ok("text/plain"));
-        assert_eq!(of("latin1.txt", b"f\xfcr"), Ok("text/plain"));
+        assert_eq!(of("a/b.MD", b"# x"), ok("text/markdown"));
+        assert_eq!(of("x.pdf", b"%PDF\0\x01"), ok("application/pdf"));
+        assert_eq!(of("Makefile", b"all:\n\tcc"), ok("text/plain"));
+        assert_eq!(of("notes.xyz", "für".as_bytes()), ok("text/plain"));
+        assert_eq!(of("latin1.txt", b"f\xfcr"), ok("text/plain"));
         assert!(of("photo.jpg", b"\xff\xd8\xff\xe0\0\x10").is_err());
         assert!(of("not-really.md", b"\0\0\0").is_err());
         assert!(of("a.out", b"\x7fELF\x02\x01\x01\0").is_err());
@@ -152,7 +305,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_can_be_judged(path in "\\PC{0,40}", head in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let _ = of(&path, &head);
+            if let Ok(mime) = of(&path, &head) {
+                prop_assert!(Types::default().allow(&path, &mime));
+            }
         }
     }
 }

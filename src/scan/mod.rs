@@ -9,9 +9,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::disk::Root;
+use crate::disk::{Presence, Root};
 use crate::error::{Error, Kind};
-use crate::state::{KnownFile, Reading, SeenFile};
+use crate::metadata::SIDECAR_SUFFIX;
+use crate::state::{Described, KnownFile, Reading, SeenFile};
 
 pub mod list;
 
@@ -25,6 +26,8 @@ pub mod walk;
 
 pub mod mime;
 
+pub mod describe;
+
 pub mod hash;
 
 pub mod diff;
@@ -37,6 +40,7 @@ mod fuzz;
 mod memory;
 
 pub use catalog::{Catalog, Recorder};
+pub use describe::{Describer, GivenSettings, LibrarySettings};
 pub use diff::run;
 pub use filter::Filter;
 pub use hash::rescan;
@@ -53,6 +57,8 @@ pub trait Known {
     fn extent(&self) -> Result<(u64, i64), Error>;
     /// Calls `each` with id and path of every present file.
     fn each_present(&self, each: &mut dyn FnMut(i64, &str)) -> Result<(), Error>;
+    /// What describes its files.
+    fn describer(&self) -> &Describer;
 }
 
 /// Where the findings go. A call may block.
@@ -64,6 +70,13 @@ pub trait Record {
     /// The file is there, and must not or cannot be sent any more: an ignore file names it now, or it has
     /// become too large, empty, a pipe, …
     fn left_out(&mut self, id: i64) -> Result<(), Error>;
+    /// The file holds what it held, and its document is to carry something else besides.
+    fn described(
+        &mut self,
+        known: &KnownFile,
+        path: &str,
+        described: Described,
+    ) -> Result<(), Error>;
     /// The file is as it is known, so that `file` is not called for it.
     fn unchanged(&mut self, _known: &KnownFile, _path: &str) -> Result<(), Error> {
         Ok(())
@@ -92,6 +105,10 @@ pub enum SkipReason {
     /// Another file has the same name in another Unicode normal form.
     SameName,
     ChangedWhileRead,
+    /// What describes it is more than the service takes, or its sidecar makes no sense.
+    Metadata,
+    /// It describes a file that is not there.
+    LoneSidecar,
 }
 
 impl SkipReason {
@@ -107,13 +124,15 @@ impl SkipReason {
             SkipReason::NotAFile => "not a file",
             SkipReason::SameName => "same name as another file",
             SkipReason::ChangedWhileRead => "changed while it was read",
+            SkipReason::Metadata => "metadata that cannot be used",
+            SkipReason::LoneSidecar => "sidecar without its file",
         }
     }
 
     /// The file is there; what it holds now could not be seen. What was known of it stays.
     fn keeps_what_is_known(self) -> bool {
         match self {
-            SkipReason::Unreadable | SkipReason::ChangedWhileRead => true,
+            SkipReason::Unreadable | SkipReason::ChangedWhileRead | SkipReason::Metadata => true,
             SkipReason::TooLarge
             | SkipReason::Empty
             | SkipReason::UnsupportedType
@@ -121,7 +140,8 @@ impl SkipReason {
             | SkipReason::DanglingSymlink
             | SkipReason::SymlinkLoop
             | SkipReason::NotAFile
-            | SkipReason::SameName => false,
+            | SkipReason::SameName
+            | SkipReason::LoneSidecar => false,
         }
     }
 }
@@ -135,6 +155,8 @@ pub struct Options {
     /// Read every file, whatever size and time say.
     pub rehash: bool,
     pub accept_missing: bool,
+    /// What is to hold for each library from now on.
+    pub given: GivenSettings,
 }
 
 /// Names of files that are too large: enough to show what is meant.
@@ -145,7 +167,10 @@ const TOO_LARGE_NAMES_MAX: usize = 5;
 pub struct Found {
     pub files: u64,
     pub new: u64,
+    /// `described` among them.
     pub changed: u64,
+    /// Files that hold what they held, and whose documents are to carry something else besides.
+    pub described: u64,
     pub missing: u64,
     /// Known files that are there, and must not or cannot be sent any more.
     pub left_out: u64,
@@ -153,12 +178,25 @@ pub struct Found {
     pub skipped: u64,
     /// `skipped` by the label of the reason.
     pub skipped_by: BTreeMap<&'static str, u64>,
-    /// Those skips of which nobody knows what was missed: files and folders that could not be read.
+    /// Those skips that somebody has to look after: files and folders that could not be read, and files that
+    /// cannot be described.
     pub unreadable: u64,
     /// The first few files that are too large.
     pub too_large: Vec<String>,
     pub bytes: u64,
     pub interrupted: bool,
+}
+
+/// The sidecar of a file, where there is one.
+pub fn sidecar(root: &Path, path: &str) -> Result<Option<Vec<u8>>, Error> {
+    let root = open(root)?;
+    match root.presence(Path::new(&format!("{path}{SIDECAR_SUFFIX}"))) {
+        Ok(Presence::There) => hash::sidecar(&root, path).map(Some).map_err(|skip| {
+            let remedy = "make it readable";
+            Error::new(Kind::Input, skip.path, skip.detail, remedy)
+        }),
+        _ => Ok(None),
+    }
 }
 
 /// Whether a scan of `root` would never enter `folder`, an absolute path below it: the filter, a hidden

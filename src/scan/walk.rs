@@ -20,6 +20,7 @@ use super::rules::{self, Ruled};
 use super::{FILE_BYTES_MAX, Filter, Skip, SkipReason};
 use crate::disk::{self, Refusal, Root};
 use crate::error::Error;
+use crate::metadata::SIDECAR_SUFFIX;
 
 #[derive(Debug)]
 pub enum Item {
@@ -34,6 +35,8 @@ pub struct WalkedFile {
     pub path: String,
     pub size_bytes: u64,
     pub mtime_ns: i64,
+    /// There is a sidecar beside it, at least as a name.
+    pub has_sidecar: bool,
 }
 
 pub struct Walk<'a> {
@@ -46,6 +49,14 @@ pub struct Walk<'a> {
     reading: Option<Reading>,
     /// No name is an item; only ignore files are read.
     rules_only: bool,
+    sidecars: Sidecars,
+}
+
+/// Whether there is a sidecar anywhere below the root. Only then is it worth a look beside each file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sidecars {
+    None,
+    Some,
 }
 
 /// The folder that is open.
@@ -58,6 +69,7 @@ struct Reading {
 pub fn walk<'a>(
     root: &'a Root,
     filter: &'a Filter,
+    sidecars: Sidecars,
     stop: &'a (dyn Fn() -> bool + Sync),
 ) -> Walk<'a> {
     Walk {
@@ -67,17 +79,24 @@ pub fn walk<'a>(
         folders: vec![(PathBuf::new(), None)],
         reading: None,
         rules_only: false,
+        sidecars,
     }
 }
 
 /// Reads every ignore file that a walk will obey. Done before it, so that one that cannot be understood is
-/// found while nothing has been recorded yet; names alone are cheap to read.
-pub fn check(root: &Root, filter: &Filter, stop: &(dyn Fn() -> bool + Sync)) -> Result<(), Error> {
+/// found while nothing has been recorded yet; names alone are cheap to read. Answers whether one of them is a
+/// sidecar's.
+pub fn check(
+    root: &Root,
+    filter: &Filter,
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Result<Sidecars, Error> {
     let mut folders = Walk {
         rules_only: true,
-        ..walk(root, filter, stop)
+        ..walk(root, filter, Sidecars::None, stop)
     };
-    folders.try_for_each(|item| item.map(drop))
+    folders.try_for_each(|item| item.map(drop))?;
+    Ok(folders.sidecars)
 }
 
 impl Iterator for Walk<'_> {
@@ -152,7 +171,14 @@ impl Walk<'_> {
             known => known,
         };
         let is_folder = file_type == FileType::Directory;
+        let described = match is_folder {
+            true => None,
+            false => name.to_str().and_then(|n| n.strip_suffix(SIDECAR_SUFFIX)),
+        };
         if self.rules_only && !is_folder {
+            if described.is_some() {
+                self.sidecars = Sidecars::Some;
+            }
             return Ok(None);
         }
         let path = reading.path.join(name);
@@ -171,15 +197,24 @@ impl Walk<'_> {
         let Some(utf8) = path.to_str() else {
             return Ok(Some(skip(&shown, SkipReason::NotUtf8, "rename it")));
         };
+        if let Some(described) = described {
+            let is_alone = !is_there(reading, OsStr::new(described));
+            return Ok(is_alone.then(|| skip(utf8, SkipReason::LoneSidecar, LONE_SIDECAR)));
+        }
+        let has_sidecar = self.sidecars == Sidecars::Some && {
+            let mut sidecar = name.to_owned();
+            sidecar.push(SIDECAR_SUFFIX);
+            is_there(reading, &sidecar)
+        };
         match file_type {
-            FileType::RegularFile => Ok(Some(look(reading, name, utf8))),
-            FileType::Symlink => self.link(utf8),
+            FileType::RegularFile => Ok(Some(look(reading, name, utf8, has_sidecar))),
+            FileType::Symlink => self.link(utf8, has_sidecar),
             _ => Ok(Some(skip(utf8, SkipReason::NotAFile, NOT_A_FILE))),
         }
     }
 
     /// A link to a hidden file, or to one that an ignore file names, is left out as that file is.
-    fn link(&self, path: &str) -> Result<Option<Item>, Error> {
+    fn link(&self, path: &str, has_sidecar: bool) -> Result<Option<Item>, Error> {
         let opened = match self.root.file(Path::new(path)) {
             Ok(opened) => opened,
             Err(refusal) => {
@@ -192,11 +227,19 @@ impl Walk<'_> {
             return Ok(None);
         }
         let mtime_ns = mtime_ns(&opened.metadata);
-        Ok(Some(sized(path, opened.metadata.len(), mtime_ns)))
+        let size_bytes = opened.metadata.len();
+        Ok(Some(sized(path, size_bytes, mtime_ns, has_sidecar)))
     }
 }
 
 const NOT_A_FILE: &str = "a pipe, socket or device";
+const LONE_SIDECAR: &str = "it describes a file that is not there, and is never sent itself";
+
+/// Whether the folder that is open has such a name.
+fn is_there(reading: &Reading, name: &OsStr) -> bool {
+    let folder = reading.names.fd();
+    folder.is_ok_and(|fd| rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok())
+}
 
 fn file_type_of(reading: &Reading, name: &OsStr) -> FileType {
     let folder = reading.names.fd();
@@ -206,14 +249,14 @@ fn file_type_of(reading: &Reading, name: &OsStr) -> FileType {
     })
 }
 
-fn look(reading: &Reading, name: &OsStr, path: &str) -> Item {
+fn look(reading: &Reading, name: &OsStr, path: &str, has_sidecar: bool) -> Item {
     let folder = reading.names.fd();
     match folder.and_then(|fd| rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW)) {
         // What has become something else since its name was read is found out when it is opened.
         Ok(found) => {
             let seconds = found.st_mtime.saturating_mul(1_000_000_000);
             let mtime_ns = seconds.saturating_add(found.st_mtime_nsec as i64);
-            sized(path, found.st_size as u64, mtime_ns)
+            sized(path, found.st_size as u64, mtime_ns, has_sidecar)
         }
         Err(e) => {
             let why = std::io::Error::from(e).to_string();
@@ -222,7 +265,7 @@ fn look(reading: &Reading, name: &OsStr, path: &str) -> Item {
     }
 }
 
-fn sized(path: &str, size_bytes: u64, mtime_ns: i64) -> Item {
+fn sized(path: &str, size_bytes: u64, mtime_ns: i64, has_sidecar: bool) -> Item {
     match size_bytes {
         0 => skip(path, SkipReason::Empty, "0 bytes"),
         n if n > FILE_BYTES_MAX => skip(path, SkipReason::TooLarge, &too_large(n)),
@@ -230,6 +273,7 @@ fn sized(path: &str, size_bytes: u64, mtime_ns: i64) -> Item {
             path: path.to_owned(),
             size_bytes,
             mtime_ns,
+            has_sidecar,
         }),
     }
 }

@@ -1,6 +1,8 @@
 //! Every message the writer takes, in the order of a file's life. What each does to the rows is in
 //! `apply`.
 
+use std::sync::Arc;
+
 use super::durable::UploadId;
 use super::upload_state::{Method, Support};
 use crate::clock::UnixMs;
@@ -18,6 +20,28 @@ pub struct Reading {
     pub mime: String,
 }
 
+/// What the document of a file is to carry besides its bytes and its identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    pub variant: Variant,
+    /// JSON of its entries; one text for all files that are described alike.
+    pub metadata: Arc<str>,
+    /// Some rule of its library met its path, or there are no rules.
+    pub is_matched: bool,
+}
+
+#[cfg(test)]
+impl Described {
+    /// As most files are: by nothing.
+    pub fn by_nothing(library: &str) -> Described {
+        Described {
+            variant: Variant::of(library, &[]),
+            metadata: Arc::from("[]"),
+            is_matched: true,
+        }
+    }
+}
+
 /// A file that is new to a scan, or is not as it was.
 #[derive(Debug, Clone)]
 pub struct SeenFile {
@@ -28,6 +52,7 @@ pub struct SeenFile {
     /// The identity's value of it.
     pub path_value: String,
     pub reading: Reading,
+    pub described: Described,
 }
 
 /// Why a path of a library is not sent.
@@ -141,11 +166,21 @@ pub enum Change {
     LibraryForgotten {
         library: i64,
     },
+    /// What holds for its scans from now on, as the scan wrote it.
+    LibrarySettings {
+        library: i64,
+        settings: String,
+    },
     FileSeen {
         library: i64,
-        /// What its document would carry besides its bytes.
-        variant: Variant,
         file: SeenFile,
+    },
+    /// The file is as it was; what describes it is not.
+    FileDescribed {
+        library: i64,
+        file: i64,
+        path: String,
+        described: Described,
     },
     FileSkipped(SkipRow),
     FileMissing {
@@ -410,6 +445,7 @@ impl Change {
         matches!(
             self,
             Change::FileSeen { .. }
+                | Change::FileDescribed { .. }
                 | Change::FileSkipped(_)
                 | Change::FileMissing { .. }
                 | Change::FileLeftOut { .. }
@@ -422,9 +458,10 @@ impl Change {
             Change::LibraryAdded { .. }
             | Change::LibraryMoved { .. }
             | Change::LibraryRenamed { .. }
+            | Change::LibrarySettings { .. }
             | Change::LibraryForgotten { .. } => "commit library",
             Change::ScanEnded { .. } => "commit scan",
-            Change::FileSeen { .. } => "commit file",
+            Change::FileSeen { .. } | Change::FileDescribed { .. } => "commit file",
             Change::FileSkipped(_) => "commit skip",
             Change::FileMissing { .. } | Change::FileLeftOut { .. } => "commit missing",
             Change::StorePinned { .. } => "commit store",

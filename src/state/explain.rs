@@ -102,14 +102,14 @@ fn fill(conn: &Connection) {
     };
     conn.execute_batch(&format!(
         "BEGIN;
-         INSERT INTO libraries VALUES (1, 'a', '/a', 0, 0), (2, 'b', '/b', 0, 0), (3, 'c', '/c', 0, 0);
+         INSERT INTO libraries VALUES (1, 'a', '/a', '', 0, 0), (2, 'b', '/b', '', 0, 0), (3, 'c', '/c', '', 0, 0);
          INSERT INTO stores VALUES (1, 'fileSearchStores/s', 's', 'e', 1, 0, 'works', NULL, 0),
              (2, 'fileSearchStores/t', 't', 'e', 1, 0, 'works', 't', 20);
          INSERT INTO library_stores SELECT l.id, s.id, 0, NULL FROM libraries l, stores s;
          {numbers} INSERT INTO files (id, library_id, path, path_value, size_bytes, mtime_ns, hashed_ms,
-             sha256, variant, mime, state, first_seen_ms, last_seen_ms)
+             sha256, variant, mime, unmatched, state, first_seen_ms, last_seen_ms)
          SELECT i, 1 + i % 3, 'f' || i, 'f' || i, 10, 0, 0, randomblob(32), zeroblob(16), 'text/plain',
-             CASE i % 20 WHEN 0 THEN 'missing' WHEN 1 THEN 'left_out' ELSE 'present' END, 0, 0 FROM n;
+             i % 9 = 0, CASE i % 20 WHEN 0 THEN 'missing' WHEN 1 THEN 'left_out' ELSE 'present' END, 0, 0 FROM n;
          {numbers} INSERT INTO skipped_files SELECT 1 + i % 3, 's' || i, 'empty', '0 bytes', i FROM n;
          {numbers} INSERT INTO runs (instance, host, pid, version, store_id, started_ms, ended_ms, outcome)
          SELECT i, 'h', 1, 'v', 1 + i % 2, i, i, 'done' FROM n;

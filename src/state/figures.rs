@@ -126,6 +126,9 @@ statements! {
     SKIPPED: Page =>
         "SELECT path, reason, detail FROM skipped_files WHERE library_id = ?1 AND path >= ?2
          ORDER BY path", PAGE;
+    UNMATCHED: Page =>
+        "SELECT path FROM files INDEXED BY files_unmatched
+         WHERE library_id = ?1 AND path >= ?2 AND unmatched = 1 AND state = 'present' ORDER BY path", PAGE;
     EACH_SKIPPED_FOR: All("what could not be read is looked for among what this call selects") =>
         "SELECT library_id, path FROM skipped_files
          WHERE library_id IN (SELECT value FROM json_each(?1)) AND reason = ?2";
@@ -237,6 +240,12 @@ impl Reader {
             })
         });
         self.checked(skipped)
+    }
+
+    /// Present files of a library, from this path on, that no rule met.
+    pub fn unmatched(&self, library: i64, from: &str) -> Result<Vec<String>, Error> {
+        let params = params![library, from];
+        self.checked(UNMATCHED.rows(&self.conn, params, |r| r.get(0)))
     }
 
     /// Calls `each` with library and path of all that was skipped for one reason.

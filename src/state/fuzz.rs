@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::change::{Cause, Change, Charge, Reading, SeenFile, Way};
+use super::change::{Cause, Change, Charge, Described, Reading, SeenFile, Way};
 use super::durable::UploadId;
 use super::reader::{Libraries, Reader};
 use super::upload_state::UploadState;
@@ -47,6 +47,7 @@ fn file(i: i64) -> SeenFile {
             sha256: content(i).sha256,
             mime: "text/markdown".to_owned(),
         },
+        described: Described::by_nothing("docs"),
     }
 }
 
@@ -63,12 +64,7 @@ fn whole() -> Vec<u8> {
     let library = writer.commit(added).unwrap().row;
     for i in 0..FILES {
         let file = file(i);
-        let variant = content(i).variant;
-        let seen = Change::FileSeen {
-            library,
-            variant,
-            file,
-        };
+        let seen = Change::FileSeen { library, file };
         writer.send(seen, |_| {});
     }
     let pinned = Change::StorePinned {

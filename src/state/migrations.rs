@@ -44,6 +44,7 @@ CREATE TABLE libraries (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,       -- NFC; in the identity of each of its documents
     root TEXT NOT NULL UNIQUE,       -- absolute, without symlinks
+    settings TEXT NOT NULL DEFAULT '{}',  -- rules, constants, types, chunking: JSON
     added_ms INTEGER NOT NULL,
     scanned_ms INTEGER               -- the last scan that came to its end
 ) STRICT;
@@ -84,7 +85,8 @@ CREATE TABLE files (
     sha256 BLOB NOT NULL CHECK (length(sha256) = 32),
     variant BLOB NOT NULL CHECK (length(variant) = 16),
     mime TEXT NOT NULL,
-    metadata TEXT NOT NULL DEFAULT '[]',
+    metadata TEXT NOT NULL DEFAULT '[]',  -- the user's entries and that of the chunking
+    unmatched INTEGER NOT NULL DEFAULT 0 CHECK (unmatched IN (0, 1)),  -- there are rules, and none met it
     -- left_out: there, but an ignore file, or what it is, keeps it from being sent
     state TEXT NOT NULL CHECK (state IN ('present', 'missing', 'left_out')),
     first_seen_ms INTEGER NOT NULL,
@@ -93,6 +95,7 @@ CREATE TABLE files (
     UNIQUE (library_id, path)
 ) STRICT;
 CREATE INDEX files_by_state ON files (library_id, state, size_bytes);
+CREATE INDEX files_unmatched ON files (library_id, path) WHERE unmatched = 1;
 -- A document in the store is matched with the file that its identity names.
 CREATE INDEX files_by_identity ON files (path_value, library_id);
 
@@ -247,7 +250,7 @@ mod tests {
     #[test]
     fn only_what_was_never_released_is_before_the_release() {
         let before: Vec<i32> = (-1..7).filter(|v| is_before_release(*v)).collect();
-        assert_eq!(before, [1, 2, 3, 4, 5]);
+        assert_eq!(before, [1, 2, 3, 4, 5, 6]);
     }
 
     #[test]
@@ -265,7 +268,7 @@ mod tests {
         conn.pragma_update(None, "foreign_keys", "ON").unwrap();
         apply(&conn).unwrap();
         conn.execute_batch(
-            "INSERT INTO libraries VALUES (1, 'docs', '/docs', 0, 0);
+            "INSERT INTO libraries VALUES (1, 'docs', '/docs', '{}', 0, 0);
              INSERT INTO stores VALUES (1, 'fileSearchStores/s', 's', 'e', 1, 0, 'works', NULL, 0);
              INSERT INTO stores VALUES (2, 'fileSearchStores/t', 't', 'e', 1, 0, 'untried', NULL, 0);
              INSERT INTO library_stores VALUES (1, 1, 0, NULL);

@@ -62,8 +62,8 @@ mod model;
 mod fuzz;
 
 pub use change::{
-    Adopted, Applied, BatchDone, Bookmark, Cause, Change, Charge, HandBack, NextTime, Reading,
-    RunTotals, SeenFile, SkipRow, Way,
+    Adopted, Applied, BatchDone, Bookmark, Cause, Change, Charge, Described, HandBack, NextTime,
+    Reading, RunTotals, SeenFile, SkipRow, Way,
 };
 pub use durable::{Durable, Intent, Unaskable, UploadId};
 pub use lock::Lease;

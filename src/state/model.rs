@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use rusqlite::Connection;
 
-use super::change::{Cause, Change, Charge, NextTime, Reading, Refusal, SeenFile, Way};
+use super::change::{Cause, Change, Charge, Described, NextTime, Reading, Refusal, SeenFile, Way};
 use super::durable::UploadId;
 use super::lock::Holder;
 use super::open;
 use super::upload_state::{Event, UploadState};
-use crate::identity::{Sha256, Variant};
+use crate::identity::Sha256;
 use crate::names::{DocumentName, OperationName, SessionUrl, StoreName};
 
 const FILES: i64 = 4;
@@ -87,7 +87,6 @@ fn seen(library: i64, i: i64, version: u8) -> Change {
     let path = format!("f{i}");
     Change::FileSeen {
         library,
-        variant: Variant::of("docs", &[]),
         file: SeenFile {
             // A guess that is wrong must not matter.
             is_new: version.is_multiple_of(2),
@@ -100,6 +99,7 @@ fn seen(library: i64, i: i64, version: u8) -> Change {
                 sha256: Sha256::of(&[version]),
                 mime: "text/plain".to_owned(),
             },
+            described: Described::by_nothing("docs"),
         },
     }
 }

@@ -9,6 +9,7 @@ use super::worker::{Returned, Worker};
 use crate::clock;
 use crate::error::{Error, Kind};
 use crate::pipeline::outcome::subject::Subject;
+use crate::scan::mime::Types;
 use crate::scan::{self, Skip, SkipReason};
 use crate::state::{Cause, Change, HandBack, Job, SkipRow};
 
@@ -16,7 +17,9 @@ impl Worker<'_> {
     /// The file is not what was scanned; nothing of it is at the service. Its new content takes a new
     /// place at the end of the queue.
     pub(super) fn changed(&self, job: &Job, subject: &Subject) -> Returned {
-        match scan::rescan(&job.root, &job.path) {
+        let none = Types::default();
+        let types = self.types.get(&job.library).unwrap_or(&none);
+        match scan::rescan(&job.root, &job.path, types) {
             // Put back, or replaced by a copy of itself: tried again, but not for ever.
             Ok(seen) if seen.sha256 == job.content.sha256 => {
                 let cause = Cause {

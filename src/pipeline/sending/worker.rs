@@ -7,6 +7,7 @@
 //! decided in `rules`. Promises: when nothing is known of what became of a body or an import, the row
 //! keeps what it knows and nothing is sent again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ use crate::pipeline::outcome::{self, Outcomes};
 use crate::pipeline::rules::{
     self, AfterNoQuery, AfterQuery, MethodChoice, Next, NoDocument, RowState, Unclear,
 };
+use crate::scan::mime::Types;
 use crate::shutdown::Shutdown;
 use crate::state::{
     Cause, Change, Charge, Durable, HandBack, Job, Method, NextTime, UploadId, Way,
@@ -95,6 +97,8 @@ pub struct Worker<'r> {
     pub bandwidth: Option<&'r Bandwidth>,
     pub method: MethodChoice,
     pub one_request: &'r InOneRequest,
+    /// Of the files of each library.
+    pub types: &'r BTreeMap<i64, Types>,
     pub waits: &'r Waits,
     pub outcomes: Outcomes,
 }

@@ -4,9 +4,8 @@ use rusqlite::params;
 
 use super::{At, Outcome};
 use crate::clock::UnixMs;
-use crate::identity::Variant;
 use crate::state::SAME_CONTENT;
-use crate::state::change::{Reading, Refusal, SeenFile, SkipRow};
+use crate::state::change::{Described, Reading, Refusal, SeenFile, SkipRow};
 use crate::state::durable::UploadId;
 use crate::state::statement::statements;
 
@@ -17,11 +16,13 @@ statements! {
     SEEN_AGAIN: Single =>
         "UPDATE files SET path_value = ?2, size_bytes = ?3, mtime_ns = ?4, hashed_ms = ?5,
              sha256 = ?6, variant = ?7, mime = ?8, state = 'present', last_seen_ms = ?9,
-             missing_since_ms = NULL WHERE id = ?1";
+             metadata = ?10, unmatched = ?11, missing_since_ms = NULL WHERE id = ?1";
+    DESCRIBED: Single =>
+        "UPDATE files SET variant = ?2, metadata = ?3, unmatched = ?4, last_seen_ms = ?5 WHERE id = ?1";
     NEW: Single =>
         "INSERT INTO files (library_id, path, path_value, size_bytes, mtime_ns, hashed_ms,
-             sha256, variant, mime, state, first_seen_ms, last_seen_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'present', ?10, ?10) ON CONFLICT DO NOTHING";
+             sha256, variant, mime, metadata, unmatched, state, first_seen_ms, last_seen_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?11, ?12, 'present', ?10, ?10) ON CONFLICT DO NOTHING";
     RESCANNED: Single =>
         "UPDATE files SET size_bytes = ?2, mtime_ns = ?3, hashed_ms = ?4, sha256 = ?5 WHERE id = ?1";
     GONE: Single =>
@@ -53,20 +54,25 @@ statements! {
 impl At<'_> {
     /// Only a change of what it holds, or of whether it is there, concerns its uploads: a file that was
     /// merely touched costs one statement more than a look, one that is new costs no look.
-    pub(super) fn file_seen(&self, library: i64, variant: &Variant, file: &SeenFile) -> Outcome {
+    pub(super) fn file_seen(&self, library: i64, file: &SeenFile) -> Outcome {
         if file.is_new
-            && let Some(id) = self.file_new(library, variant, file)?
+            && let Some(id) = self.file_new(library, file)?
         {
             return self.touched(id);
         }
         let Reading { sha256, .. } = &file.reading;
+        let Described {
+            variant,
+            metadata,
+            is_matched,
+        } = &file.described;
         let known = KNOWN.first(
             self.conn,
             params![library, file.path, sha256.as_bytes(), variant.as_bytes()],
             |r| Ok((r.get::<_, i64>(0)?, r.get::<_, bool>(1)?)),
         )?;
         let Some((id, is_same)) = known else {
-            let new = self.file_new(library, variant, file)?;
+            let new = self.file_new(library, file)?;
             let twice = || Refusal::Illegal(format!("{} is there and is not", file.path));
             return self.touched(new.ok_or_else(twice)?);
         };
@@ -81,7 +87,9 @@ impl At<'_> {
                 sha256.as_bytes(),
                 variant.as_bytes(),
                 file.reading.mime,
-                self.now
+                self.now,
+                metadata,
+                !is_matched
             ],
         )?;
         self.run(&NOT_SKIPPED, params![library, file.path])?;
@@ -92,12 +100,12 @@ impl At<'_> {
     }
 
     /// Its row; `None` if there is one already.
-    fn file_new(
-        &self,
-        library: i64,
-        variant: &Variant,
-        file: &SeenFile,
-    ) -> Result<Option<i64>, Refusal> {
+    fn file_new(&self, library: i64, file: &SeenFile) -> Result<Option<i64>, Refusal> {
+        let Described {
+            variant,
+            metadata,
+            is_matched,
+        } = &file.described;
         let new = self.run(
             &NEW,
             params![
@@ -110,7 +118,9 @@ impl At<'_> {
                 file.reading.sha256.as_bytes(),
                 variant.as_bytes(),
                 file.reading.mime,
-                self.now
+                self.now,
+                metadata,
+                !is_matched
             ],
         )?;
         if new.rows == 0 {
@@ -119,6 +129,25 @@ impl At<'_> {
         self.run(&NOT_SKIPPED, params![library, file.path])?;
         self.queue_content(new.row)?;
         Ok(Some(new.row))
+    }
+
+    /// Its document is to be made anew, unless only rules came or went that give it nothing.
+    pub(super) fn file_described(
+        &self,
+        (library, path): (i64, &str),
+        file: i64,
+        described: &Described,
+    ) -> Outcome {
+        let Described {
+            variant,
+            metadata,
+            is_matched,
+        } = described;
+        let params = params![file, variant.as_bytes(), metadata, !is_matched, self.now];
+        self.run(&DESCRIBED, params)?;
+        self.run(&NOT_SKIPPED, params![library, path])?;
+        self.content_changed(file)?;
+        self.touched(file)
     }
 
     /// The file turned out to hold something else than what was scanned.

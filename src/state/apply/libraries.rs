@@ -11,6 +11,7 @@ use crate::state::statement::statements;
 statements! {
     ADDED: Single => "INSERT INTO libraries (name, root, added_ms) VALUES (?1, ?2, ?3)";
     MOVED: Single => "UPDATE libraries SET root = ?2 WHERE id = ?1";
+    SETTINGS: Single => "UPDATE libraries SET settings = ?2 WHERE id = ?1";
     RENAMED: Single => "UPDATE libraries SET name = ?2 WHERE id = ?1";
     VARIANTS: All("the name is part of each document of the library") =>
         "UPDATE files SET variant = ?2 WHERE library_id = ?1 AND metadata = '[]'";
@@ -56,6 +57,10 @@ impl At<'_> {
 
     pub(super) fn library_moved(&self, library: i64, root: &str) -> Outcome {
         self.run(&MOVED, params![library, root])
+    }
+
+    pub(super) fn library_settings(&self, library: i64, settings: &str) -> Outcome {
+        self.run(&SETTINGS, params![library, settings])
     }
 
     /// Every document carries the name, so each is made anew and replaces the old one, which is known as

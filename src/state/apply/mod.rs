@@ -77,12 +77,17 @@ impl Change {
             Change::LibraryAdded { name, root } => at.library_added(name, root),
             Change::LibraryMoved { library, root } => at.library_moved(*library, root),
             Change::LibraryRenamed { library, name } => at.library_renamed(*library, name),
-            Change::LibraryForgotten { library } => at.library_forgotten(*library),
-            Change::FileSeen {
+            Change::LibrarySettings { library, settings } => {
+                at.library_settings(*library, settings)
+            }
+            Change::FileDescribed {
                 library,
-                variant,
                 file,
-            } => at.file_seen(*library, variant, file),
+                path,
+                described,
+            } => at.file_described((*library, path), *file, described),
+            Change::LibraryForgotten { library } => at.library_forgotten(*library),
+            Change::FileSeen { library, file } => at.file_seen(*library, file),
             Change::FileSkipped(skip) => at.skipped(skip),
             Change::FileMissing { file } => at.file_gone(*file, "missing"),
             Change::FileLeftOut { file } => at.file_gone(*file, "left_out"),

@@ -4,10 +4,10 @@
 
 use rusqlite::{Row, params};
 
-use super::{Libraries, Reader, count, sha256};
+use super::{Libraries, Reader, count, sha256, variant};
 use crate::clock::UnixMs;
 use crate::error::Error;
-use crate::identity::{ContentKey, Identity, Sha256};
+use crate::identity::{ContentKey, Identity};
 use crate::names::DocumentName;
 use crate::state::SAME_CONTENT;
 use crate::state::statement::statements;
@@ -21,7 +21,10 @@ pub struct KnownFile {
     pub mtime_ns: i64,
     /// When its content was read, by the wall clock.
     pub hashed_ms: UnixMs,
-    pub sha256: Sha256,
+    pub content: ContentKey,
+    pub mime: String,
+    /// There are rules, and none met its path.
+    pub is_unmatched: bool,
     pub present: bool,
 }
 
@@ -40,7 +43,7 @@ pub struct FileLike {
 
 statements! {
     FILE: Single =>
-        "SELECT id, size_bytes, mtime_ns, hashed_ms, sha256, state FROM files
+        "SELECT id, size_bytes, mtime_ns, hashed_ms, sha256, variant, mime, unmatched, state FROM files
          WHERE library_id = ?1 AND path = ?2";
     KNOWS_ANY: Page => "SELECT 1 FROM files WHERE library_id = ?1 AND path > '' LIMIT 1";
     PRESENT_COUNT: All("a scan that has lost more than half of the files marks nothing") =>
@@ -55,10 +58,9 @@ statements! {
         "SELECT 1 FROM files WHERE library_id = ?1 AND path > ?2 || '/' AND path < ?2 || '0'
          AND state = 'present' LIMIT 1";
     SETTLED: Single =>
-        "SELECT f.mime, EXISTS (SELECT 1 FROM uploads u WHERE u.file_id = f.id
-             AND u.store_id = ?5 AND u.sha256 = ?3 AND u.variant = ?4
-             AND u.status IN ('uploading', 'processing', 'indexed', 'failed'))
-         FROM files f WHERE f.library_id = ?1 AND f.path = ?2";
+        "SELECT 1 FROM files f JOIN uploads u ON u.file_id = f.id
+         WHERE f.library_id = ?1 AND f.path = ?2 AND u.store_id = ?5 AND u.sha256 = ?3 AND u.variant = ?4
+         AND u.status IN ('uploading', 'processing', 'indexed', 'failed')";
     EACH_UNSETTLED: All("a dry run adds up every file that would be sent") =>
         "SELECT f.library_id, f.path, f.mime, f.size_bytes FROM files f
          WHERE f.library_id IN (SELECT value FROM json_each(?2)) AND f.state = 'present'
@@ -81,8 +83,13 @@ impl Reader {
                 size_bytes: count(r, 1)?,
                 mtime_ns: r.get(2)?,
                 hashed_ms: r.get(3)?,
-                sha256: sha256(r, 4)?,
-                present: r.get::<_, String>(5)? == "present",
+                content: ContentKey {
+                    sha256: sha256(r, 4)?,
+                    variant: variant(r, 5)?,
+                },
+                mime: r.get(6)?,
+                is_unmatched: r.get(7)?,
+                present: r.get::<_, String>(8)? == "present",
             })
         }))
     }
@@ -128,23 +135,18 @@ impl Reader {
         self.checked(found).map(|found| found.is_some())
     }
 
-    /// What is known of a file as a dry run found it: its type, if the database knows it, and whether this
-    /// content of it has been sent into the store, or has failed there.
+    /// Whether this content of a file has been sent into the store, or has failed there.
     pub fn settled(
         &self,
         library: i64,
         path: &str,
         content: &ContentKey,
         store: Option<i64>,
-    ) -> Result<(Option<String>, bool), Error> {
+    ) -> Result<bool, Error> {
         let ContentKey { sha256, variant } = content;
-        let found = SETTLED.first(
-            &self.conn,
-            params![library, path, sha256.as_bytes(), variant.as_bytes(), store],
-            |r| Ok((r.get(0)?, r.get(1)?)),
-        );
-        let found = self.checked(found)?;
-        Ok(found.map_or((None, false), |(mime, settled)| (Some(mime), settled)))
+        let params = params![library, path, sha256.as_bytes(), variant.as_bytes(), store];
+        let found = SETTLED.first(&self.conn, params, |_| Ok(()));
+        Ok(self.checked(found)?.is_some())
     }
 
     /// Calls `each` with library, path, type and size of every present file that the store has not got, and

@@ -16,6 +16,8 @@ pub struct LibraryRow {
     pub id: i64,
     pub name: String,
     pub root: PathBuf,
+    /// Rules, constants, types and chunking, as the scan wrote them.
+    pub settings: String,
     /// A scan of it has come to its end.
     pub scanned_ms: Option<UnixMs>,
 }
@@ -37,7 +39,7 @@ impl rusqlite::ToSql for Libraries {
     }
 }
 
-const LIBRARY: &str = "SELECT id, name, root, scanned_ms FROM libraries";
+const LIBRARY: &str = "SELECT id, name, root, scanned_ms, settings FROM libraries";
 
 statements! {
     LIBRARIES: Single => LIBRARY, "ORDER BY name";
@@ -93,5 +95,6 @@ fn library(r: &Row<'_>) -> rusqlite::Result<LibraryRow> {
         name: r.get(1)?,
         root: PathBuf::from(r.get::<_, String>(2)?),
         scanned_ms: r.get(3)?,
+        settings: r.get(4)?,
     })
 }

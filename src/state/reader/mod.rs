@@ -11,7 +11,7 @@ use rusqlite::{Connection, Row};
 use super::open;
 use super::statement::{Statement, statements};
 use crate::error::Error;
-use crate::identity::Sha256;
+use crate::identity::{Sha256, Variant};
 
 /// Libraries: their names, their roots, where they go.
 mod libraries;
@@ -64,8 +64,15 @@ impl Reader {
         })
     }
 
-    /// A database that holds nothing, in memory: for a dry run where there is none yet.
-    pub fn of_nothing() -> Result<Reader, Error> {
+    /// For what records nothing: where there is no database yet, one that holds nothing is read.
+    pub fn of(path: &Path) -> Result<Reader, Error> {
+        match path.exists() {
+            true => Reader::open(path),
+            false => Reader::of_nothing(),
+        }
+    }
+
+    fn of_nothing() -> Result<Reader, Error> {
         Ok(Reader {
             conn: open::nothing()?,
             path: PathBuf::from("memory"),
@@ -94,11 +101,16 @@ pub(super) fn count(r: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 }
 
 fn sha256(r: &Row<'_>, column: usize) -> rusqlite::Result<Sha256> {
-    Sha256::from_slice(r.get_ref(column)?.as_blob()?).ok_or_else(|| {
-        rusqlite::Error::FromSqlConversionFailure(
-            column,
-            rusqlite::types::Type::Blob,
-            "not a SHA-256".into(),
-        )
-    })
+    let found = Sha256::from_slice(r.get_ref(column)?.as_blob()?);
+    found.ok_or_else(|| damaged(column, "not a SHA-256"))
+}
+
+fn variant(r: &Row<'_>, column: usize) -> rusqlite::Result<Variant> {
+    let found = Variant::from_slice(r.get_ref(column)?.as_blob()?);
+    found.ok_or_else(|| damaged(column, "not a variant"))
+}
+
+fn damaged(column: usize, what: &str) -> rusqlite::Error {
+    let blob = rusqlite::types::Type::Blob;
+    rusqlite::Error::FromSqlConversionFailure(column, blob, what.into())
 }

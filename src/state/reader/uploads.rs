@@ -6,10 +6,10 @@ use std::path::{Component, Path, PathBuf};
 
 use rusqlite::{Params, Row, params};
 
-use super::{Libraries, PAGE, Reader, count, sha256};
+use super::{Libraries, PAGE, Reader, count, sha256, variant};
 use crate::clock::UnixMs;
 use crate::error::Error;
-use crate::identity::{ContentKey, Identity, MetadataEntry, Variant};
+use crate::identity::{ContentKey, Identity, MetadataEntry};
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl};
 use crate::state::LAST_QUEUED;
 use crate::state::durable::{Durable, UploadId};
@@ -251,8 +251,6 @@ fn job(r: &Row<'_>) -> rusqlite::Result<Job> {
     }
     let metadata =
         serde_json::from_str(r.get_ref(6)?.as_str()?).map_err(|e| damaged(6, Box::new(e)))?;
-    let variant = Variant::from_slice(r.get_ref(20)?.as_blob()?)
-        .ok_or_else(|| damaged(20, "not a variant".into()))?;
     let state = UploadState::parse(r.get_ref(10)?.as_str()?)
         .ok_or_else(|| damaged(10, "unknown status".into()))?;
     Ok(Job {
@@ -268,7 +266,7 @@ fn job(r: &Row<'_>) -> rusqlite::Result<Job> {
         size_bytes: count(r, 7)?,
         content: ContentKey {
             sha256: sha256(r, 8)?,
-            variant,
+            variant: variant(r, 20)?,
         },
         current: r.get(9)?,
         state,
