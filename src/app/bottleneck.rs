@@ -15,6 +15,8 @@ use crate::throttle::gate::Snapshot;
 const CPU_SHARE: f64 = 0.85;
 /// From this share of the run on, waiting for the last operations is what took long.
 const INDEXING_SHARE: f64 = 0.5;
+/// A run that sent nothing was held back by what took at least this share of it: counting alone takes some.
+const SENT_NOTHING_SHARE: f64 = 0.05;
 
 /// What a run has to say of itself at its end.
 pub struct Ran<'r> {
@@ -22,6 +24,8 @@ pub struct Ran<'r> {
     pub throttle: Snapshot,
     pub elapsed: Duration,
     pub workers: usize,
+    /// The user has set one.
+    pub has_ceiling: bool,
     /// What stopped it.
     pub error: Option<&'r Error>,
 }
@@ -39,6 +43,7 @@ pub fn find(ran: &Ran<'_>) -> LimitedBy {
         done: tally.submitted.get() + tally.indexed.get(),
         stopped_by: ran.error.map(|error| error.kind),
         was_limited: throttle.throttled > 0,
+        has_ceiling: ran.has_ceiling,
         cpu: share(cpu, elapsed * cores as u32),
         indexing: share(tally.indexing_ns.time(), elapsed),
         tokens: of_workers(throttle.waited),
@@ -55,6 +60,7 @@ struct Shares {
     stopped_by: Option<Kind>,
     /// The service answered 429.
     was_limited: bool,
+    has_ceiling: bool,
     cpu: f64,
     indexing: f64,
     /// Waiting for tokens and pauses.
@@ -74,10 +80,11 @@ fn judge(s: &Shares) -> LimitedBy {
         Some(Kind::DailyQuota) => return LimitedBy::Quota,
         _ => {}
     }
-    // The service's own word first: without a 429 only the user's ceiling makes anything wait.
-    let tokens = match s.was_limited {
-        true => LimitedBy::Quota,
-        false => LimitedBy::Ceiling,
+    // The service's own word first. Without one, in this run, and without a ceiling, what made requests wait
+    // is the rate that an earlier run has found.
+    let tokens = match s.has_ceiling && !s.was_limited {
+        true => LimitedBy::Ceiling,
+        false => LimitedBy::Quota,
     };
     let from_outside = [
         (s.outage, LimitedBy::Outage),
@@ -85,7 +92,10 @@ fn judge(s: &Shares) -> LimitedBy {
     ];
     if s.done == 0 {
         let (share, by) = most(from_outside);
-        return if share > 0.0 { by } else { LimitedBy::Nothing };
+        return match share > SENT_NOTHING_SHARE {
+            true => by,
+            false => LimitedBy::Nothing,
+        };
     }
     if s.indexing > INDEXING_SHARE {
         return LimitedBy::Indexing;
@@ -124,6 +134,7 @@ mod tests {
         done: 1,
         stopped_by: None,
         was_limited: false,
+        has_ceiling: true,
         cpu: 0.1,
         indexing: 0.0,
         tokens: 0.0,
@@ -168,14 +179,18 @@ mod tests {
         }
     }
 
-    /// The quota only where the service has said so.
     #[test]
-    fn without_a_429_it_is_the_users_own_ceiling() {
+    fn without_a_429_it_is_the_users_own_ceiling_or_what_an_earlier_run_has_found() {
         let waited = Shares {
             tokens: 0.6,
             ..CALM
         };
         assert_eq!(judge(&waited), LimitedBy::Ceiling);
+        let free = Shares {
+            has_ceiling: false,
+            ..waited
+        };
+        assert_eq!(judge(&free), LimitedBy::Quota);
         let limited = Shares {
             was_limited: true,
             ..waited
@@ -188,6 +203,12 @@ mod tests {
             ..limited
         };
         assert_eq!(judge(&shut), LimitedBy::Quota);
+        let idle = Shares {
+            done: 0,
+            tokens: 0.001,
+            ..CALM
+        };
+        assert_eq!(judge(&idle), LimitedBy::Nothing);
     }
 
     #[test]

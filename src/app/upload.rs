@@ -148,7 +148,7 @@ fn transfer(
         waits: call.waits,
     };
     let (ended, parts) = run::run(&settings, parts)?;
-    finish(&settings, &ended, &parts, &target.endpoint_name)
+    finish(&settings, &ended, &parts, options)
 }
 
 /// Without a folder, what goes into the store is what is linked with it, and libraries that were scanned
@@ -207,7 +207,7 @@ fn finish(
     settings: &pipeline::RunSettings,
     ended: &Ended,
     parts: &Parts,
-    endpoint_name: &str,
+    options: &Options,
 ) -> Result<Summary, Error> {
     let (store, selection) = (settings.store.id, &settings.selection);
     let counts = selection.counts(&parts.reader, store)?;
@@ -234,6 +234,7 @@ fn finish(
         throttle,
         elapsed: ended.elapsed,
         workers: settings.concurrency,
+        has_ceiling: matches!(options.rpm, Rpm::Ceiling(_)),
         error: ended.error.as_ref(),
     });
     let tally = &ended.tally;
@@ -267,7 +268,7 @@ fn finish(
     };
     // After a failed commit nothing can be written; the numbers are those of the last one.
     if parts.writer.commit(Change::Flush).is_ok() {
-        record(&summary, ended, parts, endpoint_name)?;
+        record(&summary, ended, parts, &options.target.endpoint_name)?;
     }
     Ok(summary)
 }

@@ -1,5 +1,6 @@
 //! What can be typed. Help and usage errors come from here; nothing is looked up.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -162,8 +163,9 @@ const KEPT: &str = "Kept with the library until given anew; an empty value takes
 #[derive(Debug, Args)]
 pub struct KeptOptions {
     /// Rules that give documents metadata by their paths (docs/metadata.md)
-    #[arg(long, value_name = "RULES.json", help_heading = KEPT)]
-    pub metadata: Option<PathBuf>,
+    #[arg(long, value_name = "RULES.json", help_heading = KEPT,
+          value_parser = clap::builder::OsStringValueParser::new())]
+    pub metadata: Option<OsString>,
     /// Metadata of every document: KEY=text, KEY=3, KEY=["a","b"]; may be given several times
     #[arg(long, value_name = "KEY=VALUE", help_heading = KEPT)]
     pub set: Vec<String>,

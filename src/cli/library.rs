@@ -11,6 +11,8 @@ use crate::clock::{now_ms, rfc3339};
 use crate::error::{Error, Kind};
 use crate::library;
 use crate::report::Style;
+use crate::report::status::settings_text;
+use crate::scan::LibrarySettings;
 use crate::shutdown::Shutdown;
 use crate::state::reader::LibraryRow;
 use crate::state::{Change, Reader, writer};
@@ -22,7 +24,12 @@ pub fn run(args: &args::Library, database: &Path, style: Style) -> Result<u8, Er
         args::Library::List => list(&reader, &reader.libraries()?, database, style)?,
         args::Library::Show { name } => {
             let one = library::named(&reader, name)?;
-            list(&reader, &[one], database, style)?
+            let settings = LibrarySettings::read(&one.name, &one.settings)?;
+            let line = list(&reader, &[one], database, style)?;
+            match style.json {
+                true => line,
+                false => line + &settings_text(&settings),
+            }
         }
         args::Library::Rename { name, new } => rename(&reader, name, new, database, style)?,
         args::Library::Forget { name } => forget(&reader, name, database, style)?,

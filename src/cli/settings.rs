@@ -299,7 +299,12 @@ fn given(options: &KeptOptions) -> Result<GivenSettings, Error> {
             .map_err(|why| Error::new(Kind::Usage, "--set", why, "give it as KEY=VALUE"))?;
     }
     Ok(GivenSettings {
-        rules: options.metadata.as_deref().map(rules).transpose()?,
+        rules: options
+            .metadata
+            .as_deref()
+            .map(Path::new)
+            .map(rules)
+            .transpose()?,
         set,
         types: types.transpose().map_err(wrong)?,
         chunk_tokens: options.max_tokens_per_chunk,

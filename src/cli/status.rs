@@ -9,6 +9,7 @@ use super::settings;
 use crate::error::{Error, Kind};
 use crate::report::status::{self, LibraryLine, Status, StoreLine};
 use crate::report::{Next, Style};
+use crate::scan::LibrarySettings;
 use crate::state::figures::{FileCounts, behind};
 use crate::state::reader::{LibraryRow, StoreRow};
 use crate::state::{Reader, UploadId, UploadState};
@@ -186,6 +187,7 @@ pub fn library_line(
         left_out: files.left_out,
         skipped: files.skipped,
         stores: stores.into_iter().map(store_line).collect(),
+        settings: LibrarySettings::read(&library.name, &library.settings)?,
     })
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::next::Next;
 use super::units::{bytes, count, time};
 use crate::clock::{self, UnixMs, rfc3339};
+use crate::scan::LibrarySettings;
 use crate::state::figures::{FailedFile, LastRun, Reason, SkippedFile};
 use crate::text::{json_line, one_line};
 
@@ -44,12 +45,14 @@ pub struct LibraryLine {
     pub left_out: u64,
     pub skipped: u64,
     pub stores: Vec<StoreLine>,
+    pub settings: LibrarySettings,
 }
 
 impl LibraryLine {
     pub fn to_json(&self) -> Value {
         json!({"name": self.name, "root": self.root, "files": self.files, "bytes": self.bytes,
                "missing": self.missing, "left_out": self.left_out, "skipped": self.skipped,
+               "settings": self.settings,
                "stores": self.stores.iter().map(StoreLine::to_json).collect::<Vec<_>>()})
     }
 
@@ -71,6 +74,29 @@ impl LibraryLine {
             bytes(self.bytes)
         ))
     }
+}
+
+/// What is kept with a library, a line each; `rules` is the whole text.
+pub fn settings_text(settings: &LibrarySettings) -> String {
+    let mut lines = Vec::new();
+    for text in &settings.set {
+        lines.push(format!("set       {}", one_line(text)));
+    }
+    for (extension, mime) in settings.types.each() {
+        lines.push(format!("type      .{} as {mime}", one_line(extension)));
+    }
+    if let Some(chunking) = settings.chunking {
+        let (tokens_max, overlap) = (chunking.tokens_max(), chunking.overlap_tokens());
+        lines.push(format!(
+            "chunks    up to {tokens_max} words, {overlap} of them shared"
+        ));
+    }
+    if let Some(rules) = &settings.rules {
+        let rules = rules.trim_end().lines().map(one_line);
+        lines.push("rules".to_owned());
+        lines.extend(rules.map(|line| format!("  {line}")));
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 impl StoreLine {
@@ -303,6 +329,7 @@ mod tests {
                     name: "fileSearchStores/notes-1".to_owned(),
                     endpoint: "https://host".to_owned(),
                 }],
+                settings: LibrarySettings::default(),
             }],
             next: Next::default().with_store("my notes"),
         }

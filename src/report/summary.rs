@@ -77,6 +77,10 @@ pub fn words(s: &Summary) -> Vec<String> {
         });
         return lines;
     }
+    if s.totals.files() == 0 && s.indexed_in_all > 0 {
+        let indexed = count(s.indexed_in_all, "file");
+        lines.push(format!("nothing to send: {indexed} indexed"));
+    }
     if s.totals.indexed > 0 {
         let seconds = s.seconds.max(0.001);
         lines.push(format!(
