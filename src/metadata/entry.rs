@@ -221,3 +221,126 @@ pub fn json_error(error: &serde_json::Error) -> (usize, String) {
     }
     (error.line().max(1), why)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Result<Value, String> {
+        Ok(Value::StringValue(text.to_owned()))
+    }
+
+    fn list(values: &[&str]) -> Value {
+        let values = values.iter().map(|v| (*v).to_owned()).collect();
+        Value::StringListValue { values }
+    }
+
+    #[test]
+    fn set_takes_numbers_lists_and_texts() {
+        let value = |text: &str| set_entry(text).map(|entry| entry.value);
+        for number in ["k=3", "k=3.0", " k = 3 ", "k=3e0"] {
+            assert_eq!(value(number), Ok(Value::NumericValue(3.0)), "{number}");
+        }
+        assert_eq!(value("k=-0.5"), Ok(Value::NumericValue(-0.5)));
+        assert_eq!(value("k=a"), text("a"));
+        assert_eq!(value("k=a=b, c"), text("a=b, c"));
+        assert_eq!(value("k=00042"), text("00042"));
+        assert_eq!(value("k=\"3\""), text("3"));
+        assert_eq!(value("k=true"), text("true"));
+        assert_eq!(value("k=2026-11-26"), text("2026-11-26"));
+        assert_eq!(value("k=[\"a\", \"b\"]"), Ok(list(&["a", "b"])));
+        assert_eq!(value("k=cafe\u{301}"), text("caf\u{e9}"));
+    }
+
+    #[test]
+    fn set_refuses_what_cannot_be_meant() {
+        for (given, why) in [
+            ("course", "there is no = in it: give KEY=VALUE"),
+            (
+                "=3",
+                "\"\" cannot be a key: one is of a-z, A-Z, 0-9 and _, a letter first",
+            ),
+            ("k=", "k: an empty text"),
+            ("k=[]", "k: an empty list"),
+            (
+                "k=[a,b]",
+                "[a,b] is neither a JSON text nor a JSON list of texts: give k='[\"a\",\"b\"]'",
+            ),
+            (
+                "k=\"a",
+                "\"a is neither a JSON text nor a JSON list of texts: give k='[\"a\",\"b\"]'",
+            ),
+            (
+                "k=20261126",
+                "k: the number 20261126 is beyond 16777216, from where the service rounds whole numbers: give it as a text",
+            ),
+            (
+                "k=1e999",
+                "k: the number inf is beyond 16777216, from where the service rounds whole numbers: give it as a text",
+            ),
+            (
+                "objlib_path=x",
+                "the key objlib_path is reserved: keys that begin with objlib_ are objlib's own",
+            ),
+        ] {
+            assert_eq!(set_entry(given), Err(why.to_owned()), "{given}");
+        }
+    }
+
+    #[test]
+    fn what_just_fits_is_taken() {
+        let key = "k".repeat(KEY_BYTES_MAX);
+        assert_eq!(check_key(&key), Ok(()));
+        let why = format!("the key {key}k has 65 bytes, 64 is the limit");
+        assert_eq!(check_key(&format!("{key}k")), Err(why));
+        for (key, is_one) in [
+            ("_a", false),
+            ("1a", false),
+            ("a-b", false),
+            ("ä", false),
+            ("objlib", true),
+            ("A_1", true),
+        ] {
+            assert_eq!(check_key(key).is_ok(), is_one, "{key}");
+        }
+        // Bytes are counted, of the text as it is sent.
+        let long = "\u{e9}".repeat(VALUE_BYTES_MAX / 2);
+        assert_eq!(fit(text(&long).unwrap()), text(&long));
+        assert_eq!(
+            fit(text(&"e\u{301}".repeat(VALUE_BYTES_MAX / 2)).unwrap()),
+            text(&long)
+        );
+        assert_eq!(
+            fit(text(&format!("{long}.")).unwrap()),
+            Err("a text of 257 bytes, 256 is the limit".to_owned())
+        );
+        assert_eq!(
+            fit(list(&["a", ""])),
+            Err("item 2 is an empty text".to_owned())
+        );
+        assert!(fit(list(&["a"; LIST_ITEMS_MAX])).is_ok());
+        assert_eq!(
+            fit(list(&["a"; 101])),
+            Err("a list of 101 items, 100 is the limit".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_number_comes_back_as_it_went() {
+        for number in [0.0, 0.1, -3.0, NUMBER_MAX, -NUMBER_MAX] {
+            assert_eq!(
+                fit(Value::NumericValue(number)),
+                Ok(Value::NumericValue(number))
+            );
+        }
+        for zero in [-0.0, -1e-60] {
+            let Ok(Value::NumericValue(number)) = fit(Value::NumericValue(zero)) else {
+                panic!("{zero} is refused");
+            };
+            assert!(number == 0.0 && number.is_sign_positive(), "{zero}");
+        }
+        for too_large in [NUMBER_MAX + 1.0, f64::NEG_INFINITY, f64::NAN] {
+            assert!(fit(Value::NumericValue(too_large)).is_err(), "{too_large}");
+        }
+    }
+}

@@ -18,6 +18,8 @@ use crate::identity::{MetadataEntry, Value};
 mod entry;
 mod rules;
 mod sidecar;
+#[cfg(test)]
+mod tests;
 
 pub use entry::{KEY_BYTES_MAX, LIST_ITEMS_MAX, NUMBER_MAX, set_entry};
 pub use rules::{Rules, RulesError};

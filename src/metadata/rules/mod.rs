@@ -13,6 +13,8 @@ use crate::globs::Globs;
 use crate::identity::{MetadataEntry, Value};
 
 mod parse;
+#[cfg(test)]
+mod tests;
 
 /// Where an expression would need more memory than this, it is refused. It bounds the time of a match as
 /// well, which is the product of this and the length of the path.

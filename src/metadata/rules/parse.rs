@@ -11,13 +11,13 @@ use serde_json::value::RawValue;
 
 use super::super::entry::{self, Flat, Keyed, json_error, nfc};
 use super::{Captured, EXPRESSION_BYTES_MAX, Form, Rule, RulesError};
-use crate::globs::Globs;
+use crate::globs::{BadGlob, Given, Globs};
 use crate::identity::MetadataEntry;
 
 /// Thousands of rules have less. Everything is kept with the library.
-const FILE_BYTES_MAX: usize = 1 << 20;
+pub const FILE_BYTES_MAX: usize = 1 << 20;
 
-const MEND_EXPRESSION: &str = "mend it; docs/metadata.md says which expressions there are";
+const MEND_EXPRESSION: &str = "mend it; docs/metadata.md says what there is";
 const MEND_JSON: &str = "mend it; docs/metadata.md shows a rules file";
 
 #[derive(Deserialize)]
@@ -69,8 +69,8 @@ pub fn rules(text: &str) -> Result<Vec<Rule>, RulesError> {
         let reason = format!("{} bytes, {FILE_BYTES_MAX} is the limit", text.len());
         return Err(wrong(1, reason, "give fewer rules"));
     }
-    let text = Text(text);
-    let file: FileForm = text.read(text.0)?;
+    let text = Text::new(text);
+    let file: FileForm = text.form(text.text)?;
     let raw_rules: Vec<&RawValue> = text.read(file.rules.get())?;
     if raw_rules.is_empty() {
         let line = text.line(file.rules.get());
@@ -92,14 +92,22 @@ fn wrong(line: usize, reason: impl Into<String>, remedy: &'static str) -> RulesE
 }
 
 /// The text of the file. What its functions are given is a part of it.
-struct Text<'t>(&'t str);
+struct Text<'t> {
+    text: &'t str,
+    /// Where its lines end.
+    ends: Vec<usize>,
+}
 
 impl<'t> Text<'t> {
+    fn new(text: &'t str) -> Text<'t> {
+        let ends = text.match_indices('\n').map(|(at, _)| at).collect();
+        Text { text, ends }
+    }
+
     /// In which line the part begins, from 1.
     fn line(&self, part: &str) -> usize {
-        let offset = part.as_ptr() as usize - self.0.as_ptr() as usize;
-        let before = &self.0.as_bytes()[..offset];
-        1 + before.iter().filter(|&&b| b == b'\n').count()
+        let offset = part.as_ptr() as usize - self.text.as_ptr() as usize;
+        1 + self.ends.partition_point(|&end| end < offset)
     }
 
     fn read<T: Deserialize<'t>>(&self, part: &'t str) -> Result<T, RulesError> {
@@ -109,25 +117,33 @@ impl<'t> Text<'t> {
         })
     }
 
+    /// A form with named fields. Alone it would be read from a bare list of their values as well.
+    fn form<T: Deserialize<'t>>(&self, part: &'t str) -> Result<T, RulesError> {
+        match part.trim_ascii_start().as_bytes().first() {
+            Some(b'{') | None => self.read(part),
+            Some(_) => Err(wrong(self.line(part), "not an object", MEND_JSON)),
+        }
+    }
+
     fn rule(&self, part: &'t str, givers: &mut Givers) -> Result<Rule, RulesError> {
         let line = self.line(part);
-        let form: RuleForm = self.read(part)?;
+        let form: RuleForm = self.form(part)?;
         if form.entries.0.is_empty() && form.constants.0.is_empty() {
             let remedy = "give it entries or constants";
             return Err(wrong(line, "the rule gives nothing", remedy));
         }
         let only = self.globs(form.only)?;
         let except = self.globs(form.except)?;
-        let scope = self.scope(&only, &except)?;
+        let scope = self.scope(line, &only, &except)?;
         let expression = match form.path {
             Some(raw) => Some(self.expression(raw.get())?),
             None => None,
         };
         for (key, raw) in form.entries.0.iter().chain(&form.constants.0) {
-            let of = |globs: &[Part<String>]| globs.iter().map(|g| g.value.clone()).collect();
-            givers.add((of(&only), of(&except), key.clone()), self.line(raw.get()))?;
+            let given = (values(&only), values(&except), key.clone());
+            givers.add(given, self.line(raw.get()))?;
         }
-        let captured: Vec<Captured> = self.captured(form.entries, expression.as_ref())?;
+        let captured = self.captured(form.entries, expression.as_ref())?;
         if let Some(Part { line, value }) = &expression {
             let is_used = |group: &&str| captured.iter().any(|entry| entry.group == **group);
             if let Some(unused) = value.capture_names().flatten().find(|g| !is_used(g)) {
@@ -161,24 +177,27 @@ impl<'t> Text<'t> {
         globs.iter().map(part).collect()
     }
 
-    fn scope(&self, only: &[Part<String>], except: &[Part<String>]) -> Result<Globs, RulesError> {
-        // One by one, since all together do not say which is to blame.
-        for Part { line, value } in only.iter().chain(except) {
-            if let Err(bad) = Globs::new(std::slice::from_ref(value), &[]) {
-                let reason = format!("the glob {value:?}: {}", bad.why);
-                return Err(wrong(
-                    *line,
-                    reason,
-                    "give one like \"*.md\" or \"drafts/**\"",
-                ));
-            }
+    /// `line`: where to look if no single glob is to blame.
+    fn scope(
+        &self,
+        line: usize,
+        only: &[Part<String>],
+        except: &[Part<String>],
+    ) -> Result<Globs, RulesError> {
+        if let Some(Part { line, value }) = only.iter().find(|part| part.value.ends_with('/')) {
+            let reason = format!("the glob {value:?} is for folders, and a rule is for files");
+            return Err(wrong(*line, reason, "add ** for what is below them"));
         }
-        let of = |globs: &[Part<String>]| -> Vec<String> {
-            globs.iter().map(|g| g.value.clone()).collect()
-        };
-        Globs::new(&of(only), &of(except)).map_err(|bad| {
-            let line = only.iter().chain(except).next().map_or(1, |g| g.line);
-            wrong(line, bad.why, "give fewer or simpler globs")
+        let scope = Globs::new(&values::<Vec<_>>(only), &values::<Vec<_>>(except));
+        scope.map_err(|BadGlob { glob, why }| {
+            let (parts, text) = match glob {
+                Some(Given::Include(glob)) => (only, glob),
+                Some(Given::Exclude(glob)) => (except, glob),
+                None => return wrong(line, why, "give fewer or simpler globs"),
+            };
+            let part = parts.iter().find(|part| part.value == text);
+            let line = part.map_or(line, |part| part.line);
+            wrong(line, why, "give one like \"*.md\" or \"drafts/**\"")
         })
     }
 
@@ -208,7 +227,7 @@ impl<'t> Text<'t> {
                 group,
                 form,
                 separator,
-            } = self.read(raw.get())?;
+            } = self.form(raw.get())?;
             let Some(Part { value, .. }) = expression else {
                 let reason = format!("{key} is to come from a group, and the rule has no path");
                 return Err(wrong(
@@ -263,6 +282,10 @@ impl<'t> Text<'t> {
 struct Part<T> {
     line: usize,
     value: T,
+}
+
+fn values<C: FromIterator<String>>(parts: &[Part<String>]) -> C {
+    parts.iter().map(|part| part.value.clone()).collect()
 }
 
 /// In which line a key is given to the files of a scope: the sets of globs, and the key.
