@@ -15,12 +15,12 @@ use crate::app::scan::Folders;
 use crate::app::{Service, Target};
 use crate::client::Endpoint;
 use crate::error::{Error, Kind};
-use crate::metadata::{self, Rules};
+use crate::metadata::Rules;
 use crate::names::ApiKey;
 use crate::pipeline::reconcile::store;
 use crate::report::{Next, Style};
 use crate::scan::mime::Types;
-use crate::scan::{self, GivenSettings};
+use crate::scan::{self, Describer, GivenSettings, LibrarySettings};
 use crate::text::one_line;
 use crate::throttle::{Rpm, Tier};
 use crate::waits::Waits;
@@ -294,10 +294,13 @@ fn given(options: &KeptOptions) -> Result<GivenSettings, Error> {
     let types = not_blank(&options.mime).map(Types::parse);
     let wrong = |why| Error::new(Kind::Usage, "--mime", why, "give an extension and a type");
     let set = not_blank(&options.set);
-    for text in set.iter().flatten() {
-        metadata::set_entry(text)
-            .map_err(|why| Error::new(Kind::Usage, "--set", why, "give it as KEY=VALUE"))?;
-    }
+    Describer::new(
+        "",
+        &LibrarySettings {
+            set: set.clone().unwrap_or_default(),
+            ..LibrarySettings::default()
+        },
+    )?;
     Ok(GivenSettings {
         rules: options
             .metadata

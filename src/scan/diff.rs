@@ -67,6 +67,7 @@ pub fn run(
         last_id,
         seen: Bits::default(),
         listed: Bits::default(),
+        kept: 0,
         unseen: Vec::new(),
     };
     // After an error, too, nobody begins another file.
@@ -136,6 +137,8 @@ struct Diff<'a> {
     seen: Bits,
     /// Positions in `--files-from` of what the walk came to.
     listed: Bits,
+    /// Known files that are there, and of which nothing more could be found out.
+    kept: u64,
     /// Beginnings of the paths below folders that could not be read.
     unseen: Vec<String>,
 }
@@ -345,6 +348,7 @@ impl Diff<'_> {
             && let Some(file) = self.known.file(&skip.path)?
         {
             self.seen.set(file.id);
+            self.kept += 1;
         }
         self.record.skip(skip)
     }
@@ -391,8 +395,8 @@ impl Diff<'_> {
         if (self.stop)() {
             return Ok(());
         }
-        let empty =
-            self.found.files + left_out_count == 0 && (known > 0 || self.found.skipped == 0);
+        let there = self.found.files + left_out_count + self.kept;
+        let empty = there == 0 && (known > 0 || self.found.skipped == 0);
         if empty && !self.options.accept_missing {
             return Err(self.guard(
                 "holds no file that can be uploaded".to_owned(),

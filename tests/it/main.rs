@@ -15,6 +15,7 @@ mod libraries;
 mod scan;
 
 /// What is read from disk, and what is not.
+mod described;
 mod disk;
 
 /// A service that a test writes, answer by answer.
