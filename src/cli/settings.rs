@@ -294,14 +294,7 @@ fn given(options: &KeptOptions) -> Result<GivenSettings, Error> {
     let types = not_blank(&options.mime).map(Types::parse);
     let wrong = |why| Error::new(Kind::Usage, "--mime", why, "give an extension and a type");
     let set = not_blank(&options.set);
-    Describer::new(
-        "",
-        &LibrarySettings {
-            set: set.clone().unwrap_or_default(),
-            ..LibrarySettings::default()
-        },
-    )?;
-    Ok(GivenSettings {
+    let given = GivenSettings {
         rules: options
             .metadata
             .as_deref()
@@ -312,7 +305,12 @@ fn given(options: &KeptOptions) -> Result<GivenSettings, Error> {
         types: types.transpose().map_err(wrong)?,
         chunk_tokens: options.max_tokens_per_chunk,
         overlap_tokens: options.max_overlap_tokens,
-    })
+    };
+    // An overlap alone makes sense if chunks are kept.
+    if given.chunk_tokens.is_some() || given.overlap_tokens.is_none() {
+        Describer::new("", &given.over(&LibrarySettings::default())?)?;
+    }
+    Ok(given)
 }
 
 /// The text of a rules file that can be used; `None` for an empty name.

@@ -482,7 +482,6 @@ fn bad_settings_are_one_line_and_nothing_is_recorded() {
     refused(&["--set", "a=1", "--set", "a=2"], &["--set", "a"]);
     refused(&["--mime", "log"], &["--mime", "log"]);
     refused(&["--max-tokens-per-chunk", "20"], &["21 to 512"]);
-    refused(&["--max-overlap-tokens", "5"], &["--max-tokens-per-chunk"]);
     refused(
         &["--max-tokens-per-chunk", "50", "--max-overlap-tokens", "50"],
         &["--max-overlap-tokens", "50"],
@@ -494,6 +493,22 @@ fn bad_settings_are_one_line_and_nothing_is_recorded() {
         &many.iter().map(String::as_str).collect::<Vec<_>>(),
         &["--set", "18", "17"],
     );
+    // Whether an overlap alone makes sense is known by what is kept.
+    let alone = place
+        .objlib(&["scan", "docs", "--max-overlap-tokens", "5"])
+        .seen()
+        .exit(2);
+    assert!(
+        alone.stderr.contains("--max-tokens-per-chunk"),
+        "{}",
+        alone.stderr
+    );
+    let known = place
+        .objlib(&["library", "list", "--json"])
+        .seen()
+        .exit(0)
+        .stdout;
+    assert_eq!(known, "");
     let seen = place.objlib(&["upload", "--set", "a=1"]).seen().exit(2);
     assert!(seen.stderr.contains("name the folder"), "{}", seen.stderr);
 }
