@@ -15,7 +15,7 @@ use crate::app::scan::Folders;
 use crate::app::{Service, Target};
 use crate::client::Endpoint;
 use crate::error::{Error, Kind};
-use crate::metadata::Rules;
+use crate::metadata::{RULES_BYTES_MAX, Rules};
 use crate::names::ApiKey;
 use crate::pipeline::reconcile::store;
 use crate::report::{Next, Style};
@@ -32,8 +32,6 @@ const FRAME: Duration = Duration::from_millis(125);
 const LINE: Duration = Duration::from_secs(10);
 /// A key has some 40 characters; a file that is longer than this holds something else.
 const KEY_FILE_BYTES_MAX: u64 = 4096;
-/// The database keeps the rules, and every scan reads them.
-const RULES_FILE_BYTES_MAX: u64 = 1 << 20;
 
 pub fn database(global: &Global) -> Result<PathBuf, Error> {
     match &global.db {
@@ -319,7 +317,7 @@ fn rules(path: &Path) -> Result<Option<String>, Error> {
         return Ok(None);
     }
     let named = path.display();
-    let text = read_bounded(path, RULES_FILE_BYTES_MAX).map_err(|why| {
+    let text = read_bounded(path, RULES_BYTES_MAX as u64).map_err(|why| {
         let remedy = "name a file of rules with --metadata; docs/metadata.md shows one";
         Error::new(Kind::Usage, named.to_string(), why, remedy)
     })?;

@@ -13,10 +13,13 @@ use crate::identity::{MetadataEntry, VALUE_BYTES_MAX, Value};
 
 /// The service documents no limit (fact sheet 12).
 pub const KEY_BYTES_MAX: usize = 64;
-/// The service documents no limit. Every listing repeats them.
+/// The service documents no limit.
 pub const LIST_ITEMS_MAX: usize = 100;
 /// The service keeps 32-bit floats, which hold every whole number up to 2^24.
 pub const NUMBER_MAX: f64 = 16_777_216.0;
+/// Keys and values of a document together. The service documents no limit; twenty documents are a page of the
+/// listing, which has to stay an answer that can be read.
+pub const DOCUMENT_BYTES_MAX: usize = 8 << 10;
 /// Keys that begin so are objlib's own.
 const RESERVED: &str = "objlib_";
 
@@ -123,6 +126,16 @@ pub fn fit(value: Value) -> Result<Value, String> {
             Ok(Value::StringListValue { values: values? })
         }
     }
+}
+
+/// What it counts for in a document.
+pub fn bytes(entry: &MetadataEntry) -> usize {
+    let value = match &entry.value {
+        Value::StringValue(text) => text.len(),
+        Value::NumericValue(number) => size_of_val(number),
+        Value::StringListValue { values } => values.iter().map(String::len).sum(),
+    };
+    entry.key.len() + value
 }
 
 fn text_that_fits(text: String) -> Result<String, String> {

@@ -21,8 +21,8 @@ mod sidecar;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{KEY_BYTES_MAX, LIST_ITEMS_MAX, NUMBER_MAX, set_entry};
-pub use rules::{Rules, RulesError};
+pub use entry::{DOCUMENT_BYTES_MAX, KEY_BYTES_MAX, LIST_ITEMS_MAX, NUMBER_MAX, set_entry};
+pub use rules::{RULES_BYTES_MAX, Rules, RulesError};
 pub use sidecar::SIDECAR_BYTES_MAX;
 
 /// The sidecar of `a.md` is `a.md.meta.json`.
@@ -79,6 +79,8 @@ pub enum Problem {
     },
     /// There are more entries than the document has room for.
     TooMany { count: usize, room: usize },
+    /// The entries together have more bytes than a document may.
+    TooLarge { bytes: usize },
 }
 
 /// What a key is given.
@@ -128,7 +130,13 @@ impl Describing {
             return Err(Problem::TooMany { count, room });
         }
         let explained = keys.into_iter().map(explained);
-        let entries = explained.map(|e| Ok(e?.entry)).collect::<Result<_, _>>()?;
+        let entries: Vec<MetadataEntry> = explained
+            .map(|e| Ok(e?.entry))
+            .collect::<Result<_, Problem>>()?;
+        let bytes = entries.iter().map(entry::bytes).sum();
+        if bytes > DOCUMENT_BYTES_MAX {
+            return Err(Problem::TooLarge { bytes });
+        }
         Ok(Described {
             entries,
             is_matched,
@@ -138,7 +146,7 @@ impl Describing {
     /// The same entries by key, each with its sources.
     ///
     /// # Errors
-    /// As `of`, the room aside.
+    /// As `of`, for any one entry.
     pub fn explain(&self, path: &str, sidecar: Option<&[u8]>) -> Result<Vec<Explained>, Problem> {
         let gathered = self.gather(path, sidecar)?;
         gathered.keys.into_iter().map(explained).collect()
@@ -217,6 +225,10 @@ impl fmt::Display for Problem {
             Problem::TooMany { count, room } => {
                 write!(f, "{count} entries, a document has room for {room}")
             }
+            Problem::TooLarge { bytes } => write!(
+                f,
+                "{bytes} bytes of keys and values, {DOCUMENT_BYTES_MAX} is the limit"
+            ),
         }
     }
 }

@@ -218,6 +218,22 @@ fn what_is_over_a_limit_is_named_with_key_size_and_limit() {
     assert!(describing.of("x", Some(many.as_bytes()), ROOM + 1).is_ok());
 }
 
+#[test]
+fn a_document_does_not_grow_without_end() {
+    let sidecar = |items: usize| {
+        let list = |key: &str, items| serde_json::json!({key: vec!["x".repeat(128); items]});
+        let both = [list("a", 60), list("b", items)].map(|o| o.to_string());
+        format!("{},{}", both[0].trim_end_matches('}'), &both[1][1..])
+    };
+    let of = |items| {
+        let sidecar = sidecar(items);
+        Describing::default().of("x", Some(sidecar.as_bytes()), ROOM)
+    };
+    assert_eq!(of(3).unwrap().entries.len(), 2);
+    let problem = of(4).unwrap_err().to_string();
+    assert_eq!(problem, "8194 bytes of keys and values, 8192 is the limit");
+}
+
 /// An expression over which one that goes back and tries again would never come to an end.
 #[test]
 fn no_expression_hangs() {
@@ -297,6 +313,7 @@ proptest! {
         let sidecar = sidecar.as_ref().map(|text| text.as_bytes());
         match describing.of(&path, sidecar, room) {
             Ok(Described { entries, .. }) => {
+                prop_assert!(entries.iter().map(entry::bytes).sum::<usize>() <= DOCUMENT_BYTES_MAX);
                 prop_assert!(entries.len() <= room && entries.iter().all(fits), "{entries:?}");
                 prop_assert!(entries.is_sorted_by(|a, b| a.key < b.key), "{entries:?}");
                 let explained = describing.explain(&path, sidecar).unwrap();

@@ -16,6 +16,8 @@ mod parse;
 #[cfg(test)]
 mod tests;
 
+/// Thousands of rules have less. The database keeps the text, and every scan reads it.
+pub const RULES_BYTES_MAX: usize = 1 << 20;
 /// Where an expression would need more memory than this, it is refused. It bounds the time of a match as
 /// well, which is the product of this and the length of the path.
 const EXPRESSION_BYTES_MAX: usize = 256 << 10;

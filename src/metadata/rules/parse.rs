@@ -10,12 +10,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::entry::{self, Flat, Keyed, json_error, nfc};
-use super::{Captured, EXPRESSION_BYTES_MAX, Form, Rule, RulesError};
+use super::{Captured, EXPRESSION_BYTES_MAX, Form, RULES_BYTES_MAX, Rule, RulesError};
 use crate::globs::{BadGlob, Given, Globs};
 use crate::identity::MetadataEntry;
-
-/// Thousands of rules have less. Everything is kept with the library.
-pub const FILE_BYTES_MAX: usize = 1 << 20;
 
 const MEND_EXPRESSION: &str = "mend it; docs/metadata.md says what there is";
 const MEND_JSON: &str = "mend it; docs/metadata.md shows a rules file";
@@ -65,8 +62,8 @@ enum FormName {
 
 pub fn rules(text: &str) -> Result<Vec<Rule>, RulesError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if text.len() > FILE_BYTES_MAX {
-        let reason = format!("{} bytes, {FILE_BYTES_MAX} is the limit", text.len());
+    if text.len() > RULES_BYTES_MAX {
+        let reason = format!("{} bytes, {RULES_BYTES_MAX} is the limit", text.len());
         return Err(wrong(1, reason, "give fewer rules"));
     }
     let text = Text::new(text);

@@ -1,6 +1,5 @@
 //! What a rules file is refused for, and with which words.
 
-use super::parse::FILE_BYTES_MAX;
 use super::*;
 
 const EXAMPLE: &str = include_str!("../../../docs/rules.example.json");
@@ -162,7 +161,7 @@ fn two_rules_for_the_same_files_do_not_give_one_key() {
 
 #[test]
 fn a_file_is_bounded_and_may_begin_with_a_mark() {
-    let large = format!("{EXAMPLE}{}", " ".repeat(FILE_BYTES_MAX));
+    let large = format!("{EXAMPLE}{}", " ".repeat(RULES_BYTES_MAX));
     assert!(refused(&large).ends_with("1048576 is the limit: give fewer rules"));
     let rules = Rules::parse(&format!("\u{feff}{EXAMPLE}")).unwrap();
     let lines: Vec<usize> = rules.iter().map(|rule| rule.line).collect();
