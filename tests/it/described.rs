@@ -370,7 +370,7 @@ fn chunking_goes_along_whichever_way_a_file_takes() {
             .map(|r| r["body"]["chunkingConfig"].clone())
             .collect()
     };
-    assert_eq!(starts("upload.start"), [config.clone()]);
+    assert_eq!(starts("upload.start"), std::slice::from_ref(&config));
     assert_eq!(
         begun(&service, || drop(upload(&place, &service, &[]).exit(0))),
         0
