@@ -32,6 +32,9 @@ pub mod upload;
 /// What held a run back.
 mod bottleneck;
 
+/// Stores, seen from both sides, made and deleted.
+pub mod store;
+
 /// Database against store.
 pub mod verify;
 

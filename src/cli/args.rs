@@ -94,6 +94,9 @@ pub enum Command {
     /// The folders that are known, under their names, and where they go
     #[command(subcommand)]
     Library(Library),
+    /// The stores of the account, and what is known of them here
+    #[command(subcommand)]
+    Store(Box<Stores>),
     /// Run a local File Search service for trying and testing
     #[cfg(feature = "emulator")]
     Emulator(Box<super::emulator::EmulatorArgs>),
@@ -193,12 +196,68 @@ fn chunk_tokens(given: &str) -> Result<u16, String> {
 /// The same everywhere.
 pub const DEFAULT_STORE: &str = "objlib";
 
+/// The service takes display names up to 512 characters (fact sheet 3).
+const STORE_NAME_CHARS_MAX: usize = 512;
+
 /// White space around a name comes from copying it.
 fn store_name(given: &str) -> Result<String, &'static str> {
     match given.trim() {
         "" => Err("a store needs a name that is not blank"),
+        name if name.chars().count() > STORE_NAME_CHARS_MAX => {
+            Err("the name of a store has 512 characters at the most")
+        }
         name => Ok(name.to_owned()),
     }
+}
+
+/// What the service computes a store's vectors with, for good (fact sheet 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EmbeddingModel {
+    /// Text
+    #[value(name = "models/gemini-embedding-001", alias = "gemini-embedding-001")]
+    Text,
+    /// Text and images
+    #[value(name = "models/gemini-embedding-2", alias = "gemini-embedding-2")]
+    Multimodal,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Stores {
+    /// Every store of the account, and those known here that are gone
+    List {
+        #[command(flatten)]
+        service: Service,
+    },
+    /// One store: the service's counters beside what the database holds
+    Show(StoreNamed),
+    /// A store of this display name, unless there is one
+    Create {
+        #[command(flatten)]
+        named: StoreNamed,
+        /// For good: text, or text and images [default: the service's, which is text]
+        #[arg(long, value_name = "MODEL")]
+        embedding_model: Option<EmbeddingModel>,
+    },
+    /// Delete a store, and what is known of it here; the files on disk stay
+    Delete {
+        #[command(flatten)]
+        named: StoreNamed,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// Also if it is not empty, with all its documents
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct StoreNamed {
+    /// Display name, or fileSearchStores/…
+    #[arg(value_name = "NAME", value_parser = store_name)]
+    pub name: String,
+    #[command(flatten)]
+    pub service: Service,
 }
 
 #[derive(Debug, Args)]
@@ -219,6 +278,12 @@ pub struct Store {
 pub struct Remote {
     #[command(flatten)]
     pub store: Store,
+    #[command(flatten)]
+    pub service: Service,
+}
+
+#[derive(Debug, Args)]
+pub struct Service {
     /// Service to talk to [env: GOOGLE_GEMINI_BASE_URL] [default: Google's]
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,

@@ -18,6 +18,8 @@ pub mod proxy;
 
 mod listening;
 
+mod ask;
+
 pub mod scan;
 
 pub mod upload;
@@ -25,6 +27,8 @@ pub mod upload;
 pub mod library;
 
 pub mod status;
+
+pub mod store;
 
 pub mod verify;
 
@@ -51,6 +55,7 @@ fn run(cli: &Cli) -> u8 {
         Command::Verify(args) => verify::run(args, &database, style),
         Command::Status(args) => status::run(args, &database, style),
         Command::Library(args) => library::run(args, &database, style),
+        Command::Store(args) => store::run(args, &database, style),
         #[cfg(feature = "emulator")]
         Command::Emulator(args) => emulator::run(args).map(|()| 0),
     });

@@ -96,11 +96,16 @@ pub fn next_at(database: &Path, store: &str, endpoint: &str) -> Next {
 
 /// The same for what was typed: the key's file and the certificates go along.
 pub fn next(remote: &Remote, database: &Path, endpoint: &str) -> Next {
-    let mut next = next_at(database, &remote.store.name, endpoint);
-    if let Some(path) = remote.api_key_file.as_deref().filter(|path| *path != "-") {
+    next_for(&remote.store.name, &remote.service, database, endpoint)
+}
+
+/// The same for another store.
+pub fn next_for(store: &str, service: &args::Service, database: &Path, endpoint: &str) -> Next {
+    let mut next = next_at(database, store, endpoint);
+    if let Some(path) = service.api_key_file.as_deref().filter(|path| *path != "-") {
         next = next.with_file("--api-key-file", path);
     }
-    if let Some(path) = &remote.ca_file {
+    if let Some(path) = &service.ca_file {
         next = next.with_file("--ca-file", path);
     }
     next
@@ -126,39 +131,44 @@ pub fn style(global: &Global) -> Style {
 
 /// The store and its service.
 pub fn target(remote: &Remote) -> Result<Target, Error> {
+    target_at(&remote.store.name, &remote.service)
+}
+
+/// The same for a store that was named without a flag.
+pub fn target_at(store: &str, given: &args::Service) -> Result<Target, Error> {
     Ok(Target {
-        store: remote.store.name.clone(),
-        endpoint_name: endpoint_name(remote)?,
-        service: service(remote)?,
-        ca_file: remote.ca_file.clone(),
+        store: store.to_owned(),
+        endpoint_name: endpoint_name(given)?,
+        service: service(given)?,
+        ca_file: given.ca_file.clone(),
     })
 }
 
-fn service(remote: &Remote) -> Result<Service, Error> {
+fn service(given: &args::Service) -> Result<Service, Error> {
     #[cfg(feature = "emulator")]
-    if remote.emulator {
+    if given.emulator {
         return Ok(Service::Emulator);
     }
-    let endpoint = endpoint(remote)?;
+    let endpoint = endpoint(given)?;
     Ok(Service::Remote {
         proxy: proxy::from_environment(&endpoint)?,
         endpoint,
-        key: key(remote)?,
+        key: key(given)?,
     })
 }
 
 /// What the database knows the service by: the emulator's port changes, its stores do not.
-pub fn endpoint_name(remote: &Remote) -> Result<String, Error> {
+pub fn endpoint_name(given: &args::Service) -> Result<String, Error> {
     #[cfg(feature = "emulator")]
-    if remote.emulator {
+    if given.emulator {
         return Ok(store::EMULATOR.to_owned());
     }
-    Ok(endpoint(remote)?.canonical())
+    Ok(endpoint(given)?.canonical())
 }
 
-fn endpoint(remote: &Remote) -> Result<Endpoint, Error> {
+fn endpoint(given: &args::Service) -> Result<Endpoint, Error> {
     let from_environment = || std::env::var("GOOGLE_GEMINI_BASE_URL").ok();
-    let url = remote
+    let url = given
         .endpoint
         .clone()
         .or_else(from_environment)
@@ -166,8 +176,8 @@ fn endpoint(remote: &Remote) -> Result<Endpoint, Error> {
     Endpoint::parse(url.as_deref().unwrap_or(DEFAULT_ENDPOINT))
 }
 
-fn key(remote: &Remote) -> Result<ApiKey, Error> {
-    let (source, text) = match (&remote.api_key, &remote.api_key_file) {
+fn key(given: &args::Service) -> Result<ApiKey, Error> {
+    let (source, text) = match (&given.api_key, &given.api_key_file) {
         (Some(key), _) => ("--api-key".to_owned(), key.clone()),
         (None, Some(path)) => (path.display().to_string(), key_file(path)?),
         (None, None) => {

@@ -68,7 +68,7 @@ fn upload(args: &args::Upload, database: &Path, listening: &Listening) -> Result
 fn plan(args: &args::Upload, database: &Path, listening: &Listening) -> Result<Summary, Error> {
     let options = app::plan::Options {
         store: args.remote.store.name.clone(),
-        endpoint_name: settings::endpoint_name(&args.remote)?,
+        endpoint_name: settings::endpoint_name(&args.remote.service)?,
         folders: settings::folders(&args.dirs, &args.scan)?,
         rpm: settings::rpm(args.rpm, args.tier),
         method: method(args.method),

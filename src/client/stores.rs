@@ -1,4 +1,4 @@
-//! `fileSearchStores`: list, get, create.
+//! `fileSearchStores`: list, get, create, delete.
 
 use std::collections::HashSet;
 
@@ -21,8 +21,23 @@ const STORES_MAX: usize = 10;
 pub struct Store {
     pub name: StoreName,
     pub display_name: String,
-    /// Documents in any state, as the service counts them.
-    pub documents: u64,
+    /// Documents by state, as the service counts them.
+    pub active: u64,
+    pub pending: u64,
+    pub failed: u64,
+    /// What its documents were made of.
+    pub size_bytes: u64,
+    /// `None`: the service does not say.
+    pub embedding_model: Option<String>,
+}
+
+impl Store {
+    /// In any state.
+    pub fn documents(&self) -> u64 {
+        self.active
+            .saturating_add(self.pending)
+            .saturating_add(self.failed)
+    }
 }
 
 #[derive(Deserialize)]
@@ -37,6 +52,10 @@ struct WireStore {
     pending_documents_count: String,
     #[serde(default)]
     failed_documents_count: String,
+    #[serde(default)]
+    size_bytes: String,
+    #[serde(default)]
+    embedding_model: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -53,18 +72,31 @@ impl From<WireStore> for Store {
         Store {
             name: StoreName::new(wire.name),
             display_name: wire.display_name,
-            documents: count(&wire.active_documents_count)
-                .saturating_add(count(&wire.pending_documents_count))
-                .saturating_add(count(&wire.failed_documents_count)),
+            active: count(&wire.active_documents_count),
+            pending: count(&wire.pending_documents_count),
+            failed: count(&wire.failed_documents_count),
+            size_bytes: count(&wire.size_bytes),
+            embedding_model: wire.embedding_model,
         }
     }
 }
 
 impl Client {
-    /// The stores of this display name, which need not be unique; `STORES_MAX` of them at the most. A
-    /// listing that did not end properly is an error, never a short list.
+    /// The stores of this display name, which need not be unique; `STORES_MAX` of them at the most.
     pub fn find_stores(&self, display_name: &str) -> Result<Vec<Store>, Failure> {
         let mut stores = Vec::new();
+        self.each_store(&mut |store| {
+            if store.display_name == display_name {
+                stores.push(store);
+            }
+            stores.len() < STORES_MAX
+        })?;
+        Ok(stores)
+    }
+
+    /// Calls `take` with the account's stores, oldest first, as long as it wants more. A listing that did
+    /// not end properly is an error, never a short list.
+    pub fn each_store(&self, take: &mut dyn FnMut(Store) -> bool) -> Result<(), Failure> {
         let mut token = String::new();
         let mut seen = HashSet::new();
         for _ in 0..PAGES_MAX {
@@ -80,11 +112,10 @@ impl Client {
                 path,
             );
             let page: WireList = self.ask(&call)?;
-            let named = page.file_search_stores.into_iter().map(Store::from);
-            let named = named.filter(|store| store.display_name == display_name);
-            stores.extend(named.take(STORES_MAX - stores.len()));
-            if page.next_page_token.is_empty() || stores.len() == STORES_MAX {
-                return Ok(stores);
+            let mut stores = page.file_search_stores.into_iter().map(Store::from);
+            let wants_more = stores.all(&mut *take);
+            if page.next_page_token.is_empty() || !wants_more {
+                return Ok(());
             }
             token = page.next_page_token;
             // Only its hash is kept: a token may be as long as an answer.
@@ -110,9 +141,30 @@ impl Client {
         Ok(self.ask::<WireStore>(&call)?.into())
     }
 
+    /// With all its documents, if `force`; else only one that has none. That it is not there (any more) is
+    /// `StoreRefused`, and so is that it belongs to another key.
+    pub fn delete_store(&self, name: &StoreName, force: bool) -> Result<(), Failure> {
+        let path = match force {
+            true => format!("{name}?force=true"),
+            false => name.to_string(),
+        };
+        let call = Call::new(
+            "store delete",
+            Class::Write,
+            About::Store,
+            HttpMethod::Delete,
+            path,
+        );
+        self.delete(&call)
+    }
+
     /// Not idempotent (fact sheet 3): tried again only where nothing can have happened. A lost answer
-    /// is `InDoubt`.
-    pub fn create_store(&self, display_name: &str) -> Result<Store, Failure> {
+    /// is `InDoubt`. Without a model, the service's own choice.
+    pub fn create_store(
+        &self,
+        display_name: &str,
+        embedding_model: Option<&str>,
+    ) -> Result<Store, Failure> {
         let path = "fileSearchStores".to_owned();
         let mut call = Call::new(
             "store create",
@@ -121,7 +173,11 @@ impl Client {
             HttpMethod::Post,
             path,
         );
-        call.body = Some(serde_json::json!({ "displayName": display_name }).to_string());
+        let mut body = serde_json::json!({ "displayName": display_name });
+        if let Some(model) = embedding_model {
+            body["embeddingModel"] = model.into();
+        }
+        call.body = Some(body.to_string());
         let mut tries = 1;
         loop {
             let answer = self.call_once(&call);

@@ -17,7 +17,8 @@ use crate::error::Error;
 /// deletion goes on at the same place.
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS stores (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, display_name TEXT NOT NULL, created_ms INTEGER NOT NULL);
+    number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, display_name TEXT NOT NULL, created_ms INTEGER NOT NULL,
+    embedding_model TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS documents (
     number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, store TEXT NOT NULL,
     display_name TEXT NOT NULL, metadata TEXT NOT NULL, mime TEXT NOT NULL, size INTEGER NOT NULL,
@@ -56,10 +57,11 @@ impl Database {
         Ok(Database { conn })
     }
 
-    pub fn add_store(&self, name: &str, display_name: &str) -> Result<()> {
+    pub fn add_store(&self, name: &str, display_name: &str, embedding_model: &str) -> Result<()> {
         self.run(
-            "INSERT INTO stores (name, display_name, created_ms) VALUES (?1, ?2, ?3)",
-            params![name, display_name, now_ms()],
+            "INSERT INTO stores (name, display_name, created_ms, embedding_model)
+             VALUES (?1, ?2, ?3, ?4)",
+            params![name, display_name, now_ms(), embedding_model],
         )
     }
 
@@ -389,6 +391,7 @@ fn store(r: &Row<'_>) -> Result<Store> {
         name: r.get(1)?,
         display_name: r.get(2)?,
         created_ms: r.get(3)?,
+        embedding_model: r.get(4)?,
     })
 }
 

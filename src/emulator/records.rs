@@ -56,6 +56,7 @@ pub struct Store {
     pub name: String,
     pub display_name: String,
     pub created_ms: UnixMs,
+    pub embedding_model: String,
 }
 
 #[derive(Debug, Clone)]

@@ -10,6 +10,9 @@ use crate::clock::{now_ms, rfc3339};
 
 type Result = rusqlite::Result<Answer>;
 
+/// What a store may be made with; the first if nothing is said.
+const EMBEDDING_MODELS: [&str; 2] = ["models/gemini-embedding-001", "models/gemini-embedding-2"];
+
 /// Letters, digits and dashes of a display name, and a random end.
 pub fn id_from(display_name: &str, dashes: bool) -> String {
     let kept: String = display_name
@@ -41,11 +44,21 @@ pub fn create(service: &Service, call: &Call<'_>) -> Result {
              more than 512 characters long.\n",
         ));
     }
+    let model = match request["embeddingModel"].as_str().unwrap_or_default() {
+        "" => EMBEDDING_MODELS[0],
+        model if EMBEDDING_MODELS.contains(&model) => model,
+        model => {
+            return Ok(invalid(&format!(
+                "* CreateFileSearchStoreRequest.file_search_store.embedding_model: {model} is not a model \
+                 for embeddings.\n"
+            )));
+        }
+    };
     let name = format!("fileSearchStores/{}", id_from(display_name, true));
     let database = whole(&service.database);
-    database.add_store(&name, display_name)?;
+    database.add_store(&name, display_name, model)?;
     Ok(Answer::json(&json!({
-        "name": name, "displayName": display_name,
+        "name": name, "displayName": display_name, "embeddingModel": model,
         "createTime": rfc3339(now_ms()), "updateTime": rfc3339(now_ms())})))
 }
 
@@ -53,7 +66,8 @@ fn wire(service: &Service, store: Store) -> rusqlite::Result<Value> {
     let now = service.moment();
     let counts = whole(&service.database).counts(&store.name, &now)?;
     let created = rfc3339(store.created_ms);
-    let mut wire = json!({"name": store.name, "createTime": created, "updateTime": created});
+    let mut wire = json!({"name": store.name, "createTime": created, "updateTime": created,
+        "embeddingModel": store.embedding_model});
     if !store.display_name.is_empty() {
         wire["displayName"] = json!(store.display_name);
     }

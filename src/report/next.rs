@@ -52,6 +52,7 @@ impl Next {
             remote,
         } = self;
         match words.split(' ').next() {
+            Some("store") => format!("objlib {words}{database}{remote}"),
             Some("scan" | "library") => format!("objlib {words}{database}"),
             Some("status") => format!("objlib {words}{database}{store}"),
             _ => format!("objlib {words}{database}{store}{remote}"),

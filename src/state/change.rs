@@ -209,6 +209,10 @@ pub enum Change {
         store: i64,
         name: StoreName,
     },
+    /// The store was deleted at the service, and nothing takes its place.
+    StoreForgotten {
+        store: i64,
+    },
     /// Whether the store's service takes uploads of one request.
     SupportSeen {
         store: i64,
@@ -466,6 +470,7 @@ impl Change {
             Change::FileMissing { .. } | Change::FileLeftOut { .. } => "commit missing",
             Change::StorePinned { .. } => "commit store",
             Change::StoreReplaced { .. } => "commit store replaced",
+            Change::StoreForgotten { .. } => "commit store forgotten",
             Change::SupportSeen { .. } => "commit support",
             Change::RunStarted { .. } => "commit run",
             Change::Linked { .. } => "commit link",

@@ -28,6 +28,19 @@ pub struct UploadCounts {
     pub failed: u64,
 }
 
+/// What a library has in a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Documents, those that are about to be replaced as well, and what they were made of.
+    pub indexed: u64,
+    pub bytes: u64,
+    /// On their way to the store.
+    pub under_way: u64,
+    pub failed: u64,
+    /// Present files of which nothing else is known there.
+    pub pending: u64,
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FileCounts {
     pub present: u64,
@@ -117,6 +130,10 @@ statements! {
          WHERE store_id = ?1
          AND library_id IN (SELECT value FROM json_each(?2)) AND current = 1
          GROUP BY library_id, status";
+    SHARES: All("counts uploads, on an index that holds all it needs") =>
+        "SELECT library_id, current, status, count(*), sum(size_bytes)
+         FROM uploads INDEXED BY uploads_counts WHERE store_id = ?1
+         AND library_id IN (SELECT value FROM json_each(?2)) GROUP BY library_id, current, status";
     FILE_COUNTS: All("counts files, on an index that holds all it needs") =>
         "SELECT library_id, state, count(*), sum(size_bytes) FROM files
          WHERE library_id IN (SELECT value FROM json_each(?1)) GROUP BY library_id, state";
@@ -175,6 +192,35 @@ impl Reader {
         })?;
         counts.add(UploadState::Pending, files, bytes);
         Ok(counts)
+    }
+
+    /// What each of these libraries has in a store.
+    pub fn shares(&self, store: i64, libraries: &Libraries) -> Result<BTreeMap<i64, Share>, Error> {
+        let mut shares: BTreeMap<i64, Share> = BTreeMap::new();
+        let files = self.file_counts_by_library(libraries)?;
+        for (library, files) in files {
+            shares.entry(library).or_default().pending = files.present;
+        }
+        let add = |r: &Row<'_>| {
+            let share = shares.entry(r.get(0)?).or_default();
+            let (current, rows): (bool, u64) = (r.get(1)?, count(r, 3)?);
+            let state = UploadState::parse(r.get_ref(2)?.as_str()?);
+            match state {
+                Some(UploadState::Indexed) => {
+                    share.indexed += rows;
+                    share.bytes += count(r, 4)?;
+                }
+                Some(UploadState::Uploading | UploadState::Processing) => share.under_way += rows,
+                Some(UploadState::Failed) if current => share.failed += rows,
+                _ => return Ok(()),
+            }
+            if current {
+                share.pending = share.pending.saturating_sub(rows);
+            }
+            Ok(())
+        };
+        self.checked(SHARES.each(&self.conn, params![store, libraries], add))?;
+        Ok(shares)
     }
 
     fn each_count(

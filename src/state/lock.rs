@@ -41,6 +41,11 @@ impl Lease {
         }
     }
 
+    /// Of who only reads: whoever holds the lock, nothing is done to the store.
+    pub fn of_a_reader() -> Lease {
+        Lease::taken(Duration::from_millis(i64::MAX.unsigned_abs()))
+    }
+
     pub(super) fn confirm(&self) {
         self.confirmed_ms.store(awake_ms(), Relaxed);
     }

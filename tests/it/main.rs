@@ -54,6 +54,9 @@ mod resume;
 /// What is said of what is on disk, however much it is.
 mod status;
 
+/// Stores, seen, made and deleted.
+mod store;
+
 /// Database and store compared, and made equal.
 mod verify;
 

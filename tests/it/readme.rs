@@ -94,8 +94,10 @@ fn every_flag_and_command_is_in_it_and_the_other_way_round() {
             "--{flag} is not in the README"
         );
     }
+    let nested = cli.get_subcommands().flat_map(|c| c.get_subcommands());
     let all: Vec<String> = cli
         .get_subcommands()
+        .chain(nested)
         .flat_map(|c| {
             c.get_arguments()
                 .filter_map(|a| a.get_long().map(str::to_owned))

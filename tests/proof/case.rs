@@ -132,14 +132,19 @@ impl Case {
 
     /// Runs a step to the point, and says whether it was met.
     pub fn crash(&self, step: usize, args: &[&str], point: &str) -> bool {
-        let mut command = self.upload(step, args);
-        command.env("OBJLIB_CRASH_AT", point);
-        let ended = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .unwrap();
-        ended.code().is_none()
+        crash(self.upload(step, args), point)
+    }
+
+    /// Another command about the step's store, hastened.
+    pub fn about(&self, step: usize, words: &[&str]) -> Command {
+        let mut command = self.place.objlib(words);
+        command.args(["--json", "--endpoint", &self.service.url]);
+        if words[0] != "store" {
+            command.args(["--store", self.steps[step].store]);
+        }
+        command.env("OBJLIB_HASTE", HASTE);
+        command.env("GEMINI_API_KEY", KEY);
+        command
     }
 
     /// Runs step after step until nothing is left; how many runs it took.
@@ -217,6 +222,17 @@ impl Case {
         assert!(verdict.is_exact(), "{verdict:?}\n{}", ledger["violations"]);
         verdict
     }
+}
+
+/// Runs a command to the point, and says whether it was met.
+pub fn crash(mut command: Command, point: &str) -> bool {
+    command.env("OBJLIB_CRASH_AT", point);
+    let ended = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    ended.code().is_none()
 }
 
 /// As `Place::files` names them.

@@ -1,15 +1,16 @@
 //! The crash matrix: the process dies before and after every durable step and every request, and runs
-//! again. Most scenarios are of two libraries and three stores: the crash falls into one of three commands,
+//! again: uploads, and what is deleted without one. Most scenarios are of two libraries and three stores: the crash falls into one of three commands,
 //! and all three are run to their end. `SCENARIO=Lost` keeps to those that have the word in their name.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use serde_json::json;
 
-use crate::case::{ALONE, AT_ONCE, Case, SHARED, Step};
+use crate::case::{self, ALONE, AT_ONCE, Case, SHARED, Step};
 use crate::run::RunToEnd;
 use crate::{Options, table};
 
@@ -50,9 +51,11 @@ enum Scenario {
     BadFile,
     /// All indexed, and then the database was lost: what the stores hold is taken back.
     LostDatabase,
+    /// All indexed; then it is not an upload that dies, but the deletion of a store.
+    StoreDeleted,
 }
 
-const SCENARIOS: [Scenario; 17] = [
+const SCENARIOS: [Scenario; 18] = [
     Scenario::Direct,
     Scenario::Session,
     Scenario::Staged,
@@ -70,6 +73,7 @@ const SCENARIOS: [Scenario; 17] = [
     Scenario::OddStart,
     Scenario::BadFile,
     Scenario::LostDatabase,
+    Scenario::StoreDeleted,
 ];
 
 /// One crash to be had.
@@ -101,7 +105,8 @@ impl Scenario {
             | Scenario::Torn
             | Scenario::Fallback
             | Scenario::OddStart
-            | Scenario::LostDatabase => "auto",
+            | Scenario::LostDatabase
+            | Scenario::StoreDeleted => "auto",
         };
         let mut args = vec!["--method", method, "--concurrency", workers];
         args.extend(["--max-attempts", "30"]);
@@ -134,7 +139,8 @@ impl Scenario {
             | Scenario::Unanswered
             | Scenario::Delivered
             | Scenario::Lost
-            | Scenario::LostDatabase => SHARED,
+            | Scenario::LostDatabase
+            | Scenario::StoreDeleted => SHARED,
             Scenario::ChangedStaged
             | Scenario::Retried
             | Scenario::Torn
@@ -169,6 +175,7 @@ impl Scenario {
                     let _ = std::fs::remove_file(format!("{}{end}", case.place.db().display()));
                 }
             }
+            Scenario::StoreDeleted => drop(case.finish(&args)),
             _ => {}
         }
         case.finish_before(step, &args);
@@ -178,7 +185,8 @@ impl Scenario {
             | Scenario::Staged
             | Scenario::Changed
             | Scenario::ChangedStaged
-            | Scenario::LostDatabase => {}
+            | Scenario::LostDatabase
+            | Scenario::StoreDeleted => {}
             Scenario::Expired => {
                 assert!(case.crash(step, &args, "after body#2"), "no second body");
                 case.service.set_faults(json!({"session_expiry_ms": 1}));
@@ -216,6 +224,17 @@ impl Scenario {
         case
     }
 
+    /// What is to be met by a crash.
+    fn command(self, case: &Case, workers: &'static str, step: usize) -> Command {
+        match self {
+            Scenario::StoreDeleted => {
+                let store = case.steps[step].store;
+                case.about(step, &["store", "delete", store, "--yes", "--force"])
+            }
+            _ => case.upload(step, &self.args(workers)),
+        }
+    }
+
     /// Whether the emulator's dice decide what a run meets.
     fn is_rolled(self) -> bool {
         matches!(
@@ -246,7 +265,7 @@ fn points(
 ) -> BTreeMap<String, u64> {
     let case = scenario.prepare(workers, step, scenario.files(long));
     let log = case.place.path().join("points");
-    let mut command = case.upload(step, &scenario.args(workers));
+    let mut command = scenario.command(&case, workers, step);
     let ended = command.env("OBJLIB_POINTS", &log).output().unwrap();
     assert!(matches!(ended.status.code(), Some(0 | 3 | 4)));
     let mut visits = BTreeMap::new();
@@ -297,8 +316,13 @@ fn try_one(crash: &Crash, long: bool) -> bool {
     let args = scenario.args(crash.workers);
     let at = format!("{}#{}", crash.point, crash.visit);
     let sent = case.service.ledger().uploads();
-    let met = case.crash(crash.step, &args, &at);
+    let command = || scenario.command(&case, crash.workers, crash.step);
+    let met = case::crash(command(), &at);
     scenario.resume(&case);
+    if scenario == Scenario::StoreDeleted {
+        // Gone at both ends already, or now.
+        assert!(matches!(command().seen().exit, Some(0 | 1)));
+    }
     case.finish(&args);
     match scenario {
         Scenario::OddStart => {

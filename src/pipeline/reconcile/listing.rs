@@ -50,7 +50,7 @@ pub fn list_after(
     let mut last_page: Option<Bookmark> = None;
     let mut read = || -> Result<Option<String>, Failure> {
         // Counted before, so that what is added meanwhile cannot make up for what is lost.
-        let counted = patient(shutdown, || client.get_store(store))?.documents;
+        let counted = patient(shutdown, || client.get_store(store))?.documents();
         if !shutdown.sleep(lag) {
             return Ok(Some("interrupted".to_owned()));
         }

@@ -5,6 +5,8 @@
 
 pub mod store;
 
+pub mod patience;
+
 pub mod listing;
 
 pub mod recovery;

@@ -4,8 +4,6 @@
 //! read; a store that is gone is noticed before anything is said to be done; a service that fails is waited
 //! for, as it is later in a run.
 
-use std::time::Instant;
-
 use crate::client::{Client, Failure, FailureKind, Store};
 use crate::error::{Error, Kind};
 use crate::names::StoreName;
@@ -14,6 +12,8 @@ use crate::shutdown::Shutdown;
 use crate::state::reader::StoreRow;
 use crate::state::{Change, Reader, Support, Writer};
 use crate::waits::Waits;
+
+use super::patience::Patience;
 
 /// What the database knows the embedded service by.
 pub const EMULATOR: &str = "emulator";
@@ -51,8 +51,8 @@ impl Resolve<'_> {
     pub fn or_create(&self, recreate: bool) -> Result<Resolved, Error> {
         let Some(row) = self.known()? else {
             return match self.find()? {
-                Some(store) => self.pin(store),
-                None => self.pin(self.create()?),
+                Some(store) => self.pin(&store),
+                None => self.pin(&self.create_named(self.wanted, None)?),
             };
         };
         match self.look(&row.name)? {
@@ -62,10 +62,34 @@ impl Resolve<'_> {
         }
     }
 
+    /// The store, which nobody has made yet, with this embedding model or the service's own choice.
+    pub fn create(&self, embedding_model: Option<&str>) -> Result<Store, Error> {
+        if self.wanted.starts_with(StoreName::PREFIX) {
+            return Err(Error::new(
+                Kind::Usage,
+                format!("store `{}`", self.wanted),
+                "the service chooses the resource name itself",
+                "give a display name",
+            ));
+        }
+        if let Some(row) = self.known()? {
+            return Err(match self.look(&row.name)? {
+                Some(_) => exists(self.wanted, &row.name),
+                None => gone(&row),
+            });
+        }
+        if let Some(store) = self.find()? {
+            return Err(exists(self.wanted, &store.name));
+        }
+        let store = self.create_named(self.wanted, embedding_model)?;
+        self.pin(&store)?;
+        Ok(store)
+    }
+
     /// The store, if there is one.
     pub fn existing(&self) -> Result<Option<Resolved>, Error> {
         let Some(row) = self.known()? else {
-            return self.find()?.map(|store| self.pin(store)).transpose();
+            return self.find()?.map(|store| self.pin(&store)).transpose();
         };
         match self.look(&row.name)? {
             Some(store) => self.seen(row, &store).map(Some),
@@ -114,7 +138,7 @@ impl Resolve<'_> {
         let endpoint = self.endpoint.to_owned();
         Ok(Resolved {
             row: StoreRow { endpoint, ..row },
-            documents: store.documents,
+            documents: store.documents(),
         })
     }
 
@@ -127,10 +151,10 @@ impl Resolve<'_> {
         }
     }
 
-    fn pin(&self, store: Store) -> Result<Resolved, Error> {
+    fn pin(&self, store: &Store) -> Result<Resolved, Error> {
         let display_name = match store.display_name.is_empty() {
             true => store.name.to_string(),
-            false => store.display_name,
+            false => store.display_name.clone(),
         };
         let id = self.commit(&display_name, &store.name)?;
         let row = StoreRow {
@@ -138,12 +162,12 @@ impl Resolve<'_> {
             endpoint: self.endpoint.to_owned(),
             by_display_name: self.wanted == display_name,
             display_name,
-            name: store.name,
+            name: store.name.clone(),
             one_request: Support::Untried,
         };
         Ok(Resolved {
             row,
-            documents: store.documents,
+            documents: store.documents(),
         })
     }
 
@@ -163,11 +187,9 @@ impl Resolve<'_> {
         let found = self.find_named(display_name)?;
         let store = match found.filter(|store| store.name != row.name) {
             Some(store) => store,
-            None => self.create_named(display_name)?,
+            None => self.create_named(display_name, None)?,
         };
-        let Store {
-            name, documents, ..
-        } = store;
+        let (documents, name) = (store.documents(), store.name);
         self.events.send(Event::Notice(format!(
             "the store `{display_name}` ({}) is gone: everything is sent again, to {name}",
             row.name
@@ -186,13 +208,9 @@ impl Resolve<'_> {
         })
     }
 
-    fn create(&self) -> Result<Store, Error> {
-        self.create_named(self.wanted)
-    }
-
-    fn create_named(&self, name: &str) -> Result<Store, Error> {
+    fn create_named(&self, name: &str, embedding_model: Option<&str>) -> Result<Store, Error> {
         for _ in 0..CREATES_MAX {
-            match self.patient(|| self.client.create_store(name))? {
+            match self.patient(|| self.client.create_store(name, embedding_model))? {
                 Ok(store) => {
                     self.events.send(Event::Notice(format!(
                         "created the store `{name}` ({})",
@@ -246,53 +264,19 @@ impl Resolve<'_> {
         Ok(same.pop())
     }
 
-    /// A call that the service fails is made again, as often as a run makes a pass without progress. The
-    /// inner error is not the service's state.
-    ///
-    /// # Errors
-    /// The service stayed as it was (`Kind::Unavailable`), or the run is stopping.
+    /// The inner error is not the service's state.
     fn patient<T>(
         &self,
-        mut call: impl FnMut() -> Result<T, Failure>,
+        call: impl FnMut() -> Result<T, Failure>,
     ) -> Result<Result<T, Failure>, Error> {
-        let mut rounds = 0;
-        let mut last_words = None;
-        loop {
-            let before = self.client.counts().requests;
-            let failure = match call() {
-                Err(failure) => failure,
-                done => return Ok(done),
-            };
-            let wait = match failure.kind {
-                FailureKind::Skipped { until } => until.saturating_duration_since(Instant::now()),
-                FailureKind::Transient | FailureKind::RateLimited => {
-                    last_words = Some(failure.to_string());
-                    self.waits.store_retry
-                }
-                _ => return Ok(Err(failure)),
-            };
-            // Only a request that was sent says how the service is; an open breaker sends none.
-            if self.client.counts().requests > before {
-                rounds += 1;
-                let why = last_words.as_deref().unwrap_or("no answer");
-                if rounds >= self.patience {
-                    return Err(Error::new(
-                        Kind::Unavailable,
-                        "service",
-                        why,
-                        "nothing was sent; run the same command again (or check --endpoint)",
-                    ));
-                }
-                if rounds == 1 {
-                    self.events.send(Event::Notice(format!(
-                        "the service fails ({why}): it is waited for"
-                    )));
-                }
-            }
-            if !self.shutdown.sleep(wait) {
-                return Ok(Err(failure));
-            }
-        }
+        let patience = Patience {
+            client: self.client,
+            events: self.events,
+            shutdown: self.shutdown,
+            waits: self.waits,
+            rounds_max: self.patience,
+        };
+        patience.call(call)
     }
 }
 
@@ -303,6 +287,15 @@ fn gone(row: &StoreRow) -> Error {
         "it was deleted at the service, or belongs to another key",
         "check the key; or upload with --recreate-store, which makes it anew and sends everything again; or \
          name another store with --store",
+    )
+}
+
+fn exists(name: &str, resource: &StoreName) -> Error {
+    Error::new(
+        Kind::Store,
+        format!("store `{name}`"),
+        format!("there is one already: {resource}"),
+        "upload into it, or choose another name",
     )
 }
 

@@ -103,6 +103,7 @@ impl Change {
                 by_display_name,
             } => at.store_pinned(endpoint, display_name, name, *by_display_name),
             Change::StoreReplaced { store, name } => at.store_replaced(*store, name),
+            Change::StoreForgotten { store } => at.store_forgotten(*store),
             Change::SupportSeen { store, support } => at.support_seen(*store, *support),
             Change::RunStarted { store } => at.run_started(*store, me),
             Change::Linked { library, store } => at.linked(*library, *store),

@@ -24,11 +24,15 @@ statements! {
              endpoint = excluded.endpoint, pinned_ms = excluded.pinned_ms,
              by_display_name = max(by_display_name, excluded.by_display_name)
          RETURNING id";
-    FORGET_UPLOADS: All("a store that is made anew gets everything again") =>
+    FORGET_UPLOADS: All("all of a store that is gone is forgotten, or sent again") =>
         "DELETE FROM uploads WHERE store_id = ?1";
     QUEUE_ALL: Single => "UPDATE library_stores SET queued_to = '' WHERE store_id = ?1";
     STORE_REPLACED: Single =>
         "UPDATE stores SET name = ?2, pinned_ms = ?3, page_token = NULL, documents_before = 0 WHERE id = ?1";
+    FORGET_LINKS: Single => "DELETE FROM library_stores WHERE store_id = ?1";
+    FORGET_RUNS: All("of the runs into this store, which its index has together") =>
+        "UPDATE runs SET store_id = NULL WHERE store_id = ?1";
+    FORGET: Single => "DELETE FROM stores WHERE id = ?1";
     BOOKMARKED: Single => "UPDATE stores SET page_token = ?2, documents_before = ?3 WHERE id = ?1";
     SUPPORT_SEEN: Single => "UPDATE stores SET one_request = ?2 WHERE id = ?1";
     INTERRUPT_BATCHES: All("of the few batches that are open, which make up its index") =>
@@ -90,6 +94,13 @@ impl At<'_> {
         self.run(&FORGET_UPLOADS, [store])?;
         self.run(&QUEUE_ALL, [store])?;
         self.run(&STORE_REPLACED, params![store, name.as_str(), self.now])
+    }
+
+    pub(super) fn store_forgotten(&self, store: i64) -> Outcome {
+        self.run(&FORGET_UPLOADS, [store])?;
+        self.run(&FORGET_LINKS, [store])?;
+        self.run(&FORGET_RUNS, [store])?;
+        self.run(&FORGET, [store])
     }
 
     pub(super) fn support_seen(&self, store: i64, support: Support) -> Outcome {

@@ -33,6 +33,7 @@ statements! {
     STORE_PINNED: Single => STORE,
         "WHERE endpoint = ?1 AND display_name = ?2 AND by_display_name = 1
          ORDER BY pinned_ms DESC, id DESC LIMIT 1";
+    STORES_AT: Single => STORE, "WHERE endpoint = ?1 ORDER BY id";
     STORES_CALLED: Single => STORE, "WHERE display_name = ?1 OR name = ?1";
     LAST_RUN_INTO: Page => "SELECT id FROM runs WHERE store_id = ?1 ORDER BY id DESC LIMIT 1";
     STORES_OF: Single => STORE,
@@ -55,6 +56,11 @@ impl Reader {
         display_name: &str,
     ) -> Result<Option<StoreRow>, Error> {
         self.checked(STORE_PINNED.first(&self.conn, [endpoint, display_name], store))
+    }
+
+    /// All of one service, in the order in which they became known.
+    pub fn stores_at(&self, endpoint: &str) -> Result<Vec<StoreRow>, Error> {
+        self.checked(STORES_AT.rows(&self.conn, [endpoint], store))
     }
 
     /// Of the stores of a display name, or of this resource name, the one that a run used last, wherever
