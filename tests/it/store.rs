@@ -1,4 +1,10 @@
+use std::fs::File;
+use std::io::{Read, Write};
+use std::process::Stdio;
+
 use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 
 use crate::run::{KEY, Place, RunToEnd, Seen, Service};
@@ -219,6 +225,54 @@ fn a_deletion_asks_and_takes_only_what_it_was_told_to() {
     assert_eq!(service.ledger().0["documents"].as_array().unwrap().len(), 1);
     upload(&place, &service, "docs", "first");
     assert_eq!(one(&place, &service, "first")["active"], 5);
+}
+
+/// `store delete` on a terminal: what is typed, or Ctrl-C once it has asked; and how it ended.
+fn delete_on_a_terminal(place: &Place, service: &Service, keys: Option<&str>) -> Option<i32> {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let mut line = File::options();
+    let line = line.read(true).write(true).open(name.to_str().unwrap());
+    let line = line.unwrap();
+    let mut command = place.objlib(&["store", "delete", "objlib", "--force"]);
+    command.args(["--endpoint", &service.url]);
+    command.env("GEMINI_API_KEY", KEY).stdout(Stdio::null());
+    command.stdin(line.try_clone().unwrap()).stderr(line);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    let mut terminal = File::from(terminal);
+    let mut asked = Vec::new();
+    while !String::from_utf8_lossy(&asked).contains("[y/N]") {
+        let mut bytes = [0; 256];
+        let n = terminal.read(&mut bytes).unwrap();
+        asked.extend_from_slice(&bytes[..n]);
+    }
+    let asked = String::from_utf8(asked).unwrap();
+    assert!(
+        asked.contains("Delete store `objlib`") && asked.contains("3 documents"),
+        "{asked}"
+    );
+    match keys {
+        Some(keys) => terminal.write_all(keys.as_bytes()).unwrap(),
+        None => kill_process(Pid::from_child(&child), Signal::INT).unwrap(),
+    }
+    child.wait().unwrap().code()
+}
+
+#[test]
+fn on_a_terminal_only_a_yes_deletes() {
+    let place = Place::new();
+    place.files(3);
+    let service = Service::start(&place, &[]);
+    upload(&place, &service, "docs", "objlib");
+    let ends =
+        [Some("n\n"), Some("\n"), None].map(|keys| delete_on_a_terminal(&place, &service, keys));
+    assert_eq!(ends, [Some(1), Some(1), Some(130)]);
+    assert_eq!(service.ledger().requests("store.delete"), 0);
+    assert_eq!(delete_on_a_terminal(&place, &service, Some("y\n")), Some(0));
+    assert_eq!(rows(&place, "stores"), 0);
 }
 
 #[test]
