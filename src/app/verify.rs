@@ -5,14 +5,15 @@ use std::sync::Arc;
 use super::connect::{self, Pace, Reached};
 use super::{Call, Target};
 use crate::error::{Error, Kind};
+use crate::pipeline::reconcile::repair::Repair;
 use crate::pipeline::reconcile::store::Resolve;
 use crate::pipeline::reconcile::verify::{RepairPlan, Verify};
 use crate::state::Reader;
 use crate::state::writer::{self, Started};
 use crate::throttle::{Concurrency, Rpm};
 
-/// One thread asks.
-const CONCURRENCY: Concurrency = Concurrency::Asked(1);
+/// One thread compares; as many delete as would send.
+const CONCURRENCY: Concurrency = Concurrency::Default;
 /// How often a service that fails is waited for.
 const PATIENCE: u32 = 3;
 
@@ -59,7 +60,7 @@ fn compare(
         waits: call.waits,
     };
     let writer = started.thread.writer();
-    let (_, client) = connect::client(target, reached, pace, reader)?;
+    let (gate, client) = connect::client(target, reached, pace, reader)?;
     let store = Resolve {
         wanted: &target.store,
         endpoint: &target.endpoint_name,
@@ -84,13 +85,21 @@ fn compare(
         store: &store.row,
         client: &client,
         reader,
-        writer: &writer,
         shutdown: call.shutdown,
-        share_max_percent: options.share_max_percent,
+        waits: &call.waits,
     };
     let plan = verify.compare()?;
+    let repair = Repair {
+        store: &store.row,
+        client: &client,
+        gate: &gate,
+        writer: &writer,
+        shutdown: call.shutdown,
+        workers: CONCURRENCY.ceiling(),
+        share_max_percent: options.share_max_percent,
+    };
     let left = match options.repair {
-        true => verify.repair(&plan)?,
+        true => repair.run(&plan)?,
         false => plan.drift.total(),
     };
     Ok((plan, left))

@@ -43,7 +43,12 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
     let exit = if left == 0 { CLEAN } else { DRIFT };
     let mut out = BufWriter::new(std::io::stdout().lock());
     match style.json {
-        true => print_line(&mut out, &plan, args.repair, left, exit),
+        true => {
+            if style.verbose {
+                print_differences(&mut out, &plan)?;
+            }
+            print_line(&mut out, &plan, args.repair, left, exit);
+        }
         false if style.quiet => {}
         false => {
             let endpoint = &options.target.endpoint_name;
@@ -79,15 +84,41 @@ const KINDS: [(&str, &str, &str); DriftKind::ALL.len()] = [
     ),
     (
         "broken",
-        "in the store, but failed or not whole",
+        "in the store, but not whole",
         "deleted there, and sent again by `objlib upload`",
     ),
     (
         "unknown",
         "in the store, of files that no scan has seen",
-        "left alone",
+        "left alone: scan their folder whole",
+    ),
+    (
+        "failed",
+        "in the store, but failed there",
+        "deleted there, and sent again by `objlib upload`",
+    ),
+    (
+        "stale",
+        "in the store, of older content",
+        "deleted there, as soon as the new content is in the store",
+    ),
+    (
+        "metadata",
+        "in the store, with other metadata",
+        "deleted there, as soon as the same with the right ones is in the store",
     ),
 ];
+
+/// A line for each, which may be a million.
+fn print_differences(out: &mut impl Write, plan: &RepairPlan) -> Result<(), Error> {
+    plan.drift.each(None, u64::MAX, &mut |drift| {
+        let (kind, ..) = KINDS[drift.kind as usize];
+        let line = json!({"event": "difference", "time": rfc3339(now_ms()), "kind": kind,
+                          "library": drift.library, "path": drift.path});
+        let _ = writeln!(out, "{}", json_line(&line));
+        Ok(())
+    })
+}
 
 fn print_line(out: &mut impl Write, plan: &RepairPlan, repair: bool, left: u64, exit: u8) {
     let mut line = json!({
@@ -134,7 +165,8 @@ fn print_page(
         let done = if shown.repair { "" } else { "would be " };
         let _ = writeln!(out, "  {n} {what}: {done}{then}");
         plan.drift.each(Some(kind), most, &mut |drift| {
-            let _ = writeln!(out, "      {}", one_line(drift.path()));
+            let path = format!("{}: {}", drift.library, drift.path);
+            let _ = writeln!(out, "      {}", one_line(&path));
             Ok(())
         })?;
         if n > most {
@@ -162,7 +194,13 @@ fn print_page(
 
 /// The last line: what to do next.
 fn closing(plan: &RepairPlan, shown: &Page<'_>, next: &Next) -> String {
-    let resend = [DriftKind::Gone, DriftKind::Broken];
+    let resend = [
+        DriftKind::Gone,
+        DriftKind::Broken,
+        DriftKind::Failed,
+        DriftKind::Stale,
+        DriftKind::Metadata,
+    ];
     let resend = resend.iter().any(|kind| plan.drift.count(*kind) > 0);
     match (plan.drift.total(), shown.repair, shown.left) {
         (0, ..) => "they agree".to_owned(),

@@ -325,6 +325,14 @@ pub enum Change {
     Retired {
         upload: UploadId,
     },
+    /// The document that a row names is of other content of its file, and this is which: the row is for that
+    /// content from now on, and what the file holds is queued.
+    Relabelled {
+        upload: UploadId,
+        /// `None`: the service does not say.
+        size_bytes: Option<u64>,
+        content: ContentKey,
+    },
     /// The store holds this content of a file already: its row is `indexed`, whatever it was.
     Adopted(Adopted),
     RateFound {
@@ -494,6 +502,7 @@ impl Change {
             Change::Rescanned { .. } => "commit rescanned",
             Change::Superseded { .. } => "commit superseded",
             Change::Retired { .. } => "commit retired",
+            Change::Relabelled { .. } => "commit relabelled",
             Change::Adopted(_) => "commit adopted",
             Change::RateFound { .. } => "commit rate",
             Change::OperationTimes { .. } => "commit times",

@@ -15,72 +15,76 @@ use crate::names::DocumentName;
 
 /// One difference, and with it what a repair does about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Drift {
-    /// The store holds a file's content, and the database does not know: its row becomes `indexed`.
-    TakeBack {
-        path: String,
-        file: i64,
-        size_bytes: u64,
-        content: ContentKey,
-        document: DocumentName,
-    },
-    /// A second document of the same identity, while the row's own is listed: deleted.
-    Duplicate {
-        path: String,
-        document: DocumentName,
-    },
-    /// The row says `indexed`, the store has no such document: the next upload sends it again.
-    Gone { path: String, upload: UploadId },
-    /// The document failed or is not the whole file: deleted, and the next upload sends it again.
-    Broken {
-        path: String,
-        upload: Option<UploadId>,
-        document: DocumentName,
-    },
-    /// The document names a file that the database does not know: left alone.
-    Unknown { path: String },
+pub struct Drift {
+    pub kind: DriftKind,
+    /// The library's name, and the path there.
+    pub library: String,
+    pub path: String,
+    pub mend: Mend,
 }
 
 /// The number is what the table holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DriftKind {
+    /// The store holds a file's content, and the database does not know.
     TakeBack = 0,
+    /// A second document of the same identity, while the row's own is listed.
     Duplicate = 1,
+    /// The row says `indexed`, the store has no such document.
     Gone = 2,
+    /// The document is not the whole file.
     Broken = 3,
+    /// The document names a file that the database does not know.
     Unknown = 4,
+    /// The service could not index the document.
+    Failed = 5,
+    /// The document is of content that its file has no more.
+    Stale = 6,
+    /// The document is of the file's content, but carries other metadata than it should.
+    Metadata = 7,
 }
 
 impl DriftKind {
-    pub const ALL: [DriftKind; 5] = [
+    pub const ALL: [DriftKind; 8] = [
         DriftKind::TakeBack,
         DriftKind::Duplicate,
         DriftKind::Gone,
         DriftKind::Broken,
         DriftKind::Unknown,
+        DriftKind::Failed,
+        DriftKind::Stale,
+        DriftKind::Metadata,
     ];
 }
 
-impl Drift {
-    pub fn kind(&self) -> DriftKind {
-        match self {
-            Drift::TakeBack { .. } => DriftKind::TakeBack,
-            Drift::Duplicate { .. } => DriftKind::Duplicate,
-            Drift::Gone { .. } => DriftKind::Gone,
-            Drift::Broken { .. } => DriftKind::Broken,
-            Drift::Unknown { .. } => DriftKind::Unknown,
-        }
-    }
-
-    pub fn path(&self) -> &str {
-        match self {
-            Drift::TakeBack { path, .. }
-            | Drift::Duplicate { path, .. }
-            | Drift::Gone { path, .. }
-            | Drift::Broken { path, .. }
-            | Drift::Unknown { path } => path,
-        }
-    }
+/// What a repair does about a difference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mend {
+    /// The document becomes its file's: what is not current any more is deleted by the upload that
+    /// replaces it.
+    TakeBack {
+        file: i64,
+        size_bytes: u64,
+        content: ContentKey,
+        document: DocumentName,
+    },
+    /// The document is deleted; the row that claims it is forgotten, and the next upload sends the file
+    /// again.
+    Delete {
+        document: DocumentName,
+        upload: Option<UploadId>,
+    },
+    /// The row is forgotten, and the next upload sends the file again.
+    Forget {
+        upload: UploadId,
+    },
+    /// The row is told what its document really is, so that the next upload replaces it.
+    Relabel {
+        upload: UploadId,
+        size_bytes: Option<u64>,
+        content: ContentKey,
+    },
+    Nothing,
 }
 
 /// The differences of one comparison.
@@ -88,68 +92,117 @@ pub struct DriftTable {
     conn: Connection,
     /// By kind.
     counts: [u64; DriftKind::ALL.len()],
+    deletions: u64,
 }
 
-const COLUMNS: &str = "kind, path, file, upload, size_bytes, sha256, variant, document";
+const COLUMNS: &str =
+    "kind, library, path, mend, file, upload, size_bytes, sha256, variant, document";
 
-impl DriftTable {
-    pub fn new() -> Result<DriftTable, Error> {
-        // The index holds the files that get a document back (kind 0), and those only.
-        let schema = "CREATE TABLE drift (number INTEGER PRIMARY KEY, kind INTEGER NOT NULL,
-                 path TEXT NOT NULL, file INTEGER, upload INTEGER, size_bytes INTEGER, sha256 BLOB,
-                 variant BLOB, document TEXT) STRICT;
-             CREATE INDEX drift_taken_back ON drift (file) WHERE kind = 0;";
-        Ok(DriftTable {
-            conn: private(schema).map_err(|e| failed(&e))?,
-            counts: [0; DriftKind::ALL.len()],
-        })
-    }
+/// How the table tells the sorts of `Mend`.
+const TAKE_BACK: i64 = 0;
+const DELETE: i64 = 1;
+const FORGET: i64 = 2;
+const RELABEL: i64 = 3;
+const NOTHING: i64 = 4;
 
-    pub fn add(&mut self, drift: &Drift) -> Result<(), Error> {
-        let (mut row, mut key) = ((None, None, None), None);
-        let mut named = None;
-        match drift {
-            Drift::TakeBack {
+/// What a `Mend` is about, column by column.
+#[derive(Default)]
+struct Columns<'d> {
+    mend: i64,
+    file: Option<i64>,
+    upload: Option<UploadId>,
+    size_bytes: Option<u64>,
+    content: Option<&'d ContentKey>,
+    document: Option<&'d DocumentName>,
+}
+
+impl Mend {
+    fn columns(&self) -> Columns<'_> {
+        match self {
+            Mend::TakeBack {
                 file,
                 size_bytes,
                 content,
                 document,
-                ..
-            } => {
-                row = (Some(*file), None, Some(*size_bytes as i64));
-                key = Some(content);
-                named = Some(document);
-            }
-            Drift::Duplicate { document, .. } => named = Some(document),
-            Drift::Gone { upload, .. } => row.1 = Some(upload.0),
-            Drift::Broken {
-                upload, document, ..
-            } => {
-                row.1 = upload.map(|upload| upload.0);
-                named = Some(document);
-            }
-            Drift::Unknown { .. } => {}
+            } => Columns {
+                mend: TAKE_BACK,
+                file: Some(*file),
+                size_bytes: Some(*size_bytes),
+                content: Some(content),
+                document: Some(document),
+                ..Columns::default()
+            },
+            Mend::Delete { document, upload } => Columns {
+                mend: DELETE,
+                upload: *upload,
+                document: Some(document),
+                ..Columns::default()
+            },
+            Mend::Forget { upload } => Columns {
+                mend: FORGET,
+                upload: Some(*upload),
+                ..Columns::default()
+            },
+            Mend::Relabel {
+                upload,
+                size_bytes,
+                content,
+            } => Columns {
+                mend: RELABEL,
+                upload: Some(*upload),
+                size_bytes: *size_bytes,
+                content: Some(content),
+                ..Columns::default()
+            },
+            Mend::Nothing => Columns {
+                mend: NOTHING,
+                ..Columns::default()
+            },
         }
-        let (file, upload, size_bytes) = row;
-        let insert =
-            format!("INSERT INTO drift ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
-        let kind = drift.kind();
+    }
+}
+
+impl DriftTable {
+    pub fn new() -> Result<DriftTable, Error> {
+        // The index holds the files that get a document back, and those only.
+        let schema = format!(
+            "CREATE TABLE drift (number INTEGER PRIMARY KEY, kind INTEGER NOT NULL,
+                 library TEXT NOT NULL, path TEXT NOT NULL, mend INTEGER NOT NULL, file INTEGER,
+                 upload INTEGER, size_bytes INTEGER, sha256 BLOB, variant BLOB, document TEXT) STRICT;
+             CREATE INDEX drift_taken_back ON drift (file) WHERE mend = {TAKE_BACK};"
+        );
+        Ok(DriftTable {
+            conn: private(&schema).map_err(|e| failed(&e))?,
+            counts: [0; DriftKind::ALL.len()],
+            deletions: 0,
+        })
+    }
+
+    pub fn add(&mut self, drift: &Drift) -> Result<(), Error> {
+        let insert = format!(
+            "INSERT INTO drift ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+        );
+        let columns = drift.mend.columns();
+        let key = columns.content;
         self.conn
             .prepare_cached(&insert)
             .and_then(|mut s| {
                 s.execute(params![
-                    kind as i64,
-                    drift.path(),
-                    file,
-                    upload,
-                    size_bytes,
+                    drift.kind as i64,
+                    drift.library,
+                    drift.path,
+                    columns.mend,
+                    columns.file,
+                    columns.upload.map(|upload| upload.0),
+                    columns.size_bytes.map(|n| n as i64),
                     key.map(|key| key.sha256.as_bytes().as_slice()),
                     key.map(|key| key.variant.as_bytes().as_slice()),
-                    named.map(DocumentName::as_str)
+                    columns.document.map(DocumentName::as_str)
                 ])
             })
             .map_err(|e| failed(&e))?;
-        self.counts[kind as usize] += 1;
+        self.counts[drift.kind as usize] += 1;
+        self.deletions += u64::from(columns.mend == DELETE);
         Ok(())
     }
 
@@ -161,16 +214,19 @@ impl DriftTable {
         self.counts.iter().sum()
     }
 
+    /// Documents that a repair deletes.
+    pub fn deletions(&self) -> u64 {
+        self.deletions
+    }
+
     /// Whether the file gets a document with this content back, so that it needs no second one.
     pub fn takes_back(&self, file: i64, content: &ContentKey) -> Result<bool, Error> {
-        if self.count(DriftKind::TakeBack) == 0 {
-            return Ok(false);
-        }
         let ContentKey { sha256, variant } = content;
+        let select = format!(
+            "SELECT 1 FROM drift WHERE mend = {TAKE_BACK} AND file = ?1 AND sha256 = ?2 AND variant = ?3"
+        );
         self.conn
-            .prepare_cached(
-                "SELECT 1 FROM drift WHERE kind = 0 AND file = ?1 AND sha256 = ?2 AND variant = ?3",
-            )
+            .prepare_cached(&select)
             .and_then(|mut s| s.exists(params![file, sha256.as_bytes(), variant.as_bytes()]))
             .map_err(|e| failed(&e))
     }
@@ -198,37 +254,42 @@ impl DriftTable {
 }
 
 fn drift(r: &Row<'_>) -> rusqlite::Result<Drift> {
-    let path = r.get(1)?;
-    let upload = r.get::<_, Option<i64>>(3)?.map(UploadId);
-    let document = || r.get::<_, String>(7).map(DocumentName::new);
-    Ok(match r.get::<_, i64>(0)? {
-        0 => Drift::TakeBack {
-            path,
-            file: r.get(2)?,
-            size_bytes: r.get::<_, i64>(4)?.unsigned_abs(),
-            content: content(r)?,
-            document: document()?,
+    let kind = DriftKind::ALL
+        .into_iter()
+        .find(|kind| r.get(0).is_ok_and(|n: i64| n == *kind as i64));
+    let upload = r.get::<_, Option<i64>>(5)?.map(UploadId);
+    let of_row = || upload.ok_or(rusqlite::Error::InvalidQuery);
+    let size_bytes = r.get::<_, Option<i64>>(6)?.map(i64::unsigned_abs);
+    let document = || r.get::<_, String>(9).map(DocumentName::new);
+    Ok(Drift {
+        kind: kind.ok_or(rusqlite::Error::InvalidQuery)?,
+        library: r.get(1)?,
+        path: r.get(2)?,
+        mend: match r.get::<_, i64>(3)? {
+            TAKE_BACK => Mend::TakeBack {
+                file: r.get(4)?,
+                size_bytes: size_bytes.unwrap_or(0),
+                content: content(r)?,
+                document: document()?,
+            },
+            DELETE => Mend::Delete {
+                document: document()?,
+                upload,
+            },
+            FORGET => Mend::Forget { upload: of_row()? },
+            RELABEL => Mend::Relabel {
+                upload: of_row()?,
+                size_bytes,
+                content: content(r)?,
+            },
+            _ => Mend::Nothing,
         },
-        1 => Drift::Duplicate {
-            path,
-            document: document()?,
-        },
-        2 => Drift::Gone {
-            path,
-            upload: upload.ok_or(rusqlite::Error::InvalidQuery)?,
-        },
-        3 => Drift::Broken {
-            path,
-            upload,
-            document: document()?,
-        },
-        _ => Drift::Unknown { path },
     })
 }
 
 fn content(r: &Row<'_>) -> rusqlite::Result<ContentKey> {
-    let sha256 = Sha256::from_slice(&r.get::<_, Vec<u8>>(5)?);
-    let variant = Variant::from_slice(&r.get::<_, Vec<u8>>(6)?);
+    let sha256 = Sha256::from_slice(&r.get::<_, Vec<u8>>(7)?);
+    let variant = Variant::from_slice(&r.get::<_, Vec<u8>>(8)?);
     let content = sha256.zip(variant);
     content
         .map(|(sha256, variant)| ContentKey { sha256, variant })
@@ -246,43 +307,52 @@ mod tests {
         }
     }
 
-    fn one_of_each() -> [Drift; 6] {
+    fn drift(kind: DriftKind, path: &str, mend: Mend) -> Drift {
+        Drift {
+            kind,
+            library: "docs".to_owned(),
+            path: path.to_owned(),
+            mend,
+        }
+    }
+
+    fn some_of_each() -> Vec<Drift> {
         let document = |n: u32| DocumentName::new(format!("fileSearchStores/s/documents/{n}"));
-        let path = |p: &str| p.to_owned();
-        [
-            Drift::TakeBack {
-                path: path("a.md"),
-                file: 7,
-                size_bytes: 10,
-                content: content(b"a"),
-                document: document(1),
-            },
-            Drift::Duplicate {
-                path: path("a.md"),
-                document: document(2),
-            },
-            Drift::Gone {
-                path: path("b.md"),
-                upload: UploadId(3),
-            },
-            Drift::Broken {
-                path: path("c.md"),
-                upload: None,
-                document: document(3),
-            },
-            Drift::Broken {
-                path: path("d.md"),
-                upload: Some(UploadId(4)),
-                document: document(4),
-            },
-            Drift::Unknown { path: path("e.md") },
+        let delete = |n, upload: Option<i64>| Mend::Delete {
+            document: document(n),
+            upload: upload.map(UploadId),
+        };
+        let take_back = |file, n| Mend::TakeBack {
+            file,
+            size_bytes: 10,
+            content: content(b"a"),
+            document: document(n),
+        };
+        let relabel = Mend::Relabel {
+            upload: UploadId(5),
+            size_bytes: None,
+            content: content(b"b"),
+        };
+        let forget = Mend::Forget {
+            upload: UploadId(3),
+        };
+        vec![
+            drift(DriftKind::TakeBack, "a.md", take_back(7, 1)),
+            drift(DriftKind::Duplicate, "a.md", delete(2, None)),
+            drift(DriftKind::Gone, "b.md", forget),
+            drift(DriftKind::Broken, "c.md", delete(3, None)),
+            drift(DriftKind::Broken, "d.md", delete(4, Some(4))),
+            drift(DriftKind::Unknown, "e.md", Mend::Nothing),
+            drift(DriftKind::Failed, "f.md", delete(5, Some(6))),
+            drift(DriftKind::Stale, "g.md", take_back(8, 6)),
+            drift(DriftKind::Metadata, "h.md", relabel),
         ]
     }
 
     #[test]
     fn every_difference_comes_back_as_it_was_found() {
         let mut table = DriftTable::new().unwrap();
-        let found = one_of_each();
+        let found = some_of_each();
         for drift in &found {
             table.add(drift).unwrap();
         }
@@ -299,17 +369,20 @@ mod tests {
         assert_eq!(read(Some(DriftKind::Broken), u64::MAX), found[3..5]);
         assert_eq!(read(Some(DriftKind::Broken), 1), found[3..4]);
         let counts = DriftKind::ALL.map(|kind| table.count(kind));
-        assert_eq!((counts, table.total()), ([1, 1, 1, 2, 1], 6));
+        assert_eq!((counts, table.total()), ([1, 1, 1, 2, 1, 1, 1, 1], 9));
+        assert_eq!(table.deletions(), 4);
     }
 
     #[test]
     fn a_file_is_taken_back_with_the_content_that_was_found_and_no_other() {
         let mut table = DriftTable::new().unwrap();
         assert!(!table.takes_back(7, &content(b"a")).unwrap());
-        for drift in &one_of_each() {
+        for drift in &some_of_each() {
             table.add(drift).unwrap();
         }
+        // As what is current, or as what is old.
         assert!(table.takes_back(7, &content(b"a")).unwrap());
+        assert!(table.takes_back(8, &content(b"a")).unwrap());
         assert!(!table.takes_back(7, &content(b"b")).unwrap());
         assert!(!table.takes_back(3, &content(b"a")).unwrap());
     }

@@ -60,6 +60,9 @@ mod store;
 /// Database and store compared, and made equal.
 mod verify;
 
+/// Damage by hand, of every class.
+mod damaged;
+
 /// Files that change, go or turn into something else while they are uploaded.
 mod changing_files;
 

@@ -1,8 +1,8 @@
 //! One listing of the store, from its first page to its last.
 //!
 //! Promises: `Whole` only if every page came, none came twice, and no fewer documents were shown than the
-//! service itself counts; a listing that lags, breaks off, goes in circles or loses a page is `Partial`,
-//! and what it did not show may be there all the same.
+//! service itself counts; of a listing that lags, breaks off, goes in circles or loses a page, what it did
+//! not show may be there all the same.
 
 use std::time::Duration;
 
@@ -29,7 +29,10 @@ pub enum Listing {
         /// Where its last page began; none if that was the first as well.
         last_page: Option<Bookmark>,
     },
-    /// Proves what it shows and nothing else; why.
+    /// Every page came, and fewer documents than the service counts: it lags, or has lost some; why, in
+    /// words. Proves what it shows and nothing else.
+    Behind(ListedDocuments, String),
+    /// It broke off. Proves what it shows and nothing else; why.
     Partial(ListedDocuments, String),
 }
 
@@ -48,6 +51,7 @@ pub fn list_after(
     let documents = ListedDocuments::new()?;
     let mut surplus = 0;
     let mut last_page: Option<Bookmark> = None;
+    let mut is_behind = false;
     let mut read = || -> Result<Option<String>, Failure> {
         // Counted before, so that what is added meanwhile cannot make up for what is lost.
         let counted = patient(shutdown, || client.get_store(store))?.documents();
@@ -65,7 +69,8 @@ pub fn list_after(
             let Some(next) = page.next else {
                 let shown = documents.count().map_err(local)?;
                 surplus = shown.saturating_sub(counted);
-                return Ok((shown < counted).then(|| {
+                is_behind = shown < counted;
+                return Ok(is_behind.then(|| {
                     format!(
                         "the listing shows {shown} documents where the service counts {counted}"
                     )
@@ -87,6 +92,7 @@ pub fn list_after(
             surplus,
             last_page,
         }),
+        Ok(Some(why)) if is_behind => Ok(Listing::Behind(documents, why)),
         Ok(Some(why)) => Ok(Listing::Partial(documents, why)),
         Err(failure) => match outcome::fatal(&failure, store.as_str()) {
             Some(error) => Err(error),

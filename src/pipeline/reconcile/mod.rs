@@ -14,3 +14,5 @@ pub mod recovery;
 pub mod take_back;
 
 pub mod verify;
+
+pub mod repair;

@@ -73,7 +73,9 @@ impl LookUp<'_> {
             Listing::Whole {
                 documents, surplus, ..
             } => (documents, surplus, None),
-            Listing::Partial(documents, why) => (documents, 0, Some(why)),
+            Listing::Behind(documents, why) | Listing::Partial(documents, why) => {
+                (documents, 0, Some(why))
+            }
         };
         let mut deleted = 0;
         documents.each(&mut |document| {

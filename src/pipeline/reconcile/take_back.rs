@@ -114,7 +114,7 @@ fn whole_listing(settings: &RunSettings, parts: &Parts) -> Result<(ListedDocumen
                 }
                 return Ok((documents, surplus > 0));
             }
-            Listing::Partial(_, words) => why = words,
+            Listing::Behind(_, words) | Listing::Partial(_, words) => why = words,
         }
     }
     Err(cannot_tell(settings, &why))

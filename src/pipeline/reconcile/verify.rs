@@ -1,23 +1,28 @@
-//! Database and store compared both ways, by identity; then made equal, if that is asked for.
+//! Database and store compared both ways, by identity.
 //!
-//! `compare` builds the plan, which can be shown; `repair` carries out that very plan. Promises: nothing
-//! is concluded from a listing that is not whole; a document that a row claims, or that is the only one of
-//! its identity, is never deleted; documents of libraries that this database does not know, and those that
-//! objlib did not make, are never touched; nothing is uploaded here; memory grows neither with the store
-//! nor with what differs.
+//! The plan can be shown, and `repair` carries out that very plan. Promises: nothing is concluded from a
+//! listing that is not whole; of a file whose document is whole and active, one is kept; old content goes
+//! only once the new is there; documents of libraries that this database does not know, and those that
+//! objlib did not make, are never touched; memory grows neither with the store nor with what differs.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use super::listing::{self, Listing};
-use crate::client::{Client, Failure, FailureKind};
+use crate::client::{Client, FailureKind};
 use crate::error::{Error, Kind};
 use crate::identity::Identity;
 use crate::names::DocumentName;
 use crate::shutdown::Shutdown;
-use crate::state::drift::{Drift, DriftKind, DriftTable};
+use crate::state::drift::{Drift, DriftKind, DriftTable, Mend};
 use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
 use crate::state::reader::{FileLike, StoreRow};
-use crate::state::{Adopted, Change, Job, Reader, UploadId, UploadState, Writer};
+use crate::state::{Job, Reader, UploadId, UploadState};
+use crate::waits::Waits;
+
+/// Between two listings while the first is behind. Lists lag by 0.5 s at the median (fact sheet 11): shorter
+/// asks in vain.
+const LIST_AGAIN: Duration = Duration::from_secs(2);
 
 /// What was found, and what `repair` does.
 pub struct RepairPlan {
@@ -57,7 +62,7 @@ enum Own {
     /// It names none.
     None,
     Listed,
-    /// It is not there any more.
+    /// It is not there any more, or of no use.
     Gone,
     /// It is there, and the listing did not show it.
     Unlisted,
@@ -67,23 +72,15 @@ pub struct Verify<'r> {
     pub store: &'r StoreRow,
     pub client: &'r Client,
     pub reader: &'r Reader,
-    pub writer: &'r Writer,
     pub shutdown: &'r Shutdown,
-    /// A repair that would delete a larger share of the documents of this database's libraries is refused.
-    pub share_max_percent: u64,
+    pub waits: &'r Waits,
 }
 
 impl Verify<'_> {
     /// # Errors
     /// The listing was not whole, so nothing can be said.
     pub fn compare(&self) -> Result<RepairPlan, Error> {
-        let (documents, surplus) =
-            match listing::list(&self.store.name, self.client, self.shutdown)? {
-                Listing::Whole {
-                    documents, surplus, ..
-                } => (documents, surplus > 0),
-                Listing::Partial(_, why) => return Err(self.cannot_tell(&why)),
-            };
+        let (documents, surplus) = self.whole_listing()?;
         let mut plan = RepairPlan::new(documents.count()?)?;
         let libraries = self.reader.libraries()?;
         let libraries: BTreeSet<String> = libraries.into_iter().map(|l| l.name).collect();
@@ -115,12 +112,31 @@ impl Verify<'_> {
         }
         self.each_indexed(
             &mut |row| match plan.drift.takes_back(row.file, &row.content)? {
-                // Its own document is gone, and another has taken its place.
-                true => Ok(()),
+                true => self.replaced(&row, &documents, &mut plan),
                 false => self.look_for(&row, &libraries, &documents, &mut plan),
             },
         )?;
         Ok(plan)
+    }
+
+    /// The store's documents, and whether there may be deleted ones among them. What was sent just now is
+    /// listed a little later: until then the store is listed again, as long as lists may lag.
+    fn whole_listing(&self) -> Result<(ListedDocuments, bool), Error> {
+        let began = Instant::now();
+        loop {
+            let why = match listing::list(&self.store.name, self.client, self.shutdown)? {
+                Listing::Whole {
+                    documents, surplus, ..
+                } => return Ok((documents, surplus > 0)),
+                Listing::Behind(_, why) => why,
+                Listing::Partial(_, why) => return Err(self.cannot_tell(&why)),
+            };
+            let left = self.waits.list_lag.saturating_sub(began.elapsed());
+            let wait = left.min(self.waits.scaled(LIST_AGAIN));
+            if wait.is_zero() || !self.shutdown.sleep(wait) {
+                return Err(self.cannot_tell(&why));
+            }
+        }
     }
 
     /// From a document of a known library to its row.
@@ -135,6 +151,9 @@ impl Verify<'_> {
             match row.state {
                 // The other direction judges it.
                 UploadState::Indexed => {}
+                // Deleted, and still shown.
+                UploadState::Superseded | UploadState::Retired
+                    if self.is_gone(&document.name)? => {}
                 _ => plan.in_doubt += 1,
             }
             return Ok(());
@@ -145,9 +164,15 @@ impl Verify<'_> {
             plan.in_doubt += 1;
             return Ok(());
         }
+        let drift = |kind, path: &str, mend| Drift {
+            kind,
+            library: identity.library.clone(),
+            path: path.to_owned(),
+            mend,
+        };
         let Some(first) = files.first() else {
-            let path = identity.path.clone();
-            return plan.drift.add(&Drift::Unknown { path });
+            let unknown = drift(DriftKind::Unknown, &identity.path, Mend::Nothing);
+            return plan.drift.add(&unknown);
         };
         if document.state == Shown::Pending {
             plan.being_made += 1;
@@ -155,49 +180,55 @@ impl Verify<'_> {
         }
         let content = identity.content;
         let mut free = None;
-        let mut has_listed = false;
+        let mut has_good = false;
         for file in &files {
             if plan.drift.takes_back(file.file, &content)? {
+                has_good = true;
                 continue;
             }
             match self.standing(file, documents)? {
                 Own::None | Own::Gone => free = free.or(Some(file)),
-                Own::Listed => has_listed = true,
+                Own::Listed => has_good = true,
                 Own::Unlisted => {}
             }
         }
-        let is_torn = |size: u64| document.size_bytes.is_some_and(|held| held != size);
-        let drift = match free {
-            Some(file)
-                if document.state == Shown::Failed
-                    || (file.current && is_torn(file.size_bytes)) =>
-            {
-                Drift::Broken {
-                    path: file.path.clone(),
-                    upload: None,
-                    document: document.name.clone(),
-                }
+        let delete = || Mend::Delete {
+            document: document.name.clone(),
+            upload: None,
+        };
+        let path = &free.unwrap_or(first).path;
+        let is_torn = |file: &FileLike| {
+            file.current && document.size_bytes.is_some_and(|n| n != file.size_bytes)
+        };
+        let found = match free {
+            _ if document.state == Shown::Failed => drift(DriftKind::Failed, path, delete()),
+            Some(file) if is_torn(file) => drift(DriftKind::Broken, path, delete()),
+            Some(file) => {
+                let kind = match file.content {
+                    held if held == content => DriftKind::TakeBack,
+                    held if held.sha256 == content.sha256 => DriftKind::Metadata,
+                    _ => DriftKind::Stale,
+                };
+                let is_replaced = has_successor(file, identity, documents)?;
+                let mend = match is_replaced {
+                    true => delete(),
+                    false => Mend::TakeBack {
+                        file: file.file,
+                        size_bytes: document.size_bytes.unwrap_or(file.size_bytes),
+                        content,
+                        document: document.name.clone(),
+                    },
+                };
+                drift(kind, path, mend)
             }
-            Some(file) => Drift::TakeBack {
-                path: file.path.clone(),
-                file: file.file,
-                size_bytes: document.size_bytes.unwrap_or(file.size_bytes),
-                content,
-                document: document.name.clone(),
-            },
-            None if has_listed || plan.drift.takes_back(first.file, &content)? => {
-                Drift::Duplicate {
-                    path: first.path.clone(),
-                    document: document.name.clone(),
-                }
-            }
+            None if has_good => drift(DriftKind::Duplicate, path, delete()),
             // The row's own is there and the listing did not show it: another look decides.
             None => {
                 plan.in_doubt += 1;
                 return Ok(());
             }
         };
-        plan.drift.add(&drift)
+        plan.drift.add(&found)
     }
 
     /// What has become of the document that a file's row names for this content.
@@ -206,8 +237,12 @@ impl Verify<'_> {
             (Some(document), Some(UploadState::Indexed)) => document,
             _ => return Ok(Own::None),
         };
-        if documents.find(document)?.is_some() {
-            return Ok(Own::Listed);
+        if let Some(own) = documents.find(document)? {
+            let is_torn = file.current && own.size_bytes.is_some_and(|n| n != file.size_bytes);
+            return Ok(match is_torn || own.state == Shown::Failed {
+                true => Own::Gone,
+                false => Own::Listed,
+            });
         }
         Ok(match self.is_gone(document)? {
             true => Own::Gone,
@@ -238,34 +273,81 @@ impl Verify<'_> {
         let Some(name) = &row.document else {
             return Ok(());
         };
-        let (path, upload) = (row.path.clone(), row.upload);
-        let listed = documents.find(name)?;
-        let Some(document) = listed else {
-            match self.is_gone(name)? {
-                true => plan.drift.add(&Drift::Gone { path, upload })?,
-                false => plan.matching += 1,
+        let upload = row.upload;
+        let drift = |kind, mend| Drift {
+            kind,
+            library: row.library_name.clone(),
+            path: row.path.clone(),
+            mend,
+        };
+        let gone = drift(DriftKind::Gone, Mend::Forget { upload });
+        let Some(document) = documents.find(name)? else {
+            if self.is_gone(name)? {
+                return plan.drift.add(&gone);
             }
+            plan.matching += 1;
             return Ok(());
         };
         let same = document.identity.as_ref().is_some_and(|identity| {
             identity.content == row.content && identity.path == row.path_value
         });
         let whole = document.size_bytes.is_none_or(|n| n == row.size_bytes);
-        if same && whole && document.state != Shown::Failed {
+        let has_failed = document.state == Shown::Failed;
+        if same && whole && !has_failed {
             plan.matching += 1;
             return Ok(());
         }
-        let own = document
-            .identity
-            .is_some_and(|identity| libraries.contains(&identity.library));
-        plan.drift.add(&match own {
-            true => Drift::Broken {
-                path,
-                upload: Some(upload),
-                document: name.clone(),
-            },
+        let own = document.identity.filter(|i| libraries.contains(&i.library));
+        let Some(identity) = own else {
             // What the row names is somebody else's document: it is not this file's, and not ours to delete.
-            false => Drift::Gone { path, upload },
+            return plan.drift.add(&gone);
+        };
+        let delete = Mend::Delete {
+            document: name.clone(),
+            upload: Some(upload),
+        };
+        let is_of_file = identity.path == row.path_value && identity.library == row.library_name;
+        let relabel = Mend::Relabel {
+            upload,
+            size_bytes: document.size_bytes,
+            content: identity.content,
+        };
+        let found = match is_of_file && !same {
+            _ if has_failed => drift(DriftKind::Failed, delete),
+            false => drift(DriftKind::Broken, delete),
+            true if identity.content.sha256 == row.content.sha256 => {
+                drift(DriftKind::Metadata, relabel)
+            }
+            true => drift(DriftKind::Stale, relabel),
+        };
+        plan.drift.add(&found)
+    }
+
+    /// Another document has taken its place; it is deleted if it is there and of no use.
+    fn replaced(
+        &self,
+        row: &Job,
+        documents: &ListedDocuments,
+        plan: &mut RepairPlan,
+    ) -> Result<(), Error> {
+        let Some(name) = &row.document else {
+            return Ok(());
+        };
+        let Some(listed) = documents.find(name)? else {
+            return Ok(());
+        };
+        let kind = match listed.state {
+            Shown::Failed => DriftKind::Failed,
+            Shown::Pending | Shown::Active => DriftKind::Broken,
+        };
+        plan.drift.add(&Drift {
+            kind,
+            library: row.library_name.clone(),
+            path: row.path.clone(),
+            mend: Mend::Delete {
+                document: name.clone(),
+                upload: None,
+            },
         })
     }
 
@@ -286,73 +368,6 @@ impl Verify<'_> {
         }
     }
 
-    /// Carries the plan out; answers how many differences are left.
-    pub fn repair(&self, plan: &RepairPlan) -> Result<u64, Error> {
-        let count = |kind| plan.drift.count(kind);
-        let deletions = count(DriftKind::Duplicate) + count(DriftKind::Broken);
-        if deletions * 100 > plan.own * self.share_max_percent {
-            return Err(Error::new(
-                Kind::Store,
-                format!("store `{}`", self.store.display_name),
-                format!(
-                    "the repair would delete {deletions} of {} documents, more than {} %: refused",
-                    plan.own, self.share_max_percent
-                ),
-                "see with `objlib verify` what they are, and allow it with --max-share; nothing was changed",
-            ));
-        }
-        plan.drift.each(
-            None,
-            u64::MAX,
-            &mut |drift| match self.shutdown.is_stopping() {
-                true => Err(self.cannot_tell("interrupted")),
-                false => self.mend(drift),
-            },
-        )?;
-        // Says as well whether a change was refused that nobody waited for.
-        self.writer.commit(Change::Flush)?;
-        Ok(count(DriftKind::Unknown))
-    }
-
-    /// Changes of the database are not waited for one by one: each of them records what the service holds
-    /// already, so that after a crash the next comparison finds what is missing.
-    fn mend(&self, drift: Drift) -> Result<(), Error> {
-        let retire = |upload| self.writer.send(Change::Retired { upload }, |_| {});
-        match drift {
-            Drift::TakeBack {
-                file,
-                size_bytes,
-                content,
-                document,
-                ..
-            } => {
-                let change = Change::Adopted(Adopted {
-                    file,
-                    store: self.store.id,
-                    size_bytes,
-                    content,
-                    document,
-                });
-                self.writer.send(change, |_| {});
-            }
-            Drift::Duplicate { document, .. } => self.delete(&document)?,
-            Drift::Gone { upload, .. } => retire(upload),
-            Drift::Broken {
-                upload, document, ..
-            } => {
-                self.delete(&document)?;
-                upload.into_iter().for_each(retire);
-            }
-            Drift::Unknown { .. } => {}
-        }
-        Ok(())
-    }
-
-    fn delete(&self, document: &DocumentName) -> Result<(), Error> {
-        let deleted = self.client.delete_document(document);
-        deleted.map_err(|failure: Failure| failure.to_error(&self.store.display_name))
-    }
-
     fn cannot_tell(&self, why: &str) -> Error {
         Error::new(
             Kind::Network,
@@ -361,4 +376,26 @@ impl Verify<'_> {
             "run `objlib verify` again; nothing was concluded and nothing deleted on a guess",
         )
     }
+}
+
+/// Whether what the file holds now is in the store, whole and active, so that this older document of it is
+/// not needed.
+fn has_successor(
+    file: &FileLike,
+    older: &Identity,
+    documents: &ListedDocuments,
+) -> Result<bool, Error> {
+    let Some(name) = &file.current_document else {
+        return Ok(false);
+    };
+    let Some(document) = documents.find(name)? else {
+        return Ok(false);
+    };
+    let is_of_file = document.identity.is_some_and(|identity| {
+        identity.content == file.content
+            && identity.library == older.library
+            && identity.path == older.path
+    });
+    let is_whole = document.size_bytes == Some(file.size_bytes);
+    Ok(is_of_file && is_whole && document.state == Shown::Active)
 }

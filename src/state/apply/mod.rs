@@ -148,6 +148,11 @@ impl Change {
             } => at.rescanned(*upload, *file, reading),
             Change::Superseded { upload } => at.document_gone(*upload, Event::Replaced),
             Change::Retired { upload } => at.document_gone(*upload, Event::Purged),
+            Change::Relabelled {
+                upload,
+                size_bytes,
+                content,
+            } => at.relabelled(*upload, *size_bytes, content),
             Change::Adopted(adopted) => at.adopted(adopted),
             Change::RateFound {
                 endpoint,

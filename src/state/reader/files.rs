@@ -36,9 +36,13 @@ pub struct FileLike {
     pub size_bytes: u64,
     /// The file is there with the document's content.
     pub current: bool,
+    /// What the file holds, or held when it was there.
+    pub content: ContentKey,
     /// Of its row for the document's content.
     pub state: Option<UploadState>,
     pub document: Option<DocumentName>,
+    /// Of the file's content as it is now, if its row says `indexed`.
+    pub current_document: Option<DocumentName>,
 }
 
 statements! {
@@ -68,9 +72,12 @@ statements! {
              AND u.status != 'pending') ORDER BY f.library_id, f.path";
     FILES_LIKE: Single =>
         "SELECT f.id, f.path, f.size_bytes,
-             f.sha256 = ?3 AND f.variant = ?4 AND f.state = 'present', u.status, u.document
+             f.sha256 = ?3 AND f.variant = ?4 AND f.state = 'present', u.status, u.document,
+             f.sha256, f.variant, c.document
          FROM files f LEFT JOIN uploads u ON u.file_id = f.id AND u.store_id = ?1 AND u.sha256 = ?3
              AND u.variant = ?4 AND u.status NOT IN ('superseded', 'retired')
+         LEFT JOIN uploads c INDEXED BY uploads_by_file ON c.file_id = f.id AND c.store_id = ?1
+             AND c.current = 1 AND c.status = 'indexed'
          WHERE f.path_value = ?2 AND f.library_id = (SELECT id FROM libraries WHERE name = ?5)
          ORDER BY f.id LIMIT 100";
 }
@@ -187,6 +194,11 @@ impl Reader {
                     current: r.get(3)?,
                     state: state.as_deref().and_then(UploadState::parse),
                     document: r.get::<_, Option<String>>(5)?.map(DocumentName::new),
+                    content: ContentKey {
+                        sha256: super::sha256(r, 6)?,
+                        variant: super::variant(r, 7)?,
+                    },
+                    current_document: r.get::<_, Option<String>>(8)?.map(DocumentName::new),
                 })
             },
         );
