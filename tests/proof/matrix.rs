@@ -8,10 +8,11 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use rusqlite::Connection;
 use serde_json::json;
 
 use crate::case::{self, ALONE, AT_ONCE, Case, SHARED, Step};
-use crate::run::RunToEnd;
+use crate::run::{KEY, RunToEnd};
 use crate::{Options, table};
 
 /// What is uploaded, and how; each meets points that the others do not.
@@ -53,9 +54,11 @@ enum Scenario {
     LostDatabase,
     /// All indexed; then it is not an upload that dies, but the deletion of a store.
     StoreDeleted,
+    /// The same of `verify --repair`, of stores that hold second, old and unknown documents and lack others.
+    Repaired,
 }
 
-const SCENARIOS: [Scenario; 18] = [
+const SCENARIOS: [Scenario; 19] = [
     Scenario::Direct,
     Scenario::Session,
     Scenario::Staged,
@@ -74,6 +77,7 @@ const SCENARIOS: [Scenario; 18] = [
     Scenario::BadFile,
     Scenario::LostDatabase,
     Scenario::StoreDeleted,
+    Scenario::Repaired,
 ];
 
 /// One crash to be had.
@@ -106,7 +110,8 @@ impl Scenario {
             | Scenario::Fallback
             | Scenario::OddStart
             | Scenario::LostDatabase
-            | Scenario::StoreDeleted => "auto",
+            | Scenario::StoreDeleted
+            | Scenario::Repaired => "auto",
         };
         let mut args = vec!["--method", method, "--concurrency", workers];
         args.extend(["--max-attempts", "30"]);
@@ -140,7 +145,8 @@ impl Scenario {
             | Scenario::Delivered
             | Scenario::Lost
             | Scenario::LostDatabase
-            | Scenario::StoreDeleted => SHARED,
+            | Scenario::StoreDeleted
+            | Scenario::Repaired => SHARED,
             Scenario::ChangedStaged
             | Scenario::Retried
             | Scenario::Torn
@@ -176,9 +182,15 @@ impl Scenario {
                 }
             }
             Scenario::StoreDeleted => drop(case.finish(&args)),
+            Scenario::Repaired => {
+                case.finish(&args);
+                damage(&case, files, &args);
+            }
             _ => {}
         }
-        case.finish_before(step, &args);
+        if self != Scenario::Repaired {
+            case.finish_before(step, &args);
+        }
         match self {
             Scenario::Direct
             | Scenario::Session
@@ -186,7 +198,8 @@ impl Scenario {
             | Scenario::Changed
             | Scenario::ChangedStaged
             | Scenario::LostDatabase
-            | Scenario::StoreDeleted => {}
+            | Scenario::StoreDeleted
+            | Scenario::Repaired => {}
             Scenario::Expired => {
                 assert!(case.crash(step, &args, "after body#2"), "no second body");
                 case.service.set_faults(json!({"session_expiry_ms": 1}));
@@ -231,6 +244,7 @@ impl Scenario {
                 let store = case.steps[step].store;
                 case.about(step, &["store", "delete", store, "--yes", "--force"])
             }
+            Scenario::Repaired => case.about(step, &["verify", "--repair", "--max-share", "100"]),
             _ => case.upload(step, &self.args(workers)),
         }
     }
@@ -253,6 +267,34 @@ impl Scenario {
             _ => return,
         };
         case.service.set_faults(faults);
+    }
+}
+
+/// Of every store: a third of what it holds is forgotten, a third is sent twice, one document is gone, and of
+/// one the database says what it is not. Most notes change in between, so that what was forgotten of them is old.
+fn damage(case: &Case, files: usize, args: &[&str]) {
+    let change = |sql: &str| {
+        let db = Connection::open(case.place.db()).unwrap();
+        db.execute(sql, []).unwrap();
+    };
+    change("UPDATE uploads SET status = 'pending', document = NULL WHERE id % 3 = 0");
+    case.finish(args);
+    change("DELETE FROM uploads WHERE id % 3 = 1");
+    case.rewrite(files - 1, "new words");
+    case.finish(args);
+    change(
+        "UPDATE uploads SET variant = zeroblob(16) WHERE id IN
+             (SELECT min(id) FROM uploads WHERE status = 'indexed' GROUP BY store_id)",
+    );
+    let ledger = case.service.ledger().0;
+    for step in case.steps {
+        let documents = ledger["documents"].as_array().unwrap().iter();
+        let mut of_store = documents.filter(|d| d["storeDisplayName"] == step.store);
+        let last = of_store.next_back().unwrap()["name"].as_str().unwrap();
+        ureq::delete(format!("{}/v1beta/{last}?force=true", case.service.url))
+            .header("x-goog-api-key", KEY)
+            .call()
+            .unwrap();
     }
 }
 
@@ -319,9 +361,11 @@ fn try_one(crash: &Crash, long: bool) -> bool {
     let command = || scenario.command(&case, crash.workers, crash.step);
     let met = case::crash(command(), &at);
     scenario.resume(&case);
-    if scenario == Scenario::StoreDeleted {
+    match scenario {
         // Gone at both ends already, or now.
-        assert!(matches!(command().seen().exit, Some(0 | 1)));
+        Scenario::StoreDeleted => assert!(matches!(command().seen().exit, Some(0 | 1))),
+        Scenario::Repaired => case.repair(),
+        _ => {}
     }
     case.finish(&args);
     match scenario {

@@ -23,7 +23,15 @@ const PLACES: &[(&str, &[&str])] = &[
             "after body",
         ],
     ),
-    ("poller", &["before look at page", "after look at page"]),
+    (
+        "poller",
+        &[
+            "before look at page",
+            "after look at page",
+            "before document get",
+            "after document get",
+        ],
+    ),
     (
         "writer",
         &[
