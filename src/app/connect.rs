@@ -7,8 +7,9 @@ use super::{Service, Target};
 use crate::client::{self, Client, Endpoint};
 use crate::clock;
 use crate::error::{Error, Kind};
-use crate::names::ApiKey;
+use crate::names::{ApiKey, StoreName};
 use crate::shutdown::Shutdown;
+use crate::state::reader::StoreRow;
 use crate::state::{Lease, Reader};
 use crate::throttle::gate::Gate;
 use crate::throttle::{self, Concurrency, Peaks, Rpm};
@@ -116,4 +117,16 @@ pub fn peaks(reader: &Reader, endpoint: &str) -> Result<Peaks, Error> {
 
 fn internal(what: &str) -> Error {
     Error::new(Kind::Bug, what, "internal error", "please report this")
+}
+
+/// The store as the database knows it; nobody is asked.
+pub(super) fn known_store(
+    reader: &Reader,
+    endpoint_name: &str,
+    name: &str,
+) -> Result<Option<StoreRow>, Error> {
+    match StoreName::parse(name) {
+        Some(name) => reader.store_named(&name),
+        None => reader.store_pinned(endpoint_name, name),
+    }
 }

@@ -20,6 +20,9 @@ pub mod connect;
 #[cfg(feature = "emulator")]
 mod embedded;
 
+/// What holds for a library, kept or given anew, and what it makes of a file.
+pub mod describe;
+
 /// Folders are looked through, and what is in them is recorded.
 pub mod scan;
 

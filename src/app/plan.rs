@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::connect;
+use super::describe::{self, Described as DescribedLibrary};
 use super::scan::{self, Folders};
 use super::upload;
 use crate::error::Error;
 use crate::identity::ContentKey;
 use crate::library::{self, Found};
-use crate::names::StoreName;
 use crate::pipeline::following::pages::PAGE_DOCUMENTS;
 use crate::pipeline::rules::{MethodChoice, OneRequests};
 use crate::report::UploadPlan;
@@ -111,10 +111,7 @@ impl Wanted {
 pub fn plan(options: &Options, database: &Path, shutdown: &Shutdown) -> Result<UploadPlan, Error> {
     let reader = Reader::of(database)?;
     let name = &options.store;
-    let store = match StoreName::parse(name) {
-        Some(name) => reader.store_named(&name)?,
-        None => reader.store_pinned(&options.endpoint_name, name)?,
-    };
+    let store = connect::known_store(&reader, &options.endpoint_name, name)?;
     let support = store.as_ref().map(|store| store.one_request);
     let mut wanted = Wanted::new(options, support.unwrap_or(Support::Untried));
     let folders = &options.folders;
@@ -208,7 +205,8 @@ fn found(
         let filter = Filter::new(&root, &folders.options)?;
         let library: Found = library::resolve(reader, &root, folders.name.as_deref(), &filter)?;
         let id = library.row().map_or(NOBODY, |row| row.id);
-        let (_, _, describer) = scan::settings(&library, folders)?;
+        let given = &folders.options.given;
+        let DescribedLibrary { describer, .. } = describe::library(reader, &library, given, store)?;
         let catalog = Catalog::new(reader, id, describer)?;
         let mut planning = Planning {
             reader,

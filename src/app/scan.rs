@@ -3,18 +3,16 @@
 //! Promises: a folder that cannot be scanned leaves nothing behind; a scan that was broken off is not taken
 //! for a whole one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::Call;
-use crate::error::{Error, Kind};
+use super::describe;
+use crate::error::Error;
 use crate::library::{self, Found};
-use crate::metadata::Explained;
 use crate::report::Event;
-use crate::scan::{
-    self, Catalog, Describer, Filter, LibrarySettings, Options, Record, Recorder, Skip,
-};
-use crate::state::reader::LibraryRow;
+use crate::scan::{self, Catalog, Filter, Options, Record, Recorder, Skip};
+use crate::state::reader::{LibraryRow, StoreRow};
 use crate::state::{Change, Described, KnownFile, Reader, SeenFile, Writer, writer};
 
 /// The folders of one call, and what holds for each of them.
@@ -40,86 +38,11 @@ pub fn run(call: &Call<'_>, folders: &Folders) -> Result<Scanned, Error> {
         std::sync::Arc::clone(call.shutdown),
         &call.waits,
     )?;
-    let scanned = record(call, folders, &started.thread.writer());
+    let scanned = record(call, folders, &started.thread.writer(), None);
     let closed = started.thread.close();
     let scanned = scanned?;
     closed?;
     Ok(scanned)
-}
-
-/// What describes one file, and where that comes from.
-pub struct Explanation {
-    pub library: String,
-    /// Relative to the library's folder.
-    pub path: String,
-    pub entries: Vec<Explained>,
-    /// Some rule met it, or there are no rules.
-    pub is_matched: bool,
-}
-
-/// By the settings that are given, or else kept. Nothing is recorded; the file need not be there.
-///
-/// # Errors
-/// The path lies in none of the folders; its sidecar cannot be used, or what describes it is too much.
-pub fn explain(database: &Path, folders: &Folders, path: &Path) -> Result<Explanation, Error> {
-    let reader = Reader::of(database)?;
-    let (root, path) = below(&roots(folders)?, path)?;
-    let filter = Filter::new(&root, &folders.options)?;
-    let library = library::resolve(&reader, &root, folders.name.as_deref(), &filter)?;
-    let (_, _, describer) = settings(&library, folders)?;
-    let sidecar = scan::sidecar(&root, &path)?;
-    let unusable = |skip: Skip| {
-        let remedy = "mend it; a scan skips the file until then";
-        Error::new(Kind::Input, skip.path, skip.detail, remedy)
-    };
-    let described = describer.of(&path, sidecar.as_deref()).map_err(unusable)?;
-    let entries = describer
-        .explain(&path, sidecar.as_deref())
-        .map_err(unusable)?;
-    Ok(Explanation {
-        library: library.name().to_owned(),
-        path,
-        entries,
-        is_matched: described.is_matched,
-    })
-}
-
-/// The folder in which a path lies, and the path relative to it. It may be absolute, relative to the folder,
-/// or relative to where the user stands.
-fn below(roots: &[PathBuf], path: &Path) -> Result<(PathBuf, String), Error> {
-    let inside = |path: &Path| {
-        roots.iter().find_map(|root| {
-            let relative = path.strip_prefix(root).ok()?.to_str()?;
-            (!relative.is_empty()).then(|| (root.clone(), relative.to_owned()))
-        })
-    };
-    let in_root = roots.iter().map(|root| root.join(path));
-    let there = in_root.clone().find(|path| path.exists());
-    let from_here = || path.canonicalize().ok();
-    let found = there
-        .and_then(|path| inside(&path))
-        .or_else(|| inside(&from_here()?))
-        // A file that is not there is described by its path all the same.
-        .or_else(|| in_root.clone().find_map(|path| inside(&path)));
-    found.ok_or_else(|| {
-        Error::new(
-            Kind::Usage,
-            path.display().to_string(),
-            "it lies in none of the folders",
-            "name the folder that holds it, and the path below it",
-        )
-    })
-}
-
-/// What is kept of a library's settings, what holds from now on, and what that makes of its files.
-pub(super) fn settings(
-    library: &Found,
-    folders: &Folders,
-) -> Result<(LibrarySettings, LibrarySettings, Describer), Error> {
-    let kept = LibrarySettings::read(library.name(), library.settings())?;
-    let settings = folders.options.given.over(&kept)?;
-    let describer = Describer::new(library.name(), &settings)?;
-    Ok((kept, settings, describer))
 }
 
 /// The folders, canonical, and each once; what `--files-from` names must be below one of them.
@@ -137,11 +60,13 @@ pub fn roots(folders: &Folders) -> Result<Vec<PathBuf>, Error> {
     Ok(roots)
 }
 
-/// Scans every folder and says of each what was found.
+/// Scans every folder and says of each what was found. `into`: the store that they are about to go into, if it
+/// is known.
 pub(super) fn record(
     call: &Call<'_>,
     folders: &Folders,
     writer: &Writer,
+    into: Option<&StoreRow>,
 ) -> Result<Scanned, Error> {
     let mut all = Scanned::default();
     for root in roots(folders)? {
@@ -155,18 +80,18 @@ pub(super) fn record(
         let moved = moved(&library);
         let is_new = library.row().is_none();
         // Nothing is recorded of a folder with settings that make no sense.
-        let (kept, settings, describer) = settings(&library, folders)?;
+        let described = describe::library(&reader, &library, &folders.options.given, into)?;
         let library = library::record(library, writer)?;
-        if settings != kept {
+        if described.settings != described.kept {
             writer.commit(Change::LibrarySettings {
                 library: library.id,
-                settings: settings.to_text(),
+                settings: described.settings.to_text(),
             })?;
         }
         if let Some(moved) = moved {
             call.events.send(moved);
         }
-        let catalog = Catalog::new(&reader, library.id, describer)?;
+        let catalog = Catalog::new(&reader, library.id, described.describer)?;
         let mut telling = Telling {
             recorder: Recorder::new(writer, &library),
             library: &library.name,

@@ -1,11 +1,11 @@
 //! An upload: the lock, a scan if folders are given, the store, a run, and what came of it.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::bottleneck::{self, Ran};
 use super::connect::{self, Pace, Reached};
+use super::describe;
 use super::scan::{self, Folders};
 use super::{Call, EXIT_INTERRUPTED, EXIT_TERMINATED, Target, exit_of_stop};
 use crate::error::Error;
@@ -16,8 +16,7 @@ use crate::pipeline::rules::MethodChoice;
 use crate::pipeline::run::{self, Ended};
 use crate::pipeline::{self, Parts};
 use crate::report::{Event, EventSink, Next, Summary};
-use crate::scan::mime::Types;
-use crate::scan::{Filter, LibrarySettings, SkipReason};
+use crate::scan::{Filter, SkipReason};
 use crate::shutdown::Shutdown;
 use crate::state::reader::{LibraryRow, StoreRow};
 use crate::state::{Change, Lease, Reader, RunTotals, Writer, writer};
@@ -74,8 +73,10 @@ struct Upload<'a> {
 
 fn scan_then_run(upload: &Upload<'_>) -> Result<Summary, Error> {
     let Upload { call, options, .. } = upload;
-    let scanned = scan::record(call, &options.folders, &upload.writer)?;
     let reader = Reader::open(call.database)?;
+    let target = &options.target;
+    let into = connect::known_store(&reader, &target.endpoint_name, &target.store)?;
+    let scanned = scan::record(call, &options.folders, &upload.writer, into.as_ref())?;
     if call.shutdown.is_stopping() {
         return Ok(Summary {
             exit: exit_of_stop(call.shutdown).unwrap_or(0),
@@ -135,7 +136,7 @@ fn transfer(
         max_attempts: options.max_attempts,
         bandwidth: options.bandwidth.map(Bandwidth::new),
         method: options.method,
-        types: types(&reader)?,
+        types: describe::types(&reader)?,
     };
     let parts = Parts {
         client,
@@ -188,17 +189,6 @@ pub(super) fn selection(libraries: &[LibraryRow], folders: &Folders) -> Result<S
     libraries
         .iter()
         .map(|library| Ok((library.id, Filter::new(&library.root, &folders.options)?)))
-        .collect()
-}
-
-/// A file may turn out to have changed while it is sent; what its user has said of types holds then, too.
-fn types(reader: &Reader) -> Result<BTreeMap<i64, Types>, Error> {
-    let libraries = reader.libraries()?.into_iter();
-    libraries
-        .map(|library| {
-            let settings = LibrarySettings::read(&library.name, &library.settings)?;
-            Ok((library.id, settings.types))
-        })
         .collect()
 }
 

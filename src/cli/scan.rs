@@ -8,7 +8,7 @@ use super::listening::Listening;
 use super::status::say;
 use super::{args, settings};
 use crate::app;
-use crate::app::scan::Explanation;
+use crate::app::describe::Explanation;
 use crate::clock::{now_ms, rfc3339};
 use crate::error::Error;
 use crate::metadata::Explained;
@@ -21,7 +21,7 @@ const EXIT_UNREADABLE: u8 = 3;
 pub fn run(args: &args::Scan, database: &Path, style: Style) -> Result<u8, Error> {
     let folders = settings::folders(&args.dirs, &args.options)?;
     if let Some(path) = &args.explain {
-        let explained = app::scan::explain(database, &folders, path)?;
+        let explained = app::describe::explain(database, &folders, path)?;
         return say(&explanation(&explained, style)).map(|()| 0);
     }
     let listening = Listening::start(style, 0, Duration::ZERO);

@@ -178,9 +178,8 @@ impl Client {
 
     /// Whether a request that was tried so often, and may pass a little later, is sent again at once.
     pub(super) fn may_repeat(&self, tries: u32) -> bool {
-        let requests = self.sent.requests.load(Relaxed);
-        let allowed = RETRIES_MIN.max(requests / REQUESTS_PER_RETRY);
-        tries < TRIES_MAX && self.sent.retries.load(Relaxed) < allowed
+        let sent = &self.sent;
+        tries < TRIES_MAX && has_retry_left(sent.requests.load(Relaxed), sent.retries.load(Relaxed))
     }
 
     /// The wait before another try; an error if the run stops.
@@ -430,4 +429,33 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
 /// A query value, with everything escaped that is not unreserved.
 pub(super) fn escaped(value: &str) -> String {
     utf8_percent_encode(value, RESERVED).to_string()
+}
+
+/// Whether a run that has sent so many requests, so many of them again, may send another one again.
+fn has_retry_left(requests: u64, retries: u64) -> bool {
+    retries < RETRIES_MIN.max(requests / REQUESTS_PER_RETRY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_a_fifth_of_a_long_runs_requests_are_repetitions() {
+        assert!(has_retry_left(1, 9) && !has_retry_left(1, 10));
+        assert!(has_retry_left(1000, 199) && !has_retry_left(1000, 200));
+        // Whatever fails is sent again as long as it may be: a request each, and each once more.
+        let (mut requests, mut retries) = (0, 0);
+        for _ in 0..10_000 {
+            requests += 1;
+            while has_retry_left(requests, retries) {
+                requests += 1;
+                retries += 1;
+            }
+        }
+        assert!(
+            retries * REQUESTS_PER_RETRY <= requests,
+            "{retries} of {requests}"
+        );
+    }
 }

@@ -38,6 +38,13 @@ const BINARY: &[(&str, &str)] = &[
     ("zip", "application/zip"),
 ];
 
+/// What a store takes whose model makes sense of images.
+const IMAGES: &[(&str, &str)] = &[
+    ("png", "image/png"),
+    ("jpg", "image/jpeg"),
+    ("jpeg", "image/jpeg"),
+];
+
 /// Text with a type of its own that the service is known to take.
 const TEXT: &[(&str, &str)] = &[
     ("md", "text/markdown"),
@@ -87,7 +94,12 @@ const PLAIN: &str = "text/plain";
 /// The types of a library's files: what the user has said of some extensions, and the tables above.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Types(BTreeMap<String, String>);
+pub struct Types {
+    own: BTreeMap<String, String>,
+    /// Every store that the library goes into takes images.
+    #[serde(skip)]
+    pub images: bool,
+}
 
 impl Types {
     /// `given`: `EXT=TYPE`, each.
@@ -106,16 +118,19 @@ impl Types {
                 false => Err(form()),
             }
         });
-        pairs.collect::<Result<_, String>>().map(Types)
+        Ok(Types {
+            own: pairs.collect::<Result<_, String>>()?,
+            images: false,
+        })
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.own.is_empty()
     }
 
     /// Extensions, without their dots, and the types that they go as.
     pub fn each(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(e, mime)| (e.as_str(), mime.as_str()))
+        self.own.iter().map(|(e, mime)| (e.as_str(), mime.as_str()))
     }
 
     /// `head`: the first bytes of the file, up to `HEAD_BYTES`.
@@ -124,11 +139,17 @@ impl Types {
     /// What the service does not take, in a few words.
     pub fn of(&self, path: &str, head: &[u8]) -> Result<&str, String> {
         let extension = extension(path);
-        if let Some(mime) = self.0.get(&extension) {
+        if let Some(mime) = self.own.get(&extension) {
             return Ok(mime);
         }
         if let Some(mime) = listed(BINARY, &extension) {
             return Ok(mime);
+        }
+        if let Some(mime) = listed(IMAGES, &extension) {
+            return match self.images {
+                true => Ok(mime),
+                false => Err(NO_IMAGES.to_owned()),
+            };
         }
         if is_text(head) {
             return Ok(listed(TEXT, &extension).unwrap_or(PLAIN));
@@ -148,16 +169,20 @@ impl Types {
             return true;
         }
         let extension = extension(path);
-        match self.0.get(&extension) {
+        match self.own.get(&extension) {
             Some(own) => own == mime,
             None => {
                 mime == PLAIN
                     || listed(TEXT, &extension) == Some(mime)
                     || listed(BINARY, &extension) == Some(mime)
+                    || (self.images && listed(IMAGES, &extension) == Some(mime))
             }
         }
     }
 }
+
+const NO_IMAGES: &str = "images go only into stores made with `objlib store create --embedding-model \
+                         models/gemini-embedding-2`, and the library goes into another one, or into none";
 
 /// In lower case, without the dot; empty where there is none.
 fn extension(path: &str) -> String {
@@ -259,6 +284,26 @@ mod tests {
         assert!(!none.allow("a.log", "text/csv"));
         assert!(some.allow("a.log", "text/csv") && some.allow("a.txt", PLAIN));
         assert!(!some.allow("a.log", PLAIN));
+    }
+
+    #[test]
+    fn images_are_for_stores_that_take_them() {
+        let jpeg = b"\xff\xd8\xff\xe0\0\x10";
+        let with = Types {
+            images: true,
+            ..Types::default()
+        };
+        assert_eq!(with.of("a/photo.JPG", jpeg), Ok("image/jpeg"));
+        assert!(with.allow("a/photo.JPG", "image/jpeg"));
+        let none = Types::default();
+        assert!(
+            none.of("photo.jpg", jpeg)
+                .unwrap_err()
+                .contains("--embedding-model")
+        );
+        // One that has been sent is looked at again, and then left out.
+        assert!(!none.allow("photo.jpg", "image/jpeg"));
+        assert_eq!(serde_json::json!(with), serde_json::json!({}));
     }
 
     #[test]

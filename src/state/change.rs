@@ -146,6 +146,18 @@ impl RunTotals {
     }
 }
 
+/// A store as it was found, or made, at its service.
+#[derive(Debug, Clone)]
+pub struct PinnedStore {
+    pub endpoint: String,
+    pub display_name: String,
+    pub name: StoreName,
+    /// It was found, or made, by its display name.
+    pub by_display_name: bool,
+    /// `None`: the service does not say.
+    pub embedding_model: Option<String>,
+}
+
 #[derive(Debug, Clone)]
 pub enum Change {
     LibraryAdded {
@@ -197,13 +209,7 @@ pub enum Change {
         /// Nothing was filtered out, so what it did not skip is not skipped any more.
         whole: bool,
     },
-    StorePinned {
-        endpoint: String,
-        display_name: String,
-        name: StoreName,
-        /// It was found, or made, by its display name.
-        by_display_name: bool,
-    },
+    StorePinned(PinnedStore),
     /// The store was deleted at the service; another one takes its place, and everything is sent again.
     StoreReplaced {
         store: i64,
@@ -476,7 +482,7 @@ impl Change {
             Change::FileSeen { .. } | Change::FileDescribed { .. } => "commit file",
             Change::FileSkipped(_) => "commit skip",
             Change::FileMissing { .. } | Change::FileLeftOut { .. } => "commit missing",
-            Change::StorePinned { .. } => "commit store",
+            Change::StorePinned(_) => "commit store",
             Change::StoreReplaced { .. } => "commit store replaced",
             Change::StoreForgotten { .. } => "commit store forgotten",
             Change::SupportSeen { .. } => "commit support",

@@ -103,8 +103,8 @@ fn fill(conn: &Connection) {
     conn.execute_batch(&format!(
         "BEGIN;
          INSERT INTO libraries VALUES (1, 'a', '/a', '', 0, 0), (2, 'b', '/b', '', 0, 0), (3, 'c', '/c', '', 0, 0);
-         INSERT INTO stores VALUES (1, 'fileSearchStores/s', 's', 'e', 1, 0, 'works', NULL, 0),
-             (2, 'fileSearchStores/t', 't', 'e', 1, 0, 'works', 't', 20);
+         INSERT INTO stores VALUES (1, 'fileSearchStores/s', 's', 'e', 1, 0, NULL, 'works', NULL, 0),
+             (2, 'fileSearchStores/t', 't', 'e', 1, 0, NULL, 'works', 't', 20);
          INSERT INTO library_stores SELECT l.id, s.id, 0, NULL FROM libraries l, stores s;
          {numbers} INSERT INTO files (id, library_id, path, path_value, size_bytes, mtime_ns, hashed_ms,
              sha256, variant, mime, unmatched, state, first_seen_ms, last_seen_ms)

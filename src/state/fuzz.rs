@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::change::{Cause, Change, Charge, Described, Reading, SeenFile, Way};
+use super::change::{Cause, Change, Charge, Described, PinnedStore, Reading, SeenFile, Way};
 use super::durable::UploadId;
 use super::reader::{Libraries, Reader};
 use super::upload_state::UploadState;
@@ -67,12 +67,13 @@ fn whole() -> Vec<u8> {
         let seen = Change::FileSeen { library, file };
         writer.send(seen, |_| {});
     }
-    let pinned = Change::StorePinned {
+    let pinned = Change::StorePinned(PinnedStore {
         endpoint: "e".to_owned(),
         display_name: "s".to_owned(),
         name: StoreName::new("fileSearchStores/s"),
         by_display_name: true,
-    };
+        embedding_model: None,
+    });
     let store = writer.commit(pinned).unwrap().row;
     assert_eq!(store, STORE);
     let run = writer.commit(Change::RunStarted { store }).unwrap().row;

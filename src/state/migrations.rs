@@ -57,6 +57,7 @@ CREATE TABLE stores (
     endpoint TEXT NOT NULL,          -- canonical, or 'emulator'
     by_display_name INTEGER NOT NULL CHECK (by_display_name IN (0, 1)),  -- found, or made, by it
     pinned_ms INTEGER NOT NULL,
+    embedding_model TEXT,            -- NULL: the service does not say
     -- Whether its service takes uploads of one request, with their metadata.
     one_request TEXT NOT NULL DEFAULT 'untried' CHECK (one_request IN ('untried', 'works', 'refused')),
     page_token TEXT,                 -- where the next run goes on to read its listing
@@ -269,8 +270,8 @@ mod tests {
         apply(&conn).unwrap();
         conn.execute_batch(
             "INSERT INTO libraries VALUES (1, 'docs', '/docs', '{}', 0, 0);
-             INSERT INTO stores VALUES (1, 'fileSearchStores/s', 's', 'e', 1, 0, 'works', NULL, 0);
-             INSERT INTO stores VALUES (2, 'fileSearchStores/t', 't', 'e', 1, 0, 'untried', NULL, 0);
+             INSERT INTO stores VALUES (1, 'fileSearchStores/s', 's', 'e', 1, 0, NULL, 'works', NULL, 0);
+             INSERT INTO stores VALUES (2, 'fileSearchStores/t', 't', 'e', 1, 0, NULL, 'untried', NULL, 0);
              INSERT INTO library_stores VALUES (1, 1, 0, NULL);
              INSERT INTO files (id, library_id, path, path_value, size_bytes, mtime_ns, hashed_ms,
                  sha256, variant, mime, state, first_seen_ms, last_seen_ms)

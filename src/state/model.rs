@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use rusqlite::Connection;
 
-use super::change::{Cause, Change, Charge, Described, NextTime, Reading, Refusal, SeenFile, Way};
+use super::change::{
+    Cause, Change, Charge, Described, NextTime, PinnedStore, Reading, Refusal, SeenFile, Way,
+};
 use super::durable::UploadId;
 use super::lock::Holder;
 use super::open;
@@ -47,12 +49,13 @@ impl Rows {
             rows.apply(&seen(library, i, 0)).unwrap();
         }
         rows.store = rows
-            .apply(&Change::StorePinned {
+            .apply(&Change::StorePinned(PinnedStore {
                 endpoint: "e".to_owned(),
                 display_name: "s".to_owned(),
                 name: StoreName::new("fileSearchStores/s"),
                 by_display_name: true,
-            })
+                embedding_model: None,
+            }))
             .unwrap();
         let store = rows.store;
         let run = rows.apply(&Change::RunStarted { store }).unwrap();

@@ -512,3 +512,57 @@ fn bad_settings_are_one_line_and_nothing_is_recorded() {
     let seen = place.objlib(&["upload", "--set", "a=1"]).seen().exit(2);
     assert!(seen.stderr.contains("name the folder"), "{}", seen.stderr);
 }
+
+#[test]
+fn images_go_only_where_a_store_makes_sense_of_them() {
+    let place = Place::new();
+    let jpeg = b"\xff\xd8\xff\xe0\0\x10JFIF";
+    place.file("a.md", "words").file("photo.JPG", jpeg);
+    let service = Service::start(&place, &[]);
+    let create = ["store", "create", "gallery", "--endpoint", &service.url];
+    let model = ["--embedding-model", "models/gemini-embedding-2"];
+    let mut create = place.objlib(&[&create[..], &model].concat());
+    create.env("GEMINI_API_KEY", KEY).seen().exit(0);
+    let sent = |store: &str| -> Vec<String> {
+        let ledger = service.ledger().0;
+        let documents = ledger["documents"].as_array().unwrap().iter();
+        let here = documents.filter(|d| d["storeDisplayName"] == store);
+        let line = |d: &Value| format!("{} {}", d["objlibPath"], d["mimeType"]).replace('"', "");
+        let mut lines: Vec<String> = here.map(line).collect();
+        lines.sort();
+        lines
+    };
+    // Before it is known where the folder goes, an image is skipped, with the way out.
+    place.objlib(&["scan", "docs"]).seen().exit(0);
+    let skipped = place.objlib(&["status", "--skipped"]).seen().exit(0).stdout;
+    assert!(
+        skipped.contains("photo.JPG") && skipped.contains("--embedding-model"),
+        "{skipped}"
+    );
+    let dry = upload(&place, &service, &["--store", "gallery", "--dry-run"]).exit(0);
+    let plan = dry
+        .events()
+        .into_iter()
+        .find(|e| e["event"] == "plan")
+        .unwrap();
+    assert_eq!(plan["files"], 2, "{plan}");
+    upload(&place, &service, &["--store", "gallery"]).exit(0);
+    assert_eq!(
+        sent("gallery"),
+        ["a.md text/markdown", "photo.JPG image/jpeg"]
+    );
+    assert_eq!(
+        begun(&service, || drop(
+            upload(&place, &service, &["--store", "gallery"]).exit(0)
+        )),
+        0
+    );
+
+    // Another library, in an ordinary store.
+    place
+        .file_in("plain", "b.md", "b")
+        .file_in("plain", "photo.png", b"\x89PNG\r\n\x1a\n\0");
+    let mut other = place.objlib(&["upload", "plain", "--endpoint", &service.url, "--rpm", "0"]);
+    other.env("GEMINI_API_KEY", KEY).seen().exit(0);
+    assert_eq!(sent("objlib"), ["b.md text/markdown"]);
+}

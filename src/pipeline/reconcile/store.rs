@@ -10,7 +10,7 @@ use crate::names::StoreName;
 use crate::report::{Event, EventSink};
 use crate::shutdown::Shutdown;
 use crate::state::reader::StoreRow;
-use crate::state::{Change, Reader, Support, Writer};
+use crate::state::{Change, PinnedStore, Reader, Support, Writer};
 use crate::waits::Waits;
 
 use super::patience::Patience;
@@ -130,14 +130,20 @@ impl Resolve<'_> {
         })
     }
 
-    /// By the same name at another spelling of the service: that is remembered.
+    /// By the same name at another spelling of the service, or with more to say: that is remembered.
     fn seen(&self, row: StoreRow, store: &Store) -> Result<Resolved, Error> {
-        if row.endpoint != self.endpoint {
-            self.commit(&row.display_name, &row.name)?;
+        let known = row.clone();
+        let embedding_model = store.embedding_model.clone().or(row.embedding_model);
+        let row = StoreRow {
+            endpoint: self.endpoint.to_owned(),
+            embedding_model,
+            ..row
+        };
+        if row != known {
+            self.commit(&row.display_name, store)?;
         }
-        let endpoint = self.endpoint.to_owned();
         Ok(Resolved {
-            row: StoreRow { endpoint, ..row },
+            row,
             documents: store.documents(),
         })
     }
@@ -156,7 +162,7 @@ impl Resolve<'_> {
             true => store.name.to_string(),
             false => store.display_name.clone(),
         };
-        let id = self.commit(&display_name, &store.name)?;
+        let id = self.commit(&display_name, store)?;
         let row = StoreRow {
             id,
             endpoint: self.endpoint.to_owned(),
@@ -164,6 +170,7 @@ impl Resolve<'_> {
             display_name,
             name: store.name.clone(),
             one_request: Support::Untried,
+            embedding_model: store.embedding_model.clone(),
         };
         Ok(Resolved {
             row,
@@ -171,13 +178,14 @@ impl Resolve<'_> {
         })
     }
 
-    fn commit(&self, display_name: &str, name: &StoreName) -> Result<i64, Error> {
-        let pinned = Change::StorePinned {
+    fn commit(&self, display_name: &str, store: &Store) -> Result<i64, Error> {
+        let pinned = Change::StorePinned(PinnedStore {
             endpoint: self.endpoint.to_owned(),
             display_name: display_name.to_owned(),
-            name: name.clone(),
+            name: store.name.clone(),
             by_display_name: self.wanted == display_name,
-        };
+            embedding_model: store.embedding_model.clone(),
+        });
         Ok(self.writer.commit(pinned)?.row)
     }
 
@@ -187,15 +195,15 @@ impl Resolve<'_> {
         let found = self.find_named(display_name)?;
         let store = match found.filter(|store| store.name != row.name) {
             Some(store) => store,
-            None => self.create_named(display_name, None)?,
+            None => self.create_named(display_name, row.embedding_model.as_deref())?,
         };
-        let (documents, name) = (store.documents(), store.name);
+        let (documents, name) = (store.documents(), store.name.clone());
         self.events.send(Event::Notice(format!(
             "the store `{display_name}` ({}) is gone: everything is sent again, to {name}",
             row.name
         )));
         if let Some(row) = self.reader.store_named(&name)? {
-            self.commit(display_name, &name)?;
+            self.commit(display_name, &store)?;
             return Ok(Resolved { row, documents });
         }
         self.writer.commit(Change::StoreReplaced {

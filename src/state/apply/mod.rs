@@ -96,12 +96,7 @@ impl Change {
                 scan,
                 whole,
             } => at.scan_ended(*library, *scan, *whole),
-            Change::StorePinned {
-                endpoint,
-                display_name,
-                name,
-                by_display_name,
-            } => at.store_pinned(endpoint, display_name, name, *by_display_name),
+            Change::StorePinned(store) => at.store_pinned(store),
             Change::StoreReplaced { store, name } => at.store_replaced(*store, name),
             Change::StoreForgotten { store } => at.store_forgotten(*store),
             Change::SupportSeen { store, support } => at.support_seen(*store, *support),

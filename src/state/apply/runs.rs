@@ -5,7 +5,7 @@ use rusqlite::{Row, params};
 use super::{At, Outcome};
 use crate::names::StoreName;
 use crate::state::RUN_IS_OPEN;
-use crate::state::change::{Applied, BatchDone, Bookmark, RunTotals};
+use crate::state::change::{Applied, BatchDone, Bookmark, PinnedStore, RunTotals};
 use crate::state::lock::Holder;
 use crate::state::statement::statements;
 use crate::state::upload_state::Support;
@@ -19,9 +19,10 @@ pub(super) enum BatchColumn {
 
 statements! {
     STORE_PINNED: Single =>
-        "INSERT INTO stores (name, display_name, endpoint, by_display_name, pinned_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (name) DO UPDATE SET
+        "INSERT INTO stores (name, display_name, endpoint, by_display_name, pinned_ms, embedding_model)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (name) DO UPDATE SET
              endpoint = excluded.endpoint, pinned_ms = excluded.pinned_ms,
+             embedding_model = coalesce(excluded.embedding_model, embedding_model),
              by_display_name = max(by_display_name, excluded.by_display_name)
          RETURNING id";
     FORGET_UPLOADS: All("all of a store that is gone is forgotten, or sent again") =>
@@ -72,19 +73,14 @@ statements! {
 }
 
 impl At<'_> {
-    pub(super) fn store_pinned(
-        &self,
-        endpoint: &str,
-        display_name: &str,
-        name: &StoreName,
-        by_display_name: bool,
-    ) -> Outcome {
+    pub(super) fn store_pinned(&self, store: &PinnedStore) -> Outcome {
         let store = params![
-            name.as_str(),
-            display_name,
-            endpoint,
-            by_display_name,
-            self.now
+            store.name.as_str(),
+            store.display_name,
+            store.endpoint,
+            store.by_display_name,
+            self.now,
+            store.embedding_model
         ];
         let id = STORE_PINNED.one(self.conn, store, |r| r.get(0))?;
         self.touched(id)

@@ -23,9 +23,22 @@ pub struct StoreRow {
     pub by_display_name: bool,
     /// Whether its service takes uploads of one request.
     pub one_request: Support,
+    /// `None`: the service does not say.
+    pub embedding_model: Option<String>,
 }
 
-const STORE: &str = "SELECT id, endpoint, display_name, name, by_display_name, one_request
+/// The model that makes sense of images, too (fact sheet 3, 15).
+const OF_IMAGES: &str = "models/gemini-embedding-2";
+
+impl StoreRow {
+    /// Whether it takes images.
+    pub fn takes_images(&self) -> bool {
+        self.embedding_model.as_deref() == Some(OF_IMAGES)
+    }
+}
+
+const STORE: &str = "SELECT id, endpoint, display_name, name, by_display_name, one_request,
+         embedding_model
      FROM stores";
 
 statements! {
@@ -116,5 +129,6 @@ fn store(r: &Row<'_>) -> rusqlite::Result<StoreRow> {
         name: StoreName::new(r.get::<_, String>(3)?),
         by_display_name: r.get(4)?,
         one_request: Support::parse(&r.get::<_, String>(5)?).unwrap_or(Support::Untried),
+        embedding_model: r.get(6)?,
     })
 }
