@@ -27,18 +27,17 @@ const RESERVED: &str = "objlib_";
 /// texts, else a text. In JSON's quotes it is always a text. White space around KEY and VALUE is dropped.
 ///
 /// # Errors
-/// Why it cannot be one, and what to give.
+/// Why it cannot be one.
 pub fn set_entry(text: &str) -> Result<MetadataEntry, String> {
-    let (key, value) = text
-        .split_once('=')
-        .ok_or("there is no = in it: give KEY=VALUE")?;
+    let (key, value) = text.split_once('=').ok_or("there is no = in it")?;
     let (key, value) = (key.trim(), value.trim());
     check_key(key)?;
     let value = match serde_json::from_str::<Flat>(value) {
         Ok(Flat(value)) => value,
-        Err(_) if value.starts_with(['"', '[']) => {
+        Err(_) if value.starts_with(['"', '[', '{']) => {
             return Err(format!(
-                "{value} is neither a JSON text nor a JSON list of texts: give {key}='[\"a\",\"b\"]'"
+                "{value} is neither a JSON text, such as \"a\", nor a JSON list of texts, such as \
+                 [\"a\",\"b\"]"
             ));
         }
         // What only looks like a number, and is larger than any.
@@ -99,7 +98,7 @@ pub fn fit(value: Value) -> Result<Value, String> {
             if number.is_nan() || number.abs() > NUMBER_MAX {
                 return Err(format!(
                     "the number {number} is beyond {NUMBER_MAX}, from where the service rounds whole \
-                     numbers: give it as a text"
+                     numbers; a text would be kept as it is"
                 ));
             }
             // What a 32-bit float takes for zero has lost its sign when it comes back.
@@ -268,7 +267,7 @@ mod tests {
     #[test]
     fn set_refuses_what_cannot_be_meant() {
         for (given, why) in [
-            ("course", "there is no = in it: give KEY=VALUE"),
+            ("course", "there is no = in it"),
             (
                 "=3",
                 "\"\" cannot be a key: one is of a-z, A-Z, 0-9 and _, a letter first",
@@ -277,19 +276,23 @@ mod tests {
             ("k=[]", "k: an empty list"),
             (
                 "k=[a,b]",
-                "[a,b] is neither a JSON text nor a JSON list of texts: give k='[\"a\",\"b\"]'",
+                "[a,b] is neither a JSON text, such as \"a\", nor a JSON list of texts, such as [\"a\",\"b\"]",
+            ),
+            (
+                "k={\"a\": 1}",
+                "{\"a\": 1} is neither a JSON text, such as \"a\", nor a JSON list of texts, such as [\"a\",\"b\"]",
             ),
             (
                 "k=\"a",
-                "\"a is neither a JSON text nor a JSON list of texts: give k='[\"a\",\"b\"]'",
+                "\"a is neither a JSON text, such as \"a\", nor a JSON list of texts, such as [\"a\",\"b\"]",
             ),
             (
                 "k=20261126",
-                "k: the number 20261126 is beyond 16777216, from where the service rounds whole numbers: give it as a text",
+                "k: the number 20261126 is beyond 16777216, from where the service rounds whole numbers; a text would be kept as it is",
             ),
             (
                 "k=1e999",
-                "k: the number inf is beyond 16777216, from where the service rounds whole numbers: give it as a text",
+                "k: the number inf is beyond 16777216, from where the service rounds whole numbers; a text would be kept as it is",
             ),
             (
                 "objlib_path=x",

@@ -202,13 +202,16 @@ fn describing(settings: &LibrarySettings) -> Result<Describing, Error> {
             "give corrected ones with --metadata",
         )
     })?;
-    let set: Result<Vec<MetadataEntry>, String> = settings
+    let unusable = |what: String, why: String| {
+        let remedy = "give KEY=VALUE once a key: a number, a text or a JSON list of texts";
+        Error::new(Kind::Usage, what, why, remedy)
+    };
+    let set: Result<Vec<MetadataEntry>, Error> = settings
         .set
         .iter()
-        .map(|text| metadata::set_entry(text))
+        .map(|text| metadata::set_entry(text).map_err(|why| unusable(format!("--set {text}"), why)))
         .collect();
-    set.and_then(|set| Describing::new(rules, set))
-        .map_err(|why| Error::new(Kind::Usage, "--set", why, "give it as KEY=VALUE"))
+    Describing::new(rules, set?).map_err(|why| unusable("--set".to_owned(), why))
 }
 
 fn skip(path: &str, problem: &Problem) -> Skip {

@@ -15,6 +15,8 @@ use crate::globs::{BadGlob, Given, Globs};
 use crate::identity::MetadataEntry;
 
 const MEND_EXPRESSION: &str = "mend it; docs/metadata.md says what there is";
+/// What an expression in JSON lacks more often than anything.
+const DOUBLE_BACKSLASH: &str = r#"in JSON write a backslash twice: "\\." or "\\d""#;
 const MEND_JSON: &str = "mend it; docs/metadata.md shows a rules file";
 
 #[derive(Deserialize)]
@@ -67,7 +69,7 @@ pub fn rules(text: &str) -> Result<Vec<Rule>, RulesError> {
         return Err(wrong(1, reason, "give fewer rules"));
     }
     let text = Text::new(text);
-    let file: FileForm = text.form(text.text)?;
+    let file: FileForm = text.form("the file", text.text)?;
     let raw_rules: Vec<&RawValue> = text.read(file.rules.get())?;
     if raw_rules.is_empty() {
         let line = text.line(file.rules.get());
@@ -110,21 +112,28 @@ impl<'t> Text<'t> {
     fn read<T: Deserialize<'t>>(&self, part: &'t str) -> Result<T, RulesError> {
         serde_json::from_str(part).map_err(|e| {
             let (line, why) = json_error(&e);
-            wrong(self.line(part) + line - 1, why, MEND_JSON)
+            let remedy = match why == "invalid escape" {
+                true => DOUBLE_BACKSLASH,
+                false => MEND_JSON,
+            };
+            wrong(self.line(part) + line - 1, why, remedy)
         })
     }
 
     /// A form with named fields. Alone it would be read from a bare list of their values as well.
-    fn form<T: Deserialize<'t>>(&self, part: &'t str) -> Result<T, RulesError> {
+    fn form<T: Deserialize<'t>>(&self, what: &str, part: &'t str) -> Result<T, RulesError> {
         match part.trim_ascii_start().as_bytes().first() {
             Some(b'{') | None => self.read(part),
-            Some(_) => Err(wrong(self.line(part), "not an object", MEND_JSON)),
+            Some(_) => {
+                let reason = format!("{what} is not an object");
+                Err(wrong(self.line(part), reason, MEND_JSON))
+            }
         }
     }
 
     fn rule(&self, part: &'t str, givers: &mut Givers) -> Result<Rule, RulesError> {
         let line = self.line(part);
-        let form: RuleForm = self.form(part)?;
+        let form: RuleForm = self.form("the rule", part)?;
         if form.entries.0.is_empty() && form.constants.0.is_empty() {
             let remedy = "give it entries or constants";
             return Err(wrong(line, "the rule gives nothing", remedy));
@@ -224,7 +233,7 @@ impl<'t> Text<'t> {
                 group,
                 form,
                 separator,
-            } = self.form(raw.get())?;
+            } = self.form(&format!("the entry {key}"), raw.get())?;
             let Some(Part { value, .. }) = expression else {
                 let reason = format!("{key} is to come from a group, and the rule has no path");
                 return Err(wrong(

@@ -24,7 +24,7 @@ fn a_mistake_in_the_json_is_named_with_its_line() {
         ("{\n\"rules\": [\n,", "line 3: expected value"),
         ("{\"rules\": [{}]}\nx", "line 2: trailing characters"),
         ("{\n}", "line 2: missing field `rules`"),
-        ("[]", "line 1: not an object"),
+        ("[]", "line 1: the file is not an object"),
         (
             "{\"rules\": 3}",
             "line 1: invalid type: integer `3`, expected a sequence",
@@ -48,6 +48,10 @@ fn a_mistake_in_the_json_is_named_with_its_line() {
         (
             "{\"path\": 3, \"constants\": {\"a\": 1}}",
             "line 3: invalid type: integer `3`, expected a string",
+        ),
+        (
+            "{\"entries\": {\"a\": \"a\"}, \"path\": \"(?<a>.)\"}",
+            "line 3: the entry a is not an object",
         ),
         (
             "{\"constants\": {\"a\":\ntrue}}",
@@ -76,6 +80,16 @@ fn a_mistake_in_the_json_is_named_with_its_line() {
     ] {
         assert_eq!(bad_rule(rule), format!("{error}: {mend}"), "{rule}");
     }
+}
+
+#[test]
+fn a_single_backslash_is_told_of() {
+    let remedy = "in JSON write a backslash twice: \"\\\\.\" or \"\\\\d\"";
+    let error = format!("line 3: invalid escape: {remedy}");
+    assert_eq!(
+        bad_rule("{\"path\": \"a\\d\", \"constants\": {\"a\": 1}}"),
+        error
+    );
 }
 
 #[test]
