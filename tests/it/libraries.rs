@@ -383,7 +383,7 @@ fn whoever_lost_the_database_and_just_uploads_sends_nothing_again() {
     // What has changed meanwhile left an old document behind, which only `verify` may judge.
     let seen = objlib(&place, &service, &["verify", "--repair"]).exit(0);
     assert!(
-        seen.stdout.contains("1 in the store, unknown"),
+        seen.stdout.contains("1 in the store, of older content"),
         "{}",
         seen.stdout
     );
