@@ -230,6 +230,15 @@ impl Database {
             .collect()
     }
 
+    /// Those of the store whose metadata have this text in them.
+    pub fn documents_saying(&self, store: &str, text: &str) -> Result<Vec<Document>> {
+        let text = Value::from(text).to_string();
+        self.conn
+            .prepare_cached("SELECT * FROM documents WHERE store = ?1 AND instr(metadata, ?2) > 0")?
+            .query_map([store, &text], document)?
+            .collect()
+    }
+
     /// Calls `each` for every document there is.
     pub fn each_document(&self, each: &mut dyn FnMut(Document)) -> Result<()> {
         let mut statement = self

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::database::Database;
 use super::http::Head;
-use super::records::Moment;
+use super::records::{Document, Moment};
 use crate::clock::{UnixMs, now_ms, rfc3339};
 
 /// Requests kept for `/_emulator/requests`.
@@ -26,6 +26,9 @@ pub struct Ledger {
     resets: u64,
     body_bytes: u64,
     violations: Vec<String>,
+    /// Active documents that were deleted while no other one of their library and path was active in the
+    /// store, in order: a search found nothing of that file from then on.
+    last_deleted: Vec<Value>,
     /// Sessions whose `query` was answered with "active", and how often: each such answer invites one
     /// more body.
     invited: HashMap<String, u32>,
@@ -116,6 +119,29 @@ impl Ledger {
         }
     }
 
+    pub fn is_recording(&self) -> bool {
+        self.record
+    }
+
+    /// `others`: documents of the store, all of its path among them.
+    pub fn deleted(&mut self, document: &Document, others: &[Document], at: &Moment) {
+        let is_active = |d: &Document| d.state(at) == "STATE_ACTIVE";
+        let (library, path) = (
+            document.entry("objlib_library"),
+            document.entry("objlib_path"),
+        );
+        let is_same = |d: &Document| {
+            d.name != document.name
+                && (d.entry("objlib_library"), d.entry("objlib_path")) == (library, path)
+        };
+        let is_last = !others.iter().any(|d| is_same(d) && is_active(d));
+        if is_active(document) && is_last && self.last_deleted.len() < REQUESTS_MAX {
+            self.last_deleted
+                .push(json!({"store": document.store, "name": document.name,
+                "objlibLibrary": library, "objlibPath": path}));
+        }
+    }
+
     pub fn requests_after(&self, after: u64) -> Value {
         let later = self
             .requests
@@ -139,23 +165,19 @@ impl Ledger {
         // Store, library, path and content: what may be there once.
         let mut identities: HashMap<[String; 4], u64> = HashMap::new();
         database.each_document(&mut |d| {
-            let entry = |key: &str| {
-                let mut entries = d.metadata.as_array().into_iter().flatten();
-                let found = entries.find(|e| e["key"] == key);
-                found.and_then(|e| e["stringValue"].as_str().map(str::to_owned))
-            };
-            let (library, path) = (entry("objlib_library"), entry("objlib_path"));
+            let (library, path) = (d.entry("objlib_library"), d.entry("objlib_path"));
             let identity = [
                 d.store.clone(),
-                library.clone().unwrap_or_default(),
-                path.clone().unwrap_or_else(|| d.name.clone()),
+                library.unwrap_or_default().to_owned(),
+                path.unwrap_or(&d.name).to_owned(),
                 d.sha256.clone(),
             ];
             *identities.entry(identity).or_default() += 1;
             documents.push(json!({
                 "store": d.store, "storeDisplayName": names.get(&d.store),
                 "name": d.name, "displayName": d.display_name,
-                "objlibLibrary": library, "objlibPath": path, "metadataSha256": entry("objlib_sha256"),
+                "objlibLibrary": library, "objlibPath": path, "metadataSha256": d.entry("objlib_sha256"),
+                "customMetadata": d.metadata,
                 "sha256": d.sha256, "sizeBytes": d.size, "mimeType": d.mime,
                 "state": d.state(at), "createTime": rfc3339(d.created_ms),
                 "updateTime": rfc3339(d.ready_ms.min(at.now))}));
@@ -175,6 +197,6 @@ impl Ledger {
             "files": files.len(), "temporaryFiles": kept, "sessions": sessions,
             "requests": self.kinds, "requestsTotal": self.next, "answers": answers, "resets": self.resets,
             "bodyBytes": self.body_bytes, "connections": connections,
-            "violations": self.violations}))
+            "violations": self.violations, "lastDeleted": self.last_deleted}))
     }
 }

@@ -84,6 +84,12 @@ impl Document {
         }
     }
 
+    /// The text of a metadata entry.
+    pub fn entry(&self, key: &str) -> Option<&str> {
+        let mut entries = self.metadata.as_array().into_iter().flatten();
+        entries.find(|e| e["key"] == key)?["stringValue"].as_str()
+    }
+
     pub fn has_healed(&self, at: &Moment) -> bool {
         self.end == End::FailedAlone && self.ready_ms <= at.healed
     }

@@ -210,6 +210,7 @@ pub fn delete_document(service: &Service, call: &Call<'_>) -> Result {
         service.moment(),
         whole(&service.dice).plan.list_ghost_ms > 0,
     );
+    let is_recorded = whole(&service.ledger).is_recording();
     let database = whole(&service.database);
     let Some(document) = database.document(call.path)? else {
         drop(database);
@@ -224,6 +225,16 @@ pub fn delete_document(service: &Service, call: &Call<'_>) -> Result {
         }
         database.delete_document(call.path)
     })?;
+    let path = document.entry("objlib_path").unwrap_or_default();
+    let others = match is_recorded {
+        true => database.documents_saying(&document.store, path)?,
+        false => Vec::new(),
+    };
+    // Whoever asks for the ledger holds it while they wait for the database.
+    drop(database);
+    if is_recorded {
+        whole(&service.ledger).deleted(&document, &others, &now);
+    }
     Ok(Answer::json(&json!({})))
 }
 

@@ -49,6 +49,9 @@ mod peers;
 /// Several hosts fill one store.
 mod hosts;
 
+/// A year of nights.
+mod year;
+
 /// A lost database, a half-sent file, thousands of rows in doubt.
 mod recovery;
 
@@ -79,6 +82,7 @@ const PROGRAMS: &[Program] = &[
     ("odd", "odd answers, each with its rule", odd::run),
     ("torture", "kill -9 under all faults", torture::run),
     ("hosts", "several hosts fill one store", hosts::run),
+    ("year", "a year of nights in miniature", year::run),
     ("power", "a power cut at any event", power::power),
     (
         "machine",

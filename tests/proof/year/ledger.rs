@@ -1,0 +1,224 @@
+//! What each store should hold, and what it holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use objlib::identity::Sha256;
+use serde_json::Value;
+
+use super::settings::{Entries, Settings, carried, entries};
+use crate::run::{Ledger, for_each_file};
+
+/// Store by display name, library, path.
+pub type Place = (&'static str, &'static str, String);
+
+/// What a document holds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document {
+    sha256: String,
+    entries: Entries,
+}
+
+/// What the stores should hold, night after night.
+#[derive(Default)]
+pub struct Expected {
+    documents: BTreeMap<Place, Document>,
+    /// Which of them are of files that are missing, and since which night.
+    missing: BTreeMap<Place, usize>,
+}
+
+/// What a folder holds now.
+#[derive(Default)]
+pub struct OnDisk {
+    /// `None`: its sidecar cannot be used.
+    files: BTreeMap<String, Option<Document>>,
+}
+
+impl OnDisk {
+    pub fn read(root: &Path, settings: &Settings) -> OnDisk {
+        let mut files = BTreeMap::new();
+        for_each_file(root, &mut |file| {
+            let path = file.strip_prefix(root).unwrap().to_str().unwrap();
+            if path.ends_with(".meta.json") {
+                return;
+            }
+            let sidecar = std::fs::read(root.join(format!("{path}.meta.json"))).ok();
+            let sidecar = sidecar.map(|bytes| serde_json::from_slice(&bytes).map(entries));
+            let document = match sidecar {
+                Some(Err(_)) => None,
+                Some(Ok(own)) => Some(settings.entries(path, Some(&own))),
+                None => Some(settings.entries(path, None)),
+            };
+            let document = document.map(|entries| Document {
+                sha256: Sha256::of(&std::fs::read(file).unwrap()).to_string(),
+                entries,
+            });
+            files.insert(path.to_owned(), document);
+        });
+        OnDisk { files }
+    }
+
+    /// Whether some sidecar cannot be used.
+    pub fn is_garbled(&self) -> bool {
+        self.files.values().any(Option::is_none)
+    }
+}
+
+impl Expected {
+    /// What an upload of the library makes of a store; how many documents it has to send.
+    pub fn uploaded(
+        &mut self,
+        (store, library): (&'static str, &'static str),
+        disk: &OnDisk,
+        night: usize,
+    ) -> usize {
+        let mut sent = 0;
+        for (path, document) in &disk.files {
+            let place = (store, library, path.clone());
+            self.missing.remove(&place);
+            if let Some(document) = document
+                && self.documents.get(&place) != Some(document)
+            {
+                self.documents.insert(place, document.clone());
+                sent += 1;
+            }
+        }
+        for place in self.documents.keys() {
+            let is_here = (place.0, place.1) == (store, library);
+            if is_here && !disk.files.contains_key(&place.2) {
+                self.missing.entry(place.clone()).or_insert(night);
+            }
+        }
+        sent
+    }
+
+    pub fn len(&self) -> usize {
+        self.documents.len()
+    }
+
+    pub fn missing(&self) -> usize {
+        self.missing.len()
+    }
+
+    /// Documents of files that are there.
+    pub fn present(&self, store: &str) -> usize {
+        let is_here = |place: &&Place| place.0 == store;
+        let all = self.documents.keys().filter(is_here).count();
+        all - self.missing.keys().filter(is_here).count()
+    }
+
+    /// `others`: documents by name that nobody may touch. `deleted`: how many deletions were looked at before.
+    pub fn compare(&self, ledger: &Ledger, others: &BTreeSet<String>, deleted: usize) -> Wrong {
+        let ledger = &ledger.0;
+        let mut wrong = Wrong {
+            files: ledger["temporaryFiles"].as_array().unwrap().len(),
+            violations: ledger["violations"].as_array().unwrap().len(),
+            ..Wrong::default()
+        };
+        let known: BTreeMap<Key, &Document> =
+            self.documents.iter().map(|(p, d)| (key(p), d)).collect();
+        let mut found: BTreeMap<Key, usize> = BTreeMap::new();
+        let mut untouched = 0;
+        let mut stores: BTreeMap<&str, &str> = BTreeMap::new();
+        for document in ledger["documents"].as_array().unwrap() {
+            if others.contains(text(document, "name")) {
+                untouched += 1;
+                continue;
+            }
+            let store = (text(document, "storeDisplayName"), text(document, "store"));
+            let is_first = *stores.entry(store.0).or_insert(store.1) == store.1;
+            let place = (
+                store.0,
+                text(document, "objlibLibrary"),
+                text(document, "objlibPath"),
+            );
+            let Some(expected) = known.get(&place).filter(|_| is_first) else {
+                wrong.orphan(document);
+                continue;
+            };
+            if text(document, "state") != "STATE_ACTIVE"
+                || text(document, "sha256") != expected.sha256
+                || text(document, "metadataSha256") != expected.sha256
+            {
+                wrong.orphan(document);
+                continue;
+            }
+            let carried = carried(&document["customMetadata"]);
+            if carried != expected.entries {
+                wrong.described += 1;
+                wrong.say(format!("{carried:?} instead of {expected:?}: {document}"));
+            }
+            *found.entry(place).or_default() += 1;
+        }
+        wrong.foreign_touched = others.len() - untouched;
+        for place in known.keys() {
+            match found.get(place) {
+                None => {
+                    wrong.lost += 1;
+                    wrong.say(format!("not there: {place:?}"));
+                }
+                Some(1) => {}
+                Some(n) => {
+                    wrong.doubled += 1;
+                    wrong.say(format!("{n} times there: {place:?}"));
+                }
+            }
+        }
+        let deleted = &ledger["lastDeleted"].as_array().unwrap()[deleted..];
+        for last in deleted {
+            let store = stores
+                .iter()
+                .find(|(_, name)| **name == text(last, "store"));
+            let store = store.map_or("", |(display_name, _)| display_name);
+            let place = (store, text(last, "objlibLibrary"), text(last, "objlibPath"));
+            if known.contains_key(&place) {
+                wrong.gaps += 1;
+                wrong.say(format!("a search found nothing for a moment: {last}"));
+            }
+        }
+        wrong
+    }
+}
+
+type Key<'p> = (&'p str, &'p str, &'p str);
+
+fn key((store, library, path): &Place) -> Key<'_> {
+    (store, library, path)
+}
+
+fn text<'v>(document: &'v Value, field: &str) -> &'v str {
+    document[field].as_str().unwrap_or_default()
+}
+
+/// What is wrong with the stores, counted; the first few in words.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Wrong {
+    /// Documents that are not there.
+    pub lost: usize,
+    pub doubled: usize,
+    /// Documents that should not be there: torn, old, failed, in the wrong store, of a purged file.
+    pub orphans: usize,
+    /// With other metadata than they should have.
+    pub described: usize,
+    /// Old documents that were deleted before the new one was active.
+    pub gaps: usize,
+    /// Temporary ones.
+    pub files: usize,
+    /// Documents of others that are gone.
+    pub foreign_touched: usize,
+    pub violations: usize,
+    words: Vec<String>,
+}
+
+impl Wrong {
+    fn say(&mut self, words: String) {
+        if self.words.len() < 10 {
+            self.words.push(words);
+        }
+    }
+
+    fn orphan(&mut self, document: &Value) {
+        self.orphans += 1;
+        self.say(format!("should not be there: {document}"));
+    }
+}
