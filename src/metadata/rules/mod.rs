@@ -18,9 +18,10 @@ mod tests;
 
 /// Thousands of rules have less. The database keeps the text, and every scan reads it.
 pub const RULES_BYTES_MAX: usize = 1 << 20;
-/// Where an expression would need more memory than this, it is refused. It bounds the time of a match as
-/// well, which is the product of this and the length of the path.
-const EXPRESSION_BYTES_MAX: usize = 256 << 10;
+/// An expression that would need more memory is refused, and one with more groups. The time of a match is the
+/// product of both and the length of the path: about a second at worst, for a path of 4,000 characters.
+const EXPRESSION_BYTES_MAX: usize = 128 << 10;
+const GROUPS_MAX: usize = 50;
 
 /// Never none.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::entry::{self, Flat, Keyed, json_error, nfc};
-use super::{Captured, EXPRESSION_BYTES_MAX, Form, RULES_BYTES_MAX, Rule, RulesError};
+use super::{Captured, EXPRESSION_BYTES_MAX, Form, GROUPS_MAX, RULES_BYTES_MAX, Rule, RulesError};
 use crate::globs::{BadGlob, Given, Globs};
 use crate::identity::MetadataEntry;
 
@@ -216,9 +216,15 @@ impl<'t> Text<'t> {
                 .size_limit(EXPRESSION_BYTES_MAX)
                 .build()
         };
+        let bad = |reason, remedy| Err(wrong(line, format!("the expression: {reason}"), remedy));
         match build(&given).and_then(|_| build(&format!("^(?:{given})$"))) {
+            Ok(value) if value.captures_len() - 1 > GROUPS_MAX => {
+                let groups = value.captures_len() - 1;
+                let reason = format!("{groups} groups, {GROUPS_MAX} is the limit");
+                bad(reason, "make those that no entry uses (?:…)")
+            }
             Ok(value) => Ok(Part { line, value }),
-            Err(e) => Err(wrong(line, format!("the expression: {e}"), MEND_EXPRESSION)),
+            Err(e) => bad(e.to_string(), MEND_EXPRESSION),
         }
     }
 

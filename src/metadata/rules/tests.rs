@@ -83,6 +83,19 @@ fn a_mistake_in_the_json_is_named_with_its_line() {
 }
 
 #[test]
+fn an_expression_has_so_many_groups() {
+    let rule = |groups: usize| {
+        let path = "(.)".repeat(groups);
+        format!("{{\"path\": \"{path}\", \"constants\": {{\"a\": 1}}}}")
+    };
+    let fits = format!("{{\"rules\": [{}]}}", rule(GROUPS_MAX));
+    assert!(Rules::parse(&fits).is_ok());
+    let error = "line 3: the expression: 51 groups, 50 is the limit: \
+                 make those that no entry uses (?:…)";
+    assert_eq!(bad_rule(&rule(GROUPS_MAX + 1)), error);
+}
+
+#[test]
 fn a_single_backslash_is_told_of() {
     let remedy = "in JSON write a backslash twice: \"\\\\.\" or \"\\\\d\"";
     let error = format!("line 3: invalid escape: {remedy}");
@@ -110,7 +123,7 @@ fn a_rule_that_cannot_be_meant_is_named_with_its_line() {
             "line 3: the expression: found closing ')' without matching '(': mend it; docs/metadata.md says what there is",
         ),
         (
-            "{\"path\": \"(.{1000}){1000}\", \"constants\": {\"a\": 1}}",
+            "{\"path\": \"(.?){2000}\", \"constants\": {\"a\": 1}}",
             "line 3: the expression: compiled regex exceeded size limit: mend it; docs/metadata.md says what there is",
         ),
         (
