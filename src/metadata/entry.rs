@@ -2,6 +2,7 @@
 //!
 //! Promises: every entry that is made here fits what the service takes, and comes back from it as it went.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
@@ -68,11 +69,12 @@ pub fn check_key(key: &str) -> Result<(), String> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if !key.starts_with(|c: char| c.is_ascii_alphabetic()) || !key.chars().all(is_word) {
         return Err(format!(
-            "{key:?} cannot be a key: one is of a-z, A-Z, 0-9 and _, a letter first"
+            "{:?} cannot be a key: one is of a-z, A-Z, 0-9 and _, a letter first",
+            beginning(key)
         ));
     }
     if key.len() > KEY_BYTES_MAX {
-        let bytes = key.len();
+        let (bytes, key) = (key.len(), beginning(key));
         return Err(format!(
             "the key {key} has {bytes} bytes, {KEY_BYTES_MAX} is the limit"
         ));
@@ -84,6 +86,17 @@ pub fn check_key(key: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Of a foreign text in a message: each skipped file has one.
+const WORDS_CHARS_MAX: usize = 200;
+
+/// Enough of a text to know it by, in a message about one that may be of any length.
+fn beginning(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(WORDS_CHARS_MAX) {
+        None => text.into(),
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+    }
 }
 
 /// The value as a document carries it: texts in NFC, so that a filter finds them however a disk or an editor
@@ -227,11 +240,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Keyed<T> {
 
 /// What is wrong with a JSON text, and in which of its lines, from 1.
 pub fn json_error(error: &serde_json::Error) -> (usize, String) {
-    let mut why = error.to_string();
-    if let Some(at) = why.rfind(" at line ") {
-        why.truncate(at);
-    }
-    (error.line().max(1), why)
+    let why = error.to_string();
+    let words = why.rfind(" at line ").map_or(&*why, |at| &why[..at]);
+    (error.line().max(1), beginning(words).into_owned())
 }
 
 #[cfg(test)]

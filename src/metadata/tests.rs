@@ -192,6 +192,21 @@ fn a_sidecar_that_is_no_flat_object_is_unusable() {
 }
 
 #[test]
+fn what_is_said_of_a_file_is_short_whatever_is_in_its_sidecar() {
+    let long = "é".repeat(20_000);
+    for sidecar in [
+        format!("\"{long}\""),
+        format!("{{\"{long}\": 1}}"),
+        format!("{{\"{}\": 1}}", "k".repeat(60_000)),
+        format!("{{\"a\": \"{long}\"}}"),
+    ] {
+        let problem = Describing::default().of("a.md", Some(sidecar.as_bytes()), ROOM);
+        let said = problem.unwrap_err().to_string();
+        assert!(said.chars().count() < 300, "{said}");
+    }
+}
+
+#[test]
 fn what_is_over_a_limit_is_named_with_key_size_and_limit() {
     let rules = r#"{"rules": [{"path": "(?<t>.*)", "entries": {"t": {"group": "t"}}}]}"#;
     let describing = describing(rules, &[]);
