@@ -270,6 +270,7 @@ mod tests {
         assert_eq!(value("k=00042"), text("00042"));
         assert_eq!(value("k=\"3\""), text("3"));
         assert_eq!(value("k=true"), text("true"));
+        assert_eq!(value("k=inf"), text("inf"));
         assert_eq!(value("k=2026-11-26"), text("2026-11-26"));
         assert_eq!(value("k=[\"a\", \"b\"]"), Ok(list(&["a", "b"])));
         assert_eq!(value("k=cafe\u{301}"), text("caf\u{e9}"));
@@ -326,6 +327,7 @@ mod tests {
             ("a-b", false),
             ("ä", false),
             ("objlib", true),
+            ("objlib_", false),
             ("A_1", true),
         ] {
             assert_eq!(check_key(key).is_ok(), is_one, "{key}");

@@ -69,7 +69,8 @@ pub fn rules(text: &str) -> Result<Vec<Rule>, RulesError> {
         return Err(wrong(1, reason, "give fewer rules"));
     }
     let text = Text::new(text);
-    let file: FileForm = text.form("the file", text.text)?;
+    let object = text.text.trim_start_matches([' ', '\t', '\r', '\n']);
+    let file: FileForm = text.form("the file", object)?;
     let raw_rules: Vec<&RawValue> = text.read(file.rules.get())?;
     if raw_rules.is_empty() {
         let line = text.line(file.rules.get());
@@ -122,7 +123,7 @@ impl<'t> Text<'t> {
 
     /// A form with named fields. Alone it would be read from a bare list of their values as well.
     fn form<T: Deserialize<'t>>(&self, what: &str, part: &'t str) -> Result<T, RulesError> {
-        match part.trim_ascii_start().as_bytes().first() {
+        match part.as_bytes().first() {
             Some(b'{') | None => self.read(part),
             Some(_) => {
                 let reason = format!("{what} is not an object");

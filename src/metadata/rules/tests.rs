@@ -25,6 +25,8 @@ fn a_mistake_in_the_json_is_named_with_its_line() {
         ("{\"rules\": [{}]}\nx", "line 2: trailing characters"),
         ("{\n}", "line 2: missing field `rules`"),
         ("[]", "line 1: the file is not an object"),
+        ("\n\n[]", "line 3: the file is not an object"),
+        ("\n\n{\n,", "line 4: key must be a string"),
         (
             "{\"rules\": 3}",
             "line 1: invalid type: integer `3`, expected a sequence",
@@ -182,14 +184,19 @@ fn two_rules_for_the_same_files_do_not_give_one_key() {
     ] {
         assert_eq!(bad_rule(rules), again, "{rules}");
     }
-    let apart = "{\"rules\": [{\"constants\": {\"a\": 1}}, {\"only\": [\"x\"], \"constants\": {\"a\": 1}}]}";
-    assert_eq!(Rules::parse(apart).unwrap().iter().count(), 2);
+    for scope in ["\"only\": [\"x\"]", "\"except\": [\"x\"]"] {
+        let constants = "\"constants\": {\"a\": 1}";
+        let apart = format!("{{\"rules\": [{{{constants}}}, {{{scope}, {constants}}}]}}");
+        assert_eq!(Rules::parse(&apart).unwrap().iter().count(), 2);
+    }
 }
 
 #[test]
 fn a_file_is_bounded_and_may_begin_with_a_mark() {
-    let large = format!("{EXAMPLE}{}", " ".repeat(RULES_BYTES_MAX));
-    assert!(refused(&large).ends_with("1048576 is the limit: give fewer rules"));
+    let largest = format!("{EXAMPLE}{}", " ".repeat(RULES_BYTES_MAX - EXAMPLE.len()));
+    assert!(Rules::parse(&largest).is_ok());
+    let error = "line 1: 1048577 bytes, 1048576 is the limit: give fewer rules";
+    assert_eq!(refused(&format!("{largest} ")), error);
     let rules = Rules::parse(&format!("\u{feff}{EXAMPLE}")).unwrap();
     let lines: Vec<usize> = rules.iter().map(|rule| rule.line).collect();
     let begin = EXAMPLE.lines().zip(1..).filter(|(l, _)| *l == "    {");
