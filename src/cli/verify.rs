@@ -90,7 +90,7 @@ const KINDS: [(&str, &str, &str); DriftKind::ALL.len()] = [
     (
         "unknown",
         "in the store, of files that no scan has seen",
-        "left alone: scan their folder whole",
+        "recorded as missing where they are gone from disk, else left alone: scan their folder",
     ),
     (
         "failed",

@@ -339,6 +339,8 @@ pub enum Change {
         size_bytes: Option<u64>,
         content: ContentKey,
     },
+    /// The store holds a document of a file that is gone, and that no scan has seen: it is recorded as missing.
+    Remembered(Remembered),
     /// The store holds this content of a file already: its row is `indexed`, whatever it was.
     Adopted(Adopted),
     RateFound {
@@ -405,6 +407,18 @@ impl HandBack {
 pub struct Adopted {
     pub file: i64,
     pub store: i64,
+    pub size_bytes: u64,
+    pub content: ContentKey,
+    pub document: DocumentName,
+}
+
+/// A document of a file that nothing else is known of.
+#[derive(Debug, Clone)]
+pub struct Remembered {
+    pub library: i64,
+    pub store: i64,
+    /// As the identity has it; it must be what a scan could have found.
+    pub path: String,
     pub size_bytes: u64,
     pub content: ContentKey,
     pub document: DocumentName,
@@ -509,6 +523,7 @@ impl Change {
             Change::Superseded { .. } => "commit superseded",
             Change::Retired { .. } => "commit retired",
             Change::Relabelled { .. } => "commit relabelled",
+            Change::Remembered(_) => "commit remembered",
             Change::Adopted(_) => "commit adopted",
             Change::RateFound { .. } => "commit rate",
             Change::OperationTimes { .. } => "commit times",

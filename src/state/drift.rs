@@ -84,6 +84,13 @@ pub enum Mend {
         size_bytes: Option<u64>,
         content: ContentKey,
     },
+    /// The file is gone from disk: it is recorded as missing, so that a purge can delete its document.
+    Remember {
+        library: i64,
+        size_bytes: u64,
+        content: ContentKey,
+        document: DocumentName,
+    },
     Nothing,
 }
 
@@ -93,23 +100,26 @@ pub struct DriftTable {
     /// By kind.
     counts: [u64; DriftKind::ALL.len()],
     deletions: u64,
+    left_alone: u64,
 }
 
 const COLUMNS: &str =
-    "kind, library, path, mend, file, upload, size_bytes, sha256, variant, document";
+    "kind, library, path, mend, owner, upload, size_bytes, sha256, variant, document";
 
 /// How the table tells the sorts of `Mend`.
 const TAKE_BACK: i64 = 0;
 const DELETE: i64 = 1;
 const FORGET: i64 = 2;
 const RELABEL: i64 = 3;
-const NOTHING: i64 = 4;
+const REMEMBER: i64 = 4;
+const NOTHING: i64 = 5;
 
 /// What a `Mend` is about, column by column.
 #[derive(Default)]
 struct Columns<'d> {
     mend: i64,
-    file: Option<i64>,
+    /// The file, or the library of one that nothing is known of.
+    owner: Option<i64>,
     upload: Option<UploadId>,
     size_bytes: Option<u64>,
     content: Option<&'d ContentKey>,
@@ -126,7 +136,7 @@ impl Mend {
                 document,
             } => Columns {
                 mend: TAKE_BACK,
-                file: Some(*file),
+                owner: Some(*file),
                 size_bytes: Some(*size_bytes),
                 content: Some(content),
                 document: Some(document),
@@ -154,6 +164,19 @@ impl Mend {
                 content: Some(content),
                 ..Columns::default()
             },
+            Mend::Remember {
+                library,
+                size_bytes,
+                content,
+                document,
+            } => Columns {
+                mend: REMEMBER,
+                owner: Some(*library),
+                size_bytes: Some(*size_bytes),
+                content: Some(content),
+                document: Some(document),
+                ..Columns::default()
+            },
             Mend::Nothing => Columns {
                 mend: NOTHING,
                 ..Columns::default()
@@ -164,17 +187,19 @@ impl Mend {
 
 impl DriftTable {
     pub fn new() -> Result<DriftTable, Error> {
-        // The index holds the files that get a document back, and those only.
+        // The indexes hold the files that get a document back, and those that are remembered.
         let schema = format!(
             "CREATE TABLE drift (number INTEGER PRIMARY KEY, kind INTEGER NOT NULL,
-                 library TEXT NOT NULL, path TEXT NOT NULL, mend INTEGER NOT NULL, file INTEGER,
+                 library TEXT NOT NULL, path TEXT NOT NULL, mend INTEGER NOT NULL, owner INTEGER,
                  upload INTEGER, size_bytes INTEGER, sha256 BLOB, variant BLOB, document TEXT) STRICT;
-             CREATE INDEX drift_taken_back ON drift (file) WHERE mend = {TAKE_BACK};"
+             CREATE INDEX drift_taken_back ON drift (owner) WHERE mend = {TAKE_BACK};
+             CREATE INDEX drift_remembered ON drift (path) WHERE mend = {REMEMBER};"
         );
         Ok(DriftTable {
             conn: private(&schema).map_err(|e| failed(&e))?,
             counts: [0; DriftKind::ALL.len()],
             deletions: 0,
+            left_alone: 0,
         })
     }
 
@@ -192,7 +217,7 @@ impl DriftTable {
                     drift.library,
                     drift.path,
                     columns.mend,
-                    columns.file,
+                    columns.owner,
                     columns.upload.map(|upload| upload.0),
                     columns.size_bytes.map(|n| n as i64),
                     key.map(|key| key.sha256.as_bytes().as_slice()),
@@ -203,6 +228,7 @@ impl DriftTable {
             .map_err(|e| failed(&e))?;
         self.counts[drift.kind as usize] += 1;
         self.deletions += u64::from(columns.mend == DELETE);
+        self.left_alone += u64::from(columns.mend == NOTHING);
         Ok(())
     }
 
@@ -219,16 +245,34 @@ impl DriftTable {
         self.deletions
     }
 
+    /// Differences that no repair does anything about.
+    pub fn left_alone(&self) -> u64 {
+        self.left_alone
+    }
+
     /// Whether the file gets a document with this content back, so that it needs no second one.
     pub fn takes_back(&self, file: i64, content: &ContentKey) -> Result<bool, Error> {
         let ContentKey { sha256, variant } = content;
         let select = format!(
-            "SELECT 1 FROM drift WHERE mend = {TAKE_BACK} AND file = ?1 AND sha256 = ?2 AND variant = ?3"
+            "SELECT 1 FROM drift WHERE mend = {TAKE_BACK} AND owner = ?1 AND sha256 = ?2 AND variant = ?3"
         );
         self.conn
             .prepare_cached(&select)
             .and_then(|mut s| s.exists(params![file, sha256.as_bytes(), variant.as_bytes()]))
             .map_err(|e| failed(&e))
+    }
+
+    /// The content with which a file that nothing else is known of is recorded as missing.
+    pub fn remembers(&self, library: i64, path: &str) -> Result<Option<ContentKey>, Error> {
+        let select = format!(
+            "SELECT {COLUMNS} FROM drift WHERE mend = {REMEMBER} AND path = ?2 AND owner = ?1"
+        );
+        let find = || {
+            let mut statement = self.conn.prepare_cached(&select)?;
+            let mut rows = statement.query_map(params![library, path], content)?;
+            rows.next().transpose()
+        };
+        find().map_err(|e: rusqlite::Error| failed(&e))
     }
 
     /// Calls `each` with the first `most` differences of one kind, or of any.
@@ -281,6 +325,12 @@ fn drift(r: &Row<'_>) -> rusqlite::Result<Drift> {
                 upload: of_row()?,
                 size_bytes,
                 content: content(r)?,
+            },
+            REMEMBER => Mend::Remember {
+                library: r.get(4)?,
+                size_bytes: size_bytes.unwrap_or(0),
+                content: content(r)?,
+                document: document()?,
             },
             _ => Mend::Nothing,
         },
@@ -336,6 +386,12 @@ mod tests {
         let forget = Mend::Forget {
             upload: UploadId(3),
         };
+        let remember = Mend::Remember {
+            library: 7,
+            size_bytes: 10,
+            content: content(b"a"),
+            document: document(7),
+        };
         vec![
             drift(DriftKind::TakeBack, "a.md", take_back(7, 1)),
             drift(DriftKind::Duplicate, "a.md", delete(2, None)),
@@ -343,6 +399,7 @@ mod tests {
             drift(DriftKind::Broken, "c.md", delete(3, None)),
             drift(DriftKind::Broken, "d.md", delete(4, Some(4))),
             drift(DriftKind::Unknown, "e.md", Mend::Nothing),
+            drift(DriftKind::Unknown, "i.md", remember),
             drift(DriftKind::Failed, "f.md", delete(5, Some(6))),
             drift(DriftKind::Stale, "g.md", take_back(8, 6)),
             drift(DriftKind::Metadata, "h.md", relabel),
@@ -369,8 +426,8 @@ mod tests {
         assert_eq!(read(Some(DriftKind::Broken), u64::MAX), found[3..5]);
         assert_eq!(read(Some(DriftKind::Broken), 1), found[3..4]);
         let counts = DriftKind::ALL.map(|kind| table.count(kind));
-        assert_eq!((counts, table.total()), ([1, 1, 1, 2, 1, 1, 1, 1], 9));
-        assert_eq!(table.deletions(), 4);
+        assert_eq!((counts, table.total()), ([1, 1, 1, 2, 2, 1, 1, 1], 10));
+        assert_eq!((table.deletions(), table.left_alone()), (4, 1));
     }
 
     #[test]
@@ -385,5 +442,8 @@ mod tests {
         assert!(table.takes_back(8, &content(b"a")).unwrap());
         assert!(!table.takes_back(7, &content(b"b")).unwrap());
         assert!(!table.takes_back(3, &content(b"a")).unwrap());
+        let remembers = |library, path| table.remembers(library, path).unwrap();
+        assert_eq!(remembers(7, "i.md"), Some(content(b"a")));
+        assert_eq!((remembers(8, "i.md"), remembers(7, "a.md")), (None, None));
     }
 }

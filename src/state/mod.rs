@@ -63,7 +63,7 @@ mod fuzz;
 
 pub use change::{
     Adopted, Applied, BatchDone, Bookmark, Cause, Change, Charge, Described, HandBack, NextTime,
-    PinnedStore, Reading, RunTotals, SeenFile, SkipRow, Way,
+    PinnedStore, Reading, Remembered, RunTotals, SeenFile, SkipRow, Way,
 };
 pub use durable::{Durable, Intent, Unaskable, UploadId};
 pub use lock::Lease;

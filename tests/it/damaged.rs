@@ -158,7 +158,11 @@ fn damage_of_every_class_is_found_and_repaired_and_others_are_left_alone() {
     place.file("new.md", "whole");
     place.objlib(&["scan", "docs"]).seen().exit(0);
     hand.own("new.md", "whole", "who");
+    // Of no scan: one that is there, one that is not, and one that can be no file's.
+    place.file("never.md", "of no scan");
     hand.own("never.md", "of no scan", "of no scan");
+    hand.own("gone.md", "of old", "of old");
+    hand.own("../above.md", "of old", "of old");
     let foreign = hand.document(&[], "of somebody else");
     let sha256 = Sha256::of(b"x").to_string();
     let elsewhere = hand.document(
@@ -183,7 +187,7 @@ fn damage_of_every_class_is_found_and_repaired_and_others_are_left_alone() {
     }
     drop(db);
 
-    let found = [1, 1, 2, 2, 1, 1, 1, 0, 1, 1];
+    let found = [1, 1, 2, 2, 1, 1, 3, 0, 1, 1];
     for _ in 0..2 {
         assert_eq!(counts(&verify(&place, &service, "both", &[], 3)), found);
     }
@@ -196,24 +200,36 @@ fn damage_of_every_class_is_found_and_repaired_and_others_are_left_alone() {
         command.env("GEMINI_API_KEY", KEY).seen().exit(3).events()
     };
     let is_stale = |d: &&Value| d["kind"] == "stale" && d["path"] == stale.as_str();
-    assert_eq!((each.len(), each.iter().filter(is_stale).count()), (10, 1));
+    assert_eq!((each.len(), each.iter().filter(is_stale).count()), (12, 1));
     assert_eq!(service.ledger().requests("document.delete"), 1, "by hand");
 
     let repaired = verify(&place, &service, "both", &["--repair"], 3);
-    assert_eq!(repaired["repaired"], 8);
-    upload(&place, &service, &["docs", "more"], "both");
+    assert_eq!(repaired["repaired"], 9);
     let left = counts(&verify(&place, &service, "both", &[], 3));
-    assert_eq!(left, [0, 0, 0, 0, 0, 0, 1, 0, 1, 1]);
-    // What no scan has seen is a file's after all.
-    place.file("never.md", "of no scan");
+    assert_eq!(left, [0, 0, 0, 0, 0, 0, 2, 0, 1, 1]);
+    // One is a file's after all.
     place.objlib(&["scan", "docs"]).seen().exit(0);
-    verify(&place, &service, "both", &["--repair"], 0);
+    verify(&place, &service, "both", &["--repair"], 3);
+    let sent = service.ledger().uploads();
+    upload(&place, &service, &["docs", "more"], "both");
+    // What was gone or not whole, and the new file.
+    assert_eq!(service.ledger().uploads(), sent + 2);
+    let clean = verify(&place, &service, "both", &[], 3);
+    assert_eq!(counts(&clean), [0, 0, 0, 0, 0, 0, 1, 0, 1, 1]);
+    assert_eq!(clean["matching"], 28);
+    // It is missing, until it is there again: then it is its file's, and nothing is sent.
+    let missing = |n: i64| {
+        let db = Connection::open(place.db()).unwrap();
+        let sql = "SELECT count(*) FROM files WHERE state = 'missing' AND path = 'gone.md'";
+        assert_eq!(db.query_row(sql, [], |r| r.get::<_, i64>(0)), Ok(n));
+    };
+    missing(1);
+    place.file("gone.md", "of old");
     let sent = service.ledger().uploads();
     upload(&place, &service, &["docs", "more"], "both");
     assert_eq!(service.ledger().uploads(), sent);
-    let clean = verify(&place, &service, "both", &[], 0);
-    assert_eq!(clean["matching"], 27);
-    assert_eq!(hand.held(Some("docs"), None).len(), 22);
+    missing(0);
+    assert_eq!(hand.held(Some("docs"), None).len(), 24);
     assert_eq!(hand.held(Some("more"), None).len(), 5);
     assert_eq!(hand.held(None, None), [foreign]);
     assert_eq!(hand.held(Some("others"), None), [elsewhere]);

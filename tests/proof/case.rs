@@ -236,7 +236,7 @@ pub fn crash(mut command: Command, point: &str) -> bool {
 }
 
 /// As `Place::files` names them.
-fn note(i: usize) -> String {
+pub fn note(i: usize) -> String {
     format!("part {}/note-{i}.md", i % 7)
 }
 

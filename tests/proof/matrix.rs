@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -270,8 +271,15 @@ impl Scenario {
     }
 }
 
+/// A file that is gone while repairs are made, and where it is kept meanwhile.
+fn away(case: &Case, files: usize) -> (PathBuf, PathBuf) {
+    let file = case.place.docs().join(case::note(files - 1));
+    (file, case.place.path().join("away"))
+}
+
 /// Of every store: a third of what it holds is forgotten, a third is sent twice, one document is gone, and of
-/// one the database says what it is not. Most notes change in between, so that what was forgotten of them is old.
+/// one the database says what it is not. Most notes change in between, so that what was forgotten of them is
+/// old; one is gone, and the database has never heard of it.
 fn damage(case: &Case, files: usize, args: &[&str]) {
     let change = |sql: &str| {
         let db = Connection::open(case.place.db()).unwrap();
@@ -286,6 +294,16 @@ fn damage(case: &Case, files: usize, args: &[&str]) {
         "UPDATE uploads SET variant = zeroblob(16) WHERE id IN
              (SELECT min(id) FROM uploads WHERE status = 'indexed' GROUP BY store_id)",
     );
+    let path = case::note(files - 1);
+    change(&format!(
+        "DELETE FROM uploads WHERE library_id = 1 AND file_id =
+             (SELECT id FROM files WHERE library_id = 1 AND path = '{path}')"
+    ));
+    change(&format!(
+        "DELETE FROM files WHERE library_id = 1 AND path = '{path}'"
+    ));
+    let (file, kept) = away(case, files);
+    std::fs::rename(file, kept).unwrap();
     let ledger = case.service.ledger().0;
     for step in case.steps {
         let documents = ledger["documents"].as_array().unwrap().iter();
@@ -364,7 +382,11 @@ fn try_one(crash: &Crash, long: bool) -> bool {
     match scenario {
         // Gone at both ends already, or now.
         Scenario::StoreDeleted => assert!(matches!(command().seen().exit, Some(0 | 1))),
-        Scenario::Repaired => case.repair(),
+        Scenario::Repaired => {
+            case.repair();
+            let (file, kept) = away(&case, scenario.files(long));
+            std::fs::rename(kept, file).unwrap();
+        }
         _ => {}
     }
     case.finish(&args);

@@ -18,9 +18,9 @@ use crate::names::DocumentName;
 use crate::panic;
 use crate::poison;
 use crate::shutdown::Shutdown;
-use crate::state::drift::{DriftKind, Mend};
+use crate::state::drift::{Drift, Mend};
 use crate::state::reader::StoreRow;
-use crate::state::{Adopted, Change, UploadId, Writer};
+use crate::state::{Adopted, Change, Remembered, UploadId, Writer};
 use crate::throttle::gate::Gate;
 
 pub struct Repair<'r> {
@@ -76,7 +76,7 @@ impl Repair<'_> {
                 if self.shutdown.is_stopping() {
                     return Err(self.interrupted());
                 }
-                let Some(deletion) = self.mend(drift.mend) else {
+                let Some(deletion) = self.mend(drift) else {
                     return Ok(());
                 };
                 // Once a worker has failed nothing more is begun; its error is the one that is told.
@@ -94,11 +94,12 @@ impl Repair<'_> {
         }
         // Says as well whether a change was refused that nobody waited for.
         self.writer.commit(Change::Flush)?;
-        Ok(plan.drift.count(DriftKind::Unknown))
+        Ok(plan.drift.left_alone())
     }
 
     /// What the database is told at once; what is to be deleted first comes back.
-    fn mend(&self, mend: Mend) -> Option<Deletion> {
+    fn mend(&self, Drift { path, mend, .. }: Drift) -> Option<Deletion> {
+        let store = self.store.id;
         let change = match mend {
             Mend::Delete { document, upload } => return Some(Deletion { document, upload }),
             Mend::Nothing => return None,
@@ -109,7 +110,20 @@ impl Repair<'_> {
                 document,
             } => Change::Adopted(Adopted {
                 file,
-                store: self.store.id,
+                store,
+                size_bytes,
+                content,
+                document,
+            }),
+            Mend::Remember {
+                library,
+                size_bytes,
+                content,
+                document,
+            } => Change::Remembered(Remembered {
+                library,
+                store,
+                path,
                 size_bytes,
                 content,
                 document,

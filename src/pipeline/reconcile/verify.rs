@@ -5,7 +5,9 @@
 //! only once the new is there; documents of libraries that this database does not know, and those that
 //! objlib did not make, are never touched; memory grows neither with the store nor with what differs.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Component, Path};
 use std::time::{Duration, Instant};
 
 use super::listing::{self, Listing};
@@ -16,7 +18,7 @@ use crate::names::DocumentName;
 use crate::shutdown::Shutdown;
 use crate::state::drift::{Drift, DriftKind, DriftTable, Mend};
 use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
-use crate::state::reader::{FileLike, StoreRow};
+use crate::state::reader::{FileLike, LibraryRow, StoreRow};
 use crate::state::{Job, Reader, UploadId, UploadState};
 use crate::waits::Waits;
 
@@ -57,6 +59,37 @@ impl RepairPlan {
     }
 }
 
+/// A library of this database, and whether its folder is there with something in it: one that is not mounted
+/// has lost nothing.
+struct Library {
+    row: LibraryRow,
+    is_there: bool,
+}
+
+/// By name.
+type Libraries = BTreeMap<String, Library>;
+
+impl Library {
+    fn new(row: LibraryRow) -> (String, Library) {
+        let is_there = row
+            .root
+            .read_dir()
+            .is_ok_and(|mut entries| entries.next().is_some());
+        (row.name.clone(), Library { row, is_there })
+    }
+
+    /// Whether the folder has no such file. Of a path that the identity holds as its hash nobody can tell.
+    fn has_lost(&self, path_value: &str) -> bool {
+        let path = Path::new(path_value);
+        let normal = |c: Component<'_>| matches!(c, Component::Normal(_));
+        if !self.is_there || path_value.starts_with("sha256:") || !path.components().all(normal) {
+            return false;
+        }
+        let looked = self.row.root.join(path).symlink_metadata();
+        looked.is_err_and(|e| matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory))
+    }
+}
+
 /// The document that a row names as its own.
 enum Own {
     /// It names none.
@@ -83,13 +116,13 @@ impl Verify<'_> {
         let (documents, surplus) = self.whole_listing()?;
         let mut plan = RepairPlan::new(documents.count()?)?;
         let libraries = self.reader.libraries()?;
-        let libraries: BTreeSet<String> = libraries.into_iter().map(|l| l.name).collect();
+        let libraries: Libraries = libraries.into_iter().map(Library::new).collect();
         documents.each(&mut |document| match &document.identity {
             None => {
                 plan.foreign += 1;
                 Ok(())
             }
-            Some(identity) if !libraries.contains(&identity.library) => {
+            Some(identity) if !libraries.contains_key(&identity.library) => {
                 plan.elsewhere += 1;
                 Ok(())
             }
@@ -103,7 +136,8 @@ impl Verify<'_> {
             }
             Some(identity) => {
                 plan.own += 1;
-                self.place(&document, identity, &documents, &mut plan)
+                let library = &libraries[&identity.library];
+                self.place((&document, identity, library), &documents, &mut plan)
             }
         })?;
         if plan.being_made > 0 {
@@ -142,8 +176,7 @@ impl Verify<'_> {
     /// From a document of a known library to its row.
     fn place(
         &self,
-        document: &ListedDocument,
-        identity: &Identity,
+        (document, identity, library): (&ListedDocument, &Identity, &Library),
         documents: &ListedDocuments,
         plan: &mut RepairPlan,
     ) -> Result<(), Error> {
@@ -171,8 +204,8 @@ impl Verify<'_> {
             mend,
         };
         let Some(first) = files.first() else {
-            let unknown = drift(DriftKind::Unknown, &identity.path, Mend::Nothing);
-            return plan.drift.add(&unknown);
+            let (kind, mend) = of_no_file(document, identity, library, plan)?;
+            return plan.drift.add(&drift(kind, &identity.path, mend));
         };
         if document.state == Shown::Pending {
             plan.being_made += 1;
@@ -266,7 +299,7 @@ impl Verify<'_> {
     fn look_for(
         &self,
         row: &Job,
-        libraries: &BTreeSet<String>,
+        libraries: &Libraries,
         documents: &ListedDocuments,
         plan: &mut RepairPlan,
     ) -> Result<(), Error> {
@@ -297,7 +330,9 @@ impl Verify<'_> {
             plan.matching += 1;
             return Ok(());
         }
-        let own = document.identity.filter(|i| libraries.contains(&i.library));
+        let own = document
+            .identity
+            .filter(|i| libraries.contains_key(&i.library));
         let Some(identity) = own else {
             // What the row names is somebody else's document: it is not this file's, and not ours to delete.
             return plan.drift.add(&gone);
@@ -398,4 +433,35 @@ fn has_successor(
     });
     let is_whole = document.size_bytes == Some(file.size_bytes);
     Ok(is_of_file && is_whole && document.state == Shown::Active)
+}
+
+/// A document of a file that the database does not know.
+fn of_no_file(
+    document: &ListedDocument,
+    identity: &Identity,
+    library: &Library,
+    plan: &RepairPlan,
+) -> Result<(DriftKind, Mend), Error> {
+    let is_active = document.state == Shown::Active;
+    let remembered = plan.drift.remembers(library.row.id, &identity.path)?;
+    Ok(match remembered {
+        None if is_active && library.has_lost(&identity.path) => {
+            let mend = Mend::Remember {
+                library: library.row.id,
+                size_bytes: document.size_bytes.unwrap_or(0),
+                content: identity.content,
+                document: document.name.clone(),
+            };
+            (DriftKind::Unknown, mend)
+        }
+        Some(content) if content == identity.content => {
+            let mend = Mend::Delete {
+                document: document.name.clone(),
+                upload: None,
+            };
+            (DriftKind::Duplicate, mend)
+        }
+        // The next comparison judges other content of one that is remembered.
+        _ => (DriftKind::Unknown, Mend::Nothing),
+    })
 }

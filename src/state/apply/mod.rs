@@ -23,6 +23,9 @@ mod files;
 /// One upload, from intent to its end.
 mod uploads;
 
+/// What the store was found to hold.
+mod found;
+
 /// Stores, runs, batches and the queue.
 mod runs;
 
@@ -46,6 +49,7 @@ pub(super) fn all_declared() -> Vec<super::explain::Declared> {
         libraries::declared(),
         files::declared(),
         uploads::declared(),
+        found::declared(),
         runs::declared(),
     ];
     topics.into_iter().flatten().collect()
@@ -148,6 +152,7 @@ impl Change {
                 size_bytes,
                 content,
             } => at.relabelled(*upload, *size_bytes, content),
+            Change::Remembered(found) => at.remembered(found),
             Change::Adopted(adopted) => at.adopted(adopted),
             Change::RateFound {
                 endpoint,

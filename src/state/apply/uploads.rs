@@ -4,7 +4,6 @@ use rusqlite::{Params, params};
 
 use super::runs::BatchColumn;
 use super::{At, Outcome};
-use crate::identity::ContentKey;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl};
 use crate::state::change::{Adopted, Cause, Charge, HandBack, NextTime, Refusal, Way};
 use crate::state::durable::UploadId;
@@ -51,10 +50,6 @@ statements! {
     KEPT_AS_REMAINS: Single =>
         "UPDATE uploads SET current = 0, session_url = NULL, batch_id = NULL WHERE id = ?1";
     FILE_OF: Single => "SELECT file_id FROM uploads WHERE id = ?1";
-    /// Another row of the file that is for this content keeps it.
-    RELABELLED: Single =>
-        "UPDATE OR IGNORE uploads SET sha256 = ?2, variant = ?3, size_bytes = coalesce(?4, size_bytes),
-             updated_ms = ?5 WHERE id = ?1 AND status = 'indexed'";
     LINKED_BY_DOCUMENT: Single =>
         "INSERT INTO library_stores (library_id, store_id, linked_ms)
          SELECT library_id, ?2, ?3 FROM files WHERE id = ?1 ON CONFLICT DO NOTHING";
@@ -244,29 +239,6 @@ impl At<'_> {
             self.run(&KEPT_AS_REMAINS, [row.id])?;
         }
         self.batch_counts(row.batch, BatchColumn::Skipped)
-    }
-
-    pub(super) fn relabelled(
-        &self,
-        upload: UploadId,
-        size_bytes: Option<u64>,
-        content: &ContentKey,
-    ) -> Outcome {
-        let ContentKey { sha256, variant } = content;
-        let size = size_bytes.map(|n| n as i64);
-        self.run(
-            &RELABELLED,
-            params![
-                upload.0,
-                sha256.as_bytes(),
-                variant.as_bytes(),
-                size,
-                self.now
-            ],
-        )?;
-        let file = FILE_OF.one(self.conn, [upload.0], |r| r.get(0))?;
-        self.content_changed(file)?;
-        self.touched(upload.0)
     }
 
     /// What was known of this content before gives way: nothing of it is under way when this is asked
