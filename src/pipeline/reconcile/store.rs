@@ -52,7 +52,7 @@ impl Resolve<'_> {
         let Some(row) = self.known()? else {
             return match self.find()? {
                 Some(store) => self.pin(&store),
-                None => self.pin(&self.create_named(self.wanted, None)?),
+                None => self.pin(&self.create_for_upload(self.wanted, None)?),
             };
         };
         match self.look(&row.name)? {
@@ -195,7 +195,7 @@ impl Resolve<'_> {
         let found = self.find_named(display_name)?;
         let store = match found.filter(|store| store.name != row.name) {
             Some(store) => store,
-            None => self.create_named(display_name, row.embedding_model.as_deref())?,
+            None => self.create_for_upload(display_name, row.embedding_model.as_deref())?,
         };
         let (documents, name) = (store.documents(), store.name.clone());
         self.events.send(Event::Notice(format!(
@@ -216,16 +216,20 @@ impl Resolve<'_> {
         })
     }
 
+    /// Whoever uploads may have meant another store: it is said.
+    fn create_for_upload(&self, name: &str, embedding_model: Option<&str>) -> Result<Store, Error> {
+        let store = self.create_named(name, embedding_model)?;
+        self.events.send(Event::Notice(format!(
+            "created the store `{name}` ({})",
+            store.name
+        )));
+        Ok(store)
+    }
+
     fn create_named(&self, name: &str, embedding_model: Option<&str>) -> Result<Store, Error> {
         for _ in 0..CREATES_MAX {
             match self.patient(|| self.client.create_store(name, embedding_model))? {
-                Ok(store) => {
-                    self.events.send(Event::Notice(format!(
-                        "created the store `{name}` ({})",
-                        store.name
-                    )));
-                    return Ok(store);
-                }
+                Ok(store) => return Ok(store),
                 Err(Failure {
                     kind: FailureKind::InDoubt,
                     ..
