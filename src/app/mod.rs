@@ -41,6 +41,9 @@ pub mod store;
 /// Database against store.
 pub mod verify;
 
+/// Documents of files that are gone.
+pub mod purge;
+
 /// One call of a command.
 pub struct Call<'a> {
     pub database: &'a Path,

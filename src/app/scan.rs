@@ -103,8 +103,9 @@ pub(super) fn record(
         if let (Err(_), true) = (&found, is_new) {
             forget_if_empty(&library, &reader, writer)?;
         }
-        let found = found?;
-        recorder.finish(!found.interrupted, !filter.is_active())?;
+        let mut found = found?;
+        let moves = recorder.finish(!found.interrupted, !filter.is_active())?;
+        found.count_moved(moves);
         all.unreadable += found.unreadable;
         call.events.send(Event::ScanDone {
             library: library.name.clone(),
@@ -177,6 +178,10 @@ impl Record for Telling<'_, '_> {
         described: Described,
     ) -> Result<(), Error> {
         self.recorder.described(known, path, described)
+    }
+
+    fn settle(&mut self) -> Result<(), Error> {
+        self.recorder.settle()
     }
 
     fn unchanged(&mut self, known: &KnownFile, path: &str) -> Result<(), Error> {

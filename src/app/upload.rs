@@ -128,6 +128,7 @@ fn transfer(
         store,
         documents,
         selection: selection(&libraries, folders)?,
+        purge: None,
         concurrency: options.concurrency.ceiling(),
         batch_size: options.batch_size,
         limit: options.limit,
@@ -212,6 +213,7 @@ fn finish(
         let reader = &parts.reader;
         reader.each_skipped_for(reason.label(), &libraries, &mut count)?;
     }
+    let files = parts.reader.file_counts(&libraries)?;
     let requests = parts.client.counts();
     let throttle = parts.gate.snapshot();
     let left = Left {
@@ -253,6 +255,7 @@ fn finish(
         indexed_in_all: counts.indexed,
         failed_in_all: counts.failed,
         unreadable,
+        gone: files.missing + files.left_out,
         beyond_limit: counts.pending.saturating_sub(ended.waiting),
         next: Next::default(),
     };

@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -89,6 +91,8 @@ pub enum Command {
     Upload(Box<Upload>),
     /// Compare database and store both ways, and repair what differs
     Verify(Box<Verify>),
+    /// Delete the documents of files that are not there any more
+    Purge(Box<Purge>),
     /// What is done, what waits and why, and what to do next
     Status(Status),
     /// The folders that are known, under their names, and where they go
@@ -382,6 +386,54 @@ pub struct Verify {
 }
 
 #[derive(Debug, Args)]
+pub struct Purge {
+    #[command(flatten)]
+    pub remote: Remote,
+    /// Only this library
+    #[arg(long, value_name = "NAME")]
+    pub library: Option<String>,
+    /// Only files that have been missing, or left out, for so long (s, m, h, d, w)
+    #[arg(long, value_name = "30d")]
+    pub older_than: Option<Age>,
+    /// Show what would be deleted; delete nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Refuse to delete a larger share of a library's documents in the store, in percent
+    #[arg(long, value_name = "PERCENT", default_value_t = 50,
+          value_parser = clap::value_parser!(u64).range(0..=100))]
+    pub max_share: u64,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// A length of time: a whole number and its unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Age(pub Duration);
+
+impl FromStr for Age {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Age, &'static str> {
+        const USAGE: &str = "a number and its unit: s, m, h, d or w, as in 30d";
+        let (number, unit) = text
+            .split_at_checked(text.len().saturating_sub(1))
+            .ok_or(USAGE)?;
+        let seconds: u64 = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 86_400,
+            "w" => 7 * 86_400,
+            _ => return Err(USAGE),
+        };
+        let number: u64 = number.parse().map_err(|_| USAGE)?;
+        let seconds = number.checked_mul(seconds).ok_or("that is too long")?;
+        Ok(Age(Duration::from_secs(seconds)))
+    }
+}
+
+#[derive(Debug, Args)]
 pub struct Status {
     #[command(flatten)]
     pub store: Store,
@@ -400,6 +452,28 @@ pub struct Status {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn an_age_has_a_unit() {
+        let age = |text: &str| text.parse::<Age>().map(|age| age.0.as_secs()).ok();
+        assert_eq!(age("90s"), Some(90));
+        assert_eq!(age("2m"), Some(120));
+        assert_eq!(age("36h"), Some(129_600));
+        assert_eq!(age("30d"), Some(2_592_000));
+        assert_eq!(age("0w"), Some(0));
+        let bad = [
+            "",
+            "d",
+            "30",
+            "-1d",
+            "1.5d",
+            "30 d",
+            "30é",
+            "99999999999999999999d",
+            "9999999999999999999w",
+        ];
+        assert!(bad.iter().all(|text| age(text).is_none()));
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -32,6 +32,8 @@ pub mod store;
 
 pub mod verify;
 
+pub mod purge;
+
 #[cfg(feature = "emulator")]
 pub mod emulator;
 
@@ -53,6 +55,7 @@ fn run(cli: &Cli) -> u8 {
         Command::Scan(args) => scan::run(args, &database, style),
         Command::Upload(args) => Ok(upload::run(args, &database, style)),
         Command::Verify(args) => verify::run(args, &database, style),
+        Command::Purge(args) => purge::run(args, &database, style),
         Command::Status(args) => status::run(args, &database, style),
         Command::Library(args) => library::run(args, &database, style),
         Command::Store(args) => store::run(args, &database, style),

@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::report::{EventSink, Progress};
 use crate::scan::mime::Types;
 use crate::shutdown::Shutdown;
-use crate::state::reader::StoreRow;
+use crate::state::reader::{Missing, StoreRow};
 use crate::state::{Reader, Writer};
 use crate::throttle::bandwidth::Bandwidth;
 use crate::throttle::gate::Gate;
@@ -19,6 +19,9 @@ use crate::waits::Waits;
 
 /// From the first row of a run to its last.
 pub mod run;
+
+/// Files that are gone are forgotten.
+pub mod forget;
 
 /// What there is to do is handed out.
 pub mod dispatch;
@@ -47,6 +50,8 @@ pub struct RunSettings {
     /// How many documents the service counted in it when the run began.
     pub documents: u64,
     pub selection: Selection,
+    /// Documents to delete; of a run that sends nothing.
+    pub purge: Option<Missing>,
     pub concurrency: usize,
     pub batch_size: u64,
     pub limit: Option<u64>,

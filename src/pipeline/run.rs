@@ -19,7 +19,7 @@ use super::outcome::tally::Tally;
 use super::reconcile::take_back;
 use super::sending::one_request::InOneRequest;
 use super::sending::worker::{Returned, Task, Worker};
-use super::{Parts, RunSettings, watch};
+use super::{Parts, RunSettings, forget, watch};
 use crate::error::{Error, Kind};
 use crate::panic;
 use crate::poison;
@@ -83,13 +83,15 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
         // Which files `--limit` will meet is not known; their share of all is.
         share(before.pending_bytes, wanted, before.pending) + on_the_way_bytes,
     );
-    parts.events.send(Event::RunStart {
-        run,
-        store: settings.store.display_name.clone(),
-        pending: wanted,
-        processing: before.processing,
-        recovered: on_the_way,
-    });
+    if settings.purge.is_none() {
+        parts.events.send(Event::RunStart {
+            run,
+            store: settings.store.display_name.clone(),
+            pending: wanted,
+            processing: before.processing,
+            recovered: on_the_way,
+        });
+    }
     let outcomes = Outcomes {
         writer: parts.writer.clone(),
         polls: Arc::new(PollQueue::new(
@@ -104,7 +106,8 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
     let fatal = Mutex::new(None);
     let stop = |error: Error| stop_for(&fatal, &parts.shutdown, error);
     // Nothing to do: no thread, no request.
-    let progressed = match wanted + on_the_way > 0 || is_anything_unneeded(settings, &parts)? {
+    let is_idle = wanted + on_the_way == 0 && settings.purge.is_none();
+    let progressed = match !is_idle || is_anything_unneeded(settings, &parts)? {
         true => with_threads(&Run {
             id: run,
             settings,
@@ -118,7 +121,7 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
     keep(settings, &parts, &outcomes);
     // What the last outcomes changed is with the writer; if it has failed, the numbers are those of its
     // last commit, and that is why the run stopped.
-    if let Err(error) = parts.writer.commit(Change::Flush) {
+    if let Err(error) = forget::after(settings, &parts) {
         stop(error);
     }
     let all_gone = parts.shutdown.is_stopping() || !is_anything_unneeded(settings, &parts)?;
@@ -179,7 +182,7 @@ fn keep(settings: &RunSettings, parts: &Parts, outcomes: &Outcomes) {
 /// Whether something is left at the service that nothing needs any more.
 fn is_anything_unneeded(settings: &RunSettings, parts: &Parts) -> Result<bool, Error> {
     let (reader, store, start) = (&parts.reader, settings.store.id, UploadId(0));
-    Ok(!reader.replaced(store, start)?.is_empty() || !reader.leftovers(store, start)?.is_empty())
+    Ok(!reader.unwanted(store, start)?.is_empty() || !reader.leftovers(store, start)?.is_empty())
 }
 
 /// `whole` in proportion to `part` of `all`.

@@ -134,6 +134,8 @@ pub struct Summary {
     pub failed_in_all: u64,
     /// Files and folders that could not be read.
     pub unreadable: u64,
+    /// Files that are missing, or left out now, and whose documents may still be there.
+    pub gone: u64,
     /// Files that wait and that `--limit` left for another run.
     pub beyond_limit: u64,
     /// What makes the next command line mean the same database and store.

@@ -363,6 +363,12 @@ impl Printer {
         if self.style.json || (self.style.quiet && summary.exit == 0) {
             return;
         }
+        if self.style.quiet {
+            if let Some(line) = summary::wrong(summary) {
+                self.stdout(&line);
+            }
+            return;
+        }
         if self.failed_named > FAILED_NAMED_MAX {
             let more = self.failed_named - FAILED_NAMED_MAX;
             let all = summary.next.line("status --failed");

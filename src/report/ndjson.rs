@@ -17,7 +17,7 @@ pub fn line(event: &Event, now: UnixMs) -> Option<String> {
             "scan_done",
             json!({"library": library, "files": found.files, "new": found.new,
                    "changed": found.changed, "described": found.described,
-                   "missing": found.missing,
+                   "moved": found.moved, "missing": found.missing,
                    "left_out": found.left_out, "unchanged": found.unchanged,
                    "skipped": found.skipped, "skipped_by": found.skipped_by,
                    "bytes": found.bytes, "seconds": rounded(*seconds)}),
@@ -142,7 +142,7 @@ mod tests {
                     found: Found::default(),
                     seconds: 0.0,
                 },
-                "library,files,new,changed,described,missing,left_out,unchanged,skipped,skipped_by,bytes,seconds",
+                "library,files,new,changed,described,moved,missing,left_out,unchanged,skipped,skipped_by,bytes,seconds",
             ),
             (
                 Event::RunStart {

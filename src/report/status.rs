@@ -161,6 +161,13 @@ impl Status {
             "besides   {} missing from disk, {left_out}{} skipped by the last scan{named}",
             self.missing, self.skipped
         ));
+        if self.missing + self.left_out > 0 && self.store.is_some() {
+            lines.push(format!(
+                "gone      {}, whose documents `{}` deletes",
+                count(self.missing + self.left_out, "file"),
+                self.next.line("purge")
+            ));
+        }
         lines.extend(self.last_run.as_ref().map(last_run));
         for reason in &self.why {
             lines.push(format!(
@@ -347,6 +354,7 @@ files     100 (12.3 MB)
   pending     ██████░░░░░░░░░░░░░░  30
   failed      █░░░░░░░░░░░░░░░░░░░  1
 besides   2 missing from disk, 3 skipped by the last scan: `objlib status --skipped --store 'my notes'`
+gone      2 files, whose documents `objlib purge --store 'my notes'` deletes
 last run  1970-01-01T00:00:00.000Z (incomplete, 1 min 1 s): 64 indexed, 1 failed, 35 left
 next      `objlib upload --store 'my notes'`
 ";

@@ -23,12 +23,16 @@ pub fn scan(event: &Event) -> Vec<String> {
         0 => String::new(),
         n => format!(" ({n} only in what describes them)"),
     };
+    let moved = match found.moved {
+        0 => String::new(),
+        n => format!("{n} moved, "),
+    };
     let scanned = match found.interrupted {
         true => "interrupted while scanning",
         false => "scanned",
     };
     let mut lines = vec![format!(
-        "{scanned} {library}: {} ({}) in {}: {} new, {} changed{described}, {} unchanged, {} missing{left_out}, {} skipped",
+        "{scanned} {library}: {} ({}) in {}: {} new, {} changed{described}, {moved}{} unchanged, {} missing{left_out}, {} skipped",
         count(found.files, "file"),
         bytes(found.bytes),
         time(Duration::from_secs_f64(seconds.max(0.0))),
@@ -61,11 +65,32 @@ pub fn scan(event: &Event) -> Vec<String> {
 }
 
 pub fn words(s: &Summary) -> Vec<String> {
-    let mut lines = Vec::new();
     if s.dry_run {
         // The plan has said it all.
-        return lines;
+        return Vec::new();
     }
+    let mut lines = done(s);
+    lines.extend(undone(s));
+    if s.gone > 0 {
+        lines.push(format!(
+            "{} missing or left out: `{}` deletes their documents",
+            count(s.gone, "file"),
+            s.next.line("purge")
+        ));
+    }
+    lines.extend(next(s.exit).map(str::to_owned));
+    lines
+}
+
+/// For whoever wants to know only what is wrong: all of it in one line.
+pub fn wrong(s: &Summary) -> Option<String> {
+    let mut parts = undone(s);
+    parts.extend(next(s.exit).map(str::to_owned));
+    (!s.dry_run && !parts.is_empty()).then(|| parts.join("; "))
+}
+
+fn done(s: &Summary) -> Vec<String> {
+    let mut lines = Vec::new();
     if s.totals.files() == 0 && s.exit == 0 {
         lines.push(match s.indexed_in_all {
             0 if s.beyond_limit == 0 => format!(
@@ -99,6 +124,17 @@ pub fn words(s: &Summary) -> Vec<String> {
         ));
     }
     lines.extend(held_back(s.limited_by).map(|why| format!("held back by {why}")));
+    if s.totals.skipped > 0 {
+        lines.push(format!(
+            "{} changed or vanished meanwhile",
+            count(s.totals.skipped, "file")
+        ));
+    }
+    lines
+}
+
+fn undone(s: &Summary) -> Vec<String> {
+    let mut lines = Vec::new();
     let to_send = s.totals.pending.saturating_sub(s.beyond_limit);
     if to_send + s.totals.processing > 0 {
         lines.push(format!(
@@ -111,12 +147,6 @@ pub fn words(s: &Summary) -> Vec<String> {
         lines.push(format!(
             "beyond --limit: {} for another run",
             count(s.beyond_limit, "file")
-        ));
-    }
-    if s.totals.skipped > 0 {
-        lines.push(format!(
-            "{} changed or vanished meanwhile",
-            count(s.totals.skipped, "file")
         ));
     }
     if s.failed_in_all > 0 {
@@ -134,7 +164,6 @@ pub fn words(s: &Summary) -> Vec<String> {
             s.next.line("status --skipped")
         ));
     }
-    lines.extend(next(s.exit).map(str::to_owned));
     lines
 }
 
@@ -173,6 +202,42 @@ mod tests {
             ..Summary::default()
         };
         assert_eq!(words(&done), ["nothing to do: all 873 files are indexed"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_one_line() {
+        assert_eq!(wrong(&Summary::default()), None);
+        let stopped = Summary {
+            totals: RunTotals {
+                indexed: 5,
+                pending: 7,
+                ..RunTotals::default()
+            },
+            failed_in_all: 1,
+            gone: 2,
+            exit: 4,
+            ..Summary::default()
+        };
+        assert_eq!(
+            wrong(&stopped).unwrap(),
+            "left: 7 files to send, 0 files being indexed; \
+             1 file failed: see `objlib status --failed`; try again with `objlib upload --retry-failed`; \
+             not finished: run the same command again"
+        );
+    }
+
+    #[test]
+    fn files_that_are_gone_are_said_to_be() {
+        let done = Summary {
+            indexed_in_all: 1,
+            gone: 2,
+            ..Summary::default()
+        };
+        let expected = [
+            "nothing to do: the one file is indexed",
+            "2 files missing or left out: `objlib purge` deletes their documents",
+        ];
+        assert_eq!(words(&done), expected);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub struct Catalog<'r> {
     is_new: bool,
     describer: Describer,
     lookups: Cell<u32>,
+    found_again: Cell<u32>,
 }
 
 /// Lookups that share a read transaction: opening one costs as much as a lookup. Not all of them: while
@@ -39,8 +40,19 @@ impl<'r> Catalog<'r> {
             library,
             is_new: !reader.knows_any(library)?,
             lookups: Cell::new(0),
+            found_again: Cell::new(0),
         })
     }
+}
+
+/// Before the first lookup, so that it sees all that was recorded before, and again at times.
+fn renew_at_times(reader: &Reader, lookups: &Cell<u32>) -> Result<(), Error> {
+    let done = lookups.get();
+    if done.is_multiple_of(LOOKUPS) {
+        reader.renew()?;
+    }
+    lookups.set(done.wrapping_add(1));
+    Ok(())
 }
 
 impl Known for Catalog<'_> {
@@ -48,16 +60,17 @@ impl Known for Catalog<'_> {
         if self.is_new {
             return Ok(None);
         }
-        let lookups = self.lookups.get();
-        if lookups.is_multiple_of(LOOKUPS) {
-            self.reader.renew()?;
-        }
-        self.lookups.set(lookups.wrapping_add(1));
+        renew_at_times(self.reader, &self.lookups)?;
         self.reader.file(self.library, path)
     }
 
     fn extent(&self) -> Result<(u64, i64), Error> {
         self.reader.extent(self.library)
+    }
+
+    fn is_found_again(&self, id: i64) -> Result<bool, Error> {
+        renew_at_times(self.reader, &self.found_again)?;
+        self.reader.is_found_again(id)
     }
 
     fn each_present(&self, each: &mut dyn FnMut(i64, &str)) -> Result<(), Error> {
@@ -87,17 +100,31 @@ impl<'w> Recorder<'w> {
     }
 
     /// Waits until everything is on disk. `ended`: the scan came to its end; `whole`: it looked at all
-    /// there is.
-    pub fn finish(self, ended: bool, whole: bool) -> Result<(), Error> {
-        self.writer.commit(match ended {
-            true => Change::ScanEnded {
-                library: self.library,
-                scan: self.began_ms,
-                whole,
-            },
-            false => Change::Flush,
+    /// there is, so that what went and what came can be told from what moved: so many files did.
+    pub fn finish(mut self, ended: bool, whole: bool) -> Result<u64, Error> {
+        self.settle()?;
+        if !ended {
+            return Ok(0);
+        }
+        let moved = if whole { self.match_moves()? } else { 0 };
+        self.writer.commit(Change::ScanEnded {
+            library: self.library,
+            scan: self.began_ms,
+            whole,
         })?;
-        self.check()
+        Ok(moved)
+    }
+
+    fn match_moves(&self) -> Result<u64, Error> {
+        let mut moved = 0;
+        loop {
+            let library = self.library;
+            let page = self.writer.commit(Change::MovesMatched { library })?;
+            if page.row == 0 {
+                return Ok(moved);
+            }
+            moved += page.rows;
+        }
     }
 
     fn send(&self, change: Change) -> Result<(), Error> {
@@ -154,5 +181,10 @@ impl Record for Recorder<'_> {
 
     fn left_out(&mut self, id: i64) -> Result<(), Error> {
         self.send(Change::FileLeftOut { file: id })
+    }
+
+    fn settle(&mut self) -> Result<(), Error> {
+        self.writer.commit(Change::Flush)?;
+        self.check()
     }
 }

@@ -403,7 +403,13 @@ impl Diff<'_> {
                 "check the path (is the disk mounted?), or say --accept-missing if it is empty",
             ));
         }
-        if gone_count * 2 > known && !self.options.accept_missing {
+        let is_much = |gone: u64| gone * 2 > known && !self.options.accept_missing;
+        let found_again = match is_much(gone_count) {
+            true => self.found_again(&gone)?,
+            false => 0,
+        };
+        let gone_count = gone_count - found_again;
+        if is_much(gone_count) {
             return Err(self.guard(
                 format!("{gone_count} of {known} known files are gone"),
                 "check the path, or say --accept-missing if that is so",
@@ -425,6 +431,18 @@ impl Diff<'_> {
             self.found.left_out += 1;
             self.record.left_out(id)
         })
+    }
+
+    /// How many of the files that went are at another path now: a folder that was renamed is no loss.
+    fn found_again(&mut self, gone: &Bits) -> Result<u64, Error> {
+        self.record.settle()?;
+        let (known, new) = (self.known, self.found.new);
+        let mut found = 0;
+        gone.each(|id| {
+            found += u64::from(found < new && known.is_found_again(id)?);
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     /// Why the walk did not come to a known file.

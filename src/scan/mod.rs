@@ -55,6 +55,10 @@ pub trait Known {
     fn file(&self, path: &str) -> Result<Option<KnownFile>, Error>;
     /// Number of present files, and the highest id of any.
     fn extent(&self) -> Result<(u64, i64), Error>;
+    /// Whether a file that is new to this scan, as far as it is recorded, holds what the file of this id held.
+    fn is_found_again(&self, _id: i64) -> Result<bool, Error> {
+        Ok(false)
+    }
     /// Calls `each` with id and path of every present file.
     fn each_present(&self, each: &mut dyn FnMut(i64, &str)) -> Result<(), Error>;
     /// What describes its files.
@@ -77,6 +81,10 @@ pub trait Record {
         path: &str,
         described: Described,
     ) -> Result<(), Error>;
+    /// Waits until all that was told is recorded.
+    fn settle(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
     /// The file is as it is known, so that `file` is not called for it.
     fn unchanged(&mut self, _known: &KnownFile, _path: &str) -> Result<(), Error> {
         Ok(())
@@ -162,7 +170,7 @@ pub struct Options {
 /// Names of files that are too large: enough to show what is meant.
 const TOO_LARGE_NAMES_MAX: usize = 5;
 
-/// `files` = `new` + `changed` + `unchanged`; a file that is back again is one of the last two.
+/// `files` = `new` + `changed` + `moved` + `unchanged`; a file that is back again is `changed` or `unchanged`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
     pub files: u64,
@@ -171,6 +179,8 @@ pub struct Found {
     pub changed: u64,
     /// Files that hold what they held, and whose documents are to carry something else besides.
     pub described: u64,
+    /// At another path than before; neither end of the move is new, or missing.
+    pub moved: u64,
     pub missing: u64,
     /// Known files that are there, and must not or cannot be sent any more.
     pub left_out: u64,
@@ -185,6 +195,18 @@ pub struct Found {
     pub too_large: Vec<String>,
     pub bytes: u64,
     pub interrupted: bool,
+}
+
+impl Found {
+    /// So many of the files that came hold what files that went have held.
+    pub fn count_moved(&mut self, moved: u64) {
+        let new = moved.min(self.new);
+        self.new -= new;
+        // Some may have been recorded by a scan that did not come to its end, or be back again.
+        self.unchanged = self.unchanged.saturating_sub(moved - new);
+        self.missing = self.missing.saturating_sub(moved);
+        self.moved = moved;
+    }
 }
 
 /// The sidecar of a file, where there is one.

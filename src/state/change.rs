@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::durable::UploadId;
+use super::reader::Missing;
 use super::upload_state::{Method, Support};
 use crate::clock::UnixMs;
 use crate::identity::{ContentKey, Sha256, Variant};
@@ -202,6 +203,11 @@ pub enum Change {
     FileLeftOut {
         file: i64,
     },
+    /// Up to a page of the files that came since the last whole scan: those whose content one that went has
+    /// held have moved. Where none is left, what went is missing.
+    MovesMatched {
+        library: i64,
+    },
     ScanEnded {
         library: i64,
         /// When it began.
@@ -324,8 +330,20 @@ pub enum Change {
         file: i64,
         reading: Reading,
     },
-    Superseded {
+    /// Documents of files that were missing, or left out, at a time: up to a page of them is to be deleted.
+    Purged {
+        store: i64,
+        missing: Missing,
+        /// Those behind this one.
+        after: UploadId,
+    },
+    /// The document, which was to be deleted, is confirmed deleted.
+    Deleted {
         upload: UploadId,
+    },
+    /// A file that is gone, and of which nothing is left in any store.
+    FileForgotten {
+        file: i64,
     },
     /// The document is confirmed to be gone from the store.
     Retired {
@@ -436,6 +454,9 @@ pub struct Bookmark {
 /// How many files one `Queued` looks at: some 40 ms of the writer's time, for which others wait.
 pub const QUEUE_FILES: i64 = 4000;
 
+/// How many files one `MovesMatched` looks at: each may be five rows to write.
+pub const MATCH_FILES: i64 = 1000;
+
 /// A batch whose last file has its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchDone {
@@ -451,7 +472,8 @@ pub struct BatchDone {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Applied {
     /// The row it made or touched; for `Queued` the first place in the queue that it gave away, or 0 if
-    /// there is nothing left to queue.
+    /// there is nothing left to queue; for `Purged` the last row, and for `MovesMatched` how many files it
+    /// looked at, 0 if there are none left.
     pub row: i64,
     /// How many rows changed, where that is of interest.
     pub rows: u64,
@@ -492,6 +514,7 @@ impl Change {
             | Change::LibraryRenamed { .. }
             | Change::LibrarySettings { .. }
             | Change::LibraryForgotten { .. } => "commit library",
+            Change::MovesMatched { .. } => "commit moves",
             Change::ScanEnded { .. } => "commit scan",
             Change::FileSeen { .. } | Change::FileDescribed { .. } => "commit file",
             Change::FileSkipped(_) => "commit skip",
@@ -520,7 +543,9 @@ impl Change {
             Change::Dropped { .. } => "commit dropped",
             Change::FileLost { .. } => "commit file lost",
             Change::Rescanned { .. } => "commit rescanned",
-            Change::Superseded { .. } => "commit superseded",
+            Change::Purged { .. } => "commit purge",
+            Change::Deleted { .. } => "commit deleted",
+            Change::FileForgotten { .. } => "commit forgotten",
             Change::Retired { .. } => "commit retired",
             Change::Relabelled { .. } => "commit relabelled",
             Change::Remembered(_) => "commit remembered",

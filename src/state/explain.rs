@@ -65,10 +65,11 @@ const SMALL: [&str; 9] = [
 ];
 
 /// Columns of which one value belongs to few rows.
-const SELECTIVE: [&str; 8] = [
+const SELECTIVE: [&str; 9] = [
     "rowid=",
     "id=",
     "file_id=",
+    "moved_to=",
     "path=",
     "path_value=",
     "sha256=",

@@ -258,7 +258,9 @@ impl Reader {
             match r.get_ref(1)?.as_str()? {
                 "present" => (counts.present, counts.bytes) = (count(r, 2)?, count(r, 3)?),
                 "missing" => counts.missing = count(r, 2)?,
-                _ => counts.left_out = count(r, 2)?,
+                "left_out" => counts.left_out = count(r, 2)?,
+                // Its content is at another path.
+                _ => {}
             }
             Ok(())
         };

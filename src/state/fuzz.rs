@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::change::{Cause, Change, Charge, Described, PinnedStore, Reading, SeenFile, Way};
 use super::durable::UploadId;
-use super::reader::{Libraries, Reader};
+use super::reader::{Libraries, Missing, Reader};
 use super::upload_state::UploadState;
 use super::writer;
 use crate::error::Error;
@@ -135,6 +135,13 @@ fn is_said_plainly(error: &Error) {
     );
 }
 
+fn missing() -> Missing {
+    Missing {
+        libraries: vec![1],
+        before: i64::MAX,
+    }
+}
+
 /// Everything that reads.
 fn read(path: &Path) -> Result<(), Error> {
     let reader = Reader::open(path)?;
@@ -155,7 +162,12 @@ fn read(path: &Path) -> Result<(), Error> {
         reader.is_claimed(&document).err(),
         reader.files_like(STORE, &identity).err(),
         reader.indexed(STORE, start).err(),
-        reader.replaced(STORE, start).err(),
+        reader.unwanted(STORE, start).err(),
+        reader.unwanted_count(STORE).err(),
+        reader.purgeable(STORE, &missing(), start).err(),
+        reader.gone_on_the_way(STORE, &missing(), &mut |_| {}).err(),
+        reader.over(1, i64::MAX, 0).err(),
+        reader.is_found_again(3).err(),
         reader.leftovers(STORE, start).err(),
         reader.last_queued(STORE).err(),
         reader.on_the_way(STORE).err(),
@@ -230,9 +242,16 @@ fn write(path: &Path) -> Result<(), Error> {
             },
         },
         Change::FileMissing { file: 3 },
-        Change::Superseded {
+        Change::MovesMatched { library: 1 },
+        Change::Purged {
+            store: STORE,
+            missing: missing(),
+            after: UploadId(0),
+        },
+        Change::Deleted {
             upload: UploadId(3),
         },
+        Change::FileForgotten { file: 3 },
         Change::LibraryRenamed {
             library: 1,
             name: "papers".to_owned(),

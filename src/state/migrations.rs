@@ -89,16 +89,24 @@ CREATE TABLE files (
     metadata TEXT NOT NULL DEFAULT '[]',  -- the user's entries and that of the chunking
     unmatched INTEGER NOT NULL DEFAULT 0 CHECK (unmatched IN (0, 1)),  -- there are rules, and none met it
     -- left_out: there, but an ignore file, or what it is, keeps it from being sent
-    state TEXT NOT NULL CHECK (state IN ('present', 'missing', 'left_out')),
+    -- moved: gone from this path, and found again at another
+    state TEXT NOT NULL CHECK (state IN ('present', 'missing', 'left_out', 'moved')),
     first_seen_ms INTEGER NOT NULL,
     last_seen_ms INTEGER NOT NULL,
     missing_since_ms INTEGER,
+    moved_to INTEGER,                -- the file that holds its content now
+    -- It came or went, and no whole scan has ended since, which would see whether it moved.
+    fresh INTEGER NOT NULL DEFAULT 0 CHECK (fresh IN (0, 1)),
+    CHECK ((state = 'moved') = (moved_to IS NOT NULL)),
     UNIQUE (library_id, path)
 ) STRICT;
 CREATE INDEX files_by_state ON files (library_id, state, size_bytes);
 CREATE INDEX files_unmatched ON files (library_id, path) WHERE unmatched = 1;
 -- A document in the store is matched with the file that its identity names.
 CREATE INDEX files_by_identity ON files (path_value, library_id);
+CREATE INDEX files_fresh ON files (library_id, state, sha256, path) WHERE fresh = 1;
+CREATE INDEX files_moved ON files (moved_to) WHERE moved_to IS NOT NULL;
+CREATE INDEX files_gone ON files (library_id, id) WHERE state != 'present';
 
 CREATE TABLE skipped_files (
     library_id INTEGER NOT NULL REFERENCES libraries(id),
@@ -165,6 +173,9 @@ CREATE TABLE uploads (
     size_bytes INTEGER NOT NULL,
     mime TEXT,                       -- set when the file's own type was refused
     current INTEGER NOT NULL DEFAULT 1 CHECK (current IN (0, 1)),  -- the file is there, with this content
+    -- Its document is to be deleted: newer content has taken its place, or it was purged. On disk before the
+    -- deletion is sent, and for good: should the content come back, it gets another row.
+    unwanted INTEGER NOT NULL DEFAULT 0 CHECK (unwanted IN (0, 1)),
     status TEXT NOT NULL CHECK (status IN
         ('pending', 'uploading', 'processing', 'indexed', 'failed', 'superseded', 'retired')),
     queued INTEGER NOT NULL,         -- place in the queue; handed back = a new place at its end
@@ -189,7 +200,7 @@ CREATE TABLE uploads (
 ) STRICT;
 -- One row a (file, store, content); what has ended may come back as a new row.
 CREATE UNIQUE INDEX uploads_once ON uploads (file_id, store_id, sha256, variant)
-    WHERE status NOT IN ('superseded', 'retired');
+    WHERE status NOT IN ('superseded', 'retired') AND unwanted = 0;
 CREATE UNIQUE INDEX uploads_document ON uploads (document) WHERE document IS NOT NULL;
 CREATE INDEX uploads_by_file ON uploads (file_id, store_id);
 CREATE INDEX uploads_queue ON uploads (store_id, status, queued);
@@ -200,7 +211,9 @@ CREATE INDEX uploads_indexed ON uploads (store_id) WHERE status = 'indexed';
 CREATE INDEX uploads_by_error ON uploads (store_id, status, current, error) WHERE error IS NOT NULL;
 -- Documents found in a listing are matched against the few rows in doubt.
 CREATE INDEX uploads_in_doubt ON uploads (sha256) WHERE status IN ('uploading', 'processing');
-CREATE INDEX uploads_replaced ON uploads (store_id, id) WHERE current = 0 AND status = 'indexed';
+CREATE INDEX uploads_unwanted ON uploads (store_id, id) WHERE unwanted = 1 AND status = 'indexed';
+CREATE INDEX uploads_outdated ON uploads (store_id, id)
+    WHERE current = 0 AND unwanted = 0 AND status = 'indexed';
 CREATE INDEX uploads_leftovers ON uploads (store_id, id)
     WHERE temp_file IS NOT NULL OR (document IS NOT NULL AND status IN ('pending', 'failed'));
 

@@ -30,10 +30,14 @@ pub mod listed;
 
 pub mod drift;
 
-/// The key of an upload in SQL: the row `u` is for what the file `f` holds now, and has not ended. Whatever
-/// queues, plans, adopts or compares uploads uses this and `identity::ContentKey`.
+/// The key of an upload in SQL: the row `u` is for what the file `f` holds now, and neither has ended nor is
+/// about to. Whatever queues, plans, adopts or compares uploads uses this and `identity::ContentKey`.
 const SAME_CONTENT: &str = "u.file_id = f.id AND u.sha256 = f.sha256 AND u.variant = f.variant
-     AND u.status NOT IN ('superseded', 'retired')";
+     AND u.status NOT IN ('superseded', 'retired') AND u.unwanted = 0";
+
+/// Of an upload `u` something may still be at the service, in SQL.
+const IS_AT_THE_SERVICE: &str = "(u.status IN ('uploading', 'processing', 'indexed')
+     OR u.status IN ('pending', 'failed') AND (u.document IS NOT NULL OR u.temp_file IS NOT NULL))";
 
 /// A run that nothing has ended yet, in SQL; its objlib may be dead.
 const RUN_IS_OPEN: &str = "ended_ms IS NULL AND outcome IS NULL";

@@ -115,7 +115,7 @@ enum Step {
     Activated,
     HandedBack(Charge),
     Rejected,
-    Superseded,
+    Deleted,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -126,7 +126,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::HandedBack(Charge::Attempt)),
         1 => Just(Step::HandedBack(Charge::Nothing)),
         1 => Just(Step::Rejected),
-        1 => Just(Step::Superseded),
+        1 => Just(Step::Deleted),
     ]
 }
 
@@ -181,7 +181,7 @@ fn change(step: Step, upload: UploadId, batch: i64) -> (Change, Event) {
             },
             Event::Rejected,
         ),
-        Step::Superseded => (Change::Superseded { upload }, Event::Replaced),
+        Step::Deleted => (Change::Deleted { upload }, Event::Replaced),
     }
 }
 
@@ -210,7 +210,7 @@ proptest! {
                     Step::HandedBack(Charge::Attempt) | Step::Rejected
                 ));
             }
-            if let (Step::Superseded, true) = (step, applied) {
+            if let (Step::Deleted, true) = (step, applied) {
                 // The content that the file still has is queued again, in a row of its own.
                 let again = rows.states().into_iter().filter(|(row, _)| !model.contains_key(row));
                 let again: Vec<_> = again.collect();

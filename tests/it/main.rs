@@ -83,3 +83,6 @@ mod readme;
 
 /// Borders that no compiler guards.
 mod tidy;
+
+/// Documents of files that are gone, and files at another path.
+mod purge;

@@ -114,6 +114,25 @@ impl Case {
             .file_in(folder, &note(i), format!("{own}{words}"));
     }
 
+    /// A note at another path.
+    pub fn rename(&self, folder: &str, i: usize) {
+        let folder = self.place.path().join(folder);
+        std::fs::create_dir_all(folder.join("moved")).unwrap();
+        std::fs::rename(folder.join(note(i)), folder.join(format!("moved/{i}.md"))).unwrap();
+    }
+
+    pub fn delete(&self, folder: &str, i: usize) {
+        std::fs::remove_file(self.place.path().join(folder).join(note(i))).unwrap();
+    }
+
+    /// A note of `docs`, as it was when the case began.
+    pub fn write_as_new(&self, i: usize) {
+        let other = Place::new();
+        other.files(i + 1);
+        let words = std::fs::read(other.docs().join(note(i))).unwrap();
+        self.place.file(&note(i), words);
+    }
+
     /// Other words in the first `files` notes of every folder.
     pub fn rewrite(&self, files: usize, words: &str) {
         for folder in self.folders() {

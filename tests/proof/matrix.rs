@@ -53,13 +53,18 @@ enum Scenario {
     BadFile,
     /// All indexed, and then the database was lost: what the stores hold is taken back.
     LostDatabase,
-    /// All indexed; then it is not an upload that dies, but the deletion of a store.
+    /// All indexed; then every small file got another path.
+    Moved,
+    /// All indexed, and some files are gone: it is not an upload that dies, but the purge. One of the files
+    /// may be back when it is run again.
+    Purged,
+    /// The same of the deletion of a store.
     StoreDeleted,
     /// The same of `verify --repair`, of stores that hold second, old and unknown documents and lack others.
     Repaired,
 }
 
-const SCENARIOS: [Scenario; 19] = [
+const SCENARIOS: [Scenario; 21] = [
     Scenario::Direct,
     Scenario::Session,
     Scenario::Staged,
@@ -77,6 +82,8 @@ const SCENARIOS: [Scenario; 19] = [
     Scenario::OddStart,
     Scenario::BadFile,
     Scenario::LostDatabase,
+    Scenario::Moved,
+    Scenario::Purged,
     Scenario::StoreDeleted,
     Scenario::Repaired,
 ];
@@ -90,6 +97,8 @@ struct Crash {
     point: String,
     visit: u64,
 }
+
+const PURGE: &[&str] = &["purge", "--yes", "--max-share", "100"];
 
 impl Scenario {
     fn args(self, workers: &'static str) -> Vec<&'static str> {
@@ -111,6 +120,8 @@ impl Scenario {
             | Scenario::Fallback
             | Scenario::OddStart
             | Scenario::LostDatabase
+            | Scenario::Moved
+            | Scenario::Purged
             | Scenario::StoreDeleted
             | Scenario::Repaired => "auto",
         };
@@ -146,6 +157,8 @@ impl Scenario {
             | Scenario::Delivered
             | Scenario::Lost
             | Scenario::LostDatabase
+            | Scenario::Moved
+            | Scenario::Purged
             | Scenario::StoreDeleted
             | Scenario::Repaired => SHARED,
             Scenario::ChangedStaged
@@ -182,6 +195,19 @@ impl Scenario {
                     let _ = std::fs::remove_file(format!("{}{end}", case.place.db().display()));
                 }
             }
+            Scenario::Moved => {
+                case.finish(&args);
+                for folder in case.folders() {
+                    (0..files).for_each(|i| case.rename(folder, i));
+                }
+            }
+            Scenario::Purged => {
+                case.finish(&args);
+                for folder in case.folders() {
+                    case.delete(folder, 0);
+                }
+                case.place.objlib(&["scan", "docs", "more"]).seen().exit(0);
+            }
             Scenario::StoreDeleted => drop(case.finish(&args)),
             Scenario::Repaired => {
                 case.finish(&args);
@@ -199,6 +225,8 @@ impl Scenario {
             | Scenario::Changed
             | Scenario::ChangedStaged
             | Scenario::LostDatabase
+            | Scenario::Moved
+            | Scenario::Purged
             | Scenario::StoreDeleted
             | Scenario::Repaired => {}
             Scenario::Expired => {
@@ -245,6 +273,7 @@ impl Scenario {
                 let store = case.steps[step].store;
                 case.about(step, &["store", "delete", store, "--yes", "--force"])
             }
+            Scenario::Purged => case.about(step, PURGE),
             Scenario::Repaired => case.about(step, &["verify", "--repair", "--max-share", "100"]),
             _ => case.upload(step, &self.args(workers)),
         }
@@ -386,6 +415,15 @@ fn try_one(crash: &Crash, long: bool) -> bool {
             case.repair();
             let (file, kept) = away(&case, scenario.files(long));
             std::fs::rename(kept, file).unwrap();
+        }
+        Scenario::Purged => {
+            if crash.point.starts_with("after") {
+                case.write_as_new(0);
+                case.place.objlib(&["scan", "docs", "more"]).seen().exit(0);
+            }
+            for step in 0..case.steps.len() {
+                case.about(step, PURGE).seen().exit(0);
+            }
         }
         _ => {}
     }

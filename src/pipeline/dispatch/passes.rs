@@ -225,14 +225,43 @@ impl<'r> Passes<'r> {
     }
 
     /// Hands out the deletion of what nothing needs any more at the service: documents that newer content
-    /// has replaced, what failed attempts made, temporary files. How many there were.
+    /// has replaced or that are purged, what failed attempts made, temporary files. How many there were.
     fn clean_up(&mut self) -> Result<usize, Error> {
         let (reader, store) = (&self.run.parts.reader, self.run.settings.store.id);
-        let replaced =
-            self.clean_up_with(Task::DeleteReplaced, &|after| reader.replaced(store, after))?;
+        let unwanted = self.delete_unwanted()? + self.purge()?;
         let remains =
             self.clean_up_with(Task::DeleteRemains, &|after| reader.leftovers(store, after))?;
-        Ok(replaced + remains)
+        Ok(unwanted + remains)
+    }
+
+    fn delete_unwanted(&mut self) -> Result<usize, Error> {
+        let (reader, store) = (&self.run.parts.reader, self.run.settings.store.id);
+        self.clean_up_with(Task::DeleteUnwanted, &|after| reader.unwanted(store, after))
+    }
+
+    /// A page after the other is marked and handed out, so that a stop leaves the rest as it was.
+    fn purge(&mut self) -> Result<usize, Error> {
+        let Some(missing) = &self.run.settings.purge else {
+            return Ok(0);
+        };
+        let store = self.run.settings.store.id;
+        let mut handed_out = 0;
+        let mut after = UploadId(0);
+        while self.may_start() {
+            let missing = missing.clone();
+            let page = self.run.parts.writer.commit(Change::Purged {
+                store,
+                missing,
+                after,
+            })?;
+            if page.rows == 0 {
+                return Ok(handed_out);
+            }
+            after = UploadId(page.row);
+            handed_out += self.delete_unwanted()?;
+        }
+        self.put_off += 1;
+        Ok(handed_out)
     }
 
     fn clean_up_with(
@@ -269,9 +298,11 @@ impl<'r> Passes<'r> {
             match self.run.parts.gate.starts() {
                 _ if self.is_stopping() => return false,
                 Starts::Free => return true,
-                Starts::Refused => return false,
+                Starts::Refused if self.probe.is_none() => return false,
                 Starts::OneAtATime if self.probe.is_none() => return true,
-                Starts::OneAtATime => self.take_answer(),
+                // Its answer is taken also where it was what shut the way: a pass is judged when all that it
+                // handed out is answered.
+                Starts::Refused | Starts::OneAtATime => self.take_answer(),
             }
         }
     }

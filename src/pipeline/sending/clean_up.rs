@@ -1,8 +1,9 @@
 //! What nothing needs any more is deleted at the service, and only then forgotten: documents that newer
 //! content has replaced, what failed attempts made, temporary files.
 //!
-//! Promises: an old document goes after the new one is active, so a search never finds none; a deletion is
-//! on disk before its task is answered, so that none is handed out twice; one that could not be confirmed is
+//! Promises: an old document goes after the new one is active, so a search never finds none; that it is to go
+//! is on disk before, so that it is never taken for the file's own again; a deletion is on disk before its task
+//! is answered, so that none is handed out twice; one that could not be confirmed is
 //! tried again by the next run, and this one does not say that all is done.
 
 use super::worker::{Returned, Worker};
@@ -11,13 +12,13 @@ use crate::pipeline::outcome;
 use crate::state::{Change, Job, UploadState};
 
 impl Worker<'_> {
-    pub(super) fn delete_replaced(&self, job: &Job) -> Returned {
+    pub(super) fn delete_unwanted(&self, job: &Job) -> Returned {
         let Some(document) = &job.document else {
             return Returned::Done;
         };
         let deleted = self.client.delete_document(document);
         let upload = job.upload;
-        self.deleted(deleted, Change::Superseded { upload })
+        self.deleted(deleted, Change::Deleted { upload })
     }
 
     /// A row may have left both; the document stays if it is the file's own.

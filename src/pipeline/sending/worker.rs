@@ -42,8 +42,8 @@ pub enum Task {
     Upload { job: Job, batch: i64 },
     /// What an earlier run, or an earlier pass, left on its way.
     Resume(Job),
-    /// A document that newer, indexed content of the same file has replaced.
-    DeleteReplaced(Job),
+    /// A document that was replaced by newer content, which is indexed, or purged.
+    DeleteUnwanted(Job),
     /// A temporary file, or what a failed attempt made.
     DeleteRemains(Job),
 }
@@ -53,7 +53,7 @@ impl Task {
         match self {
             Task::Upload { job, .. }
             | Task::Resume(job)
-            | Task::DeleteReplaced(job)
+            | Task::DeleteUnwanted(job)
             | Task::DeleteRemains(job) => job,
         }
     }
@@ -62,7 +62,7 @@ impl Task {
         match self {
             Task::Upload { job, .. } => Returned::NotBegun(job.queued),
             Task::Resume(_) => Returned::InDoubt,
-            Task::DeleteReplaced(_) | Task::DeleteRemains(_) => Returned::Undeleted,
+            Task::DeleteUnwanted(_) | Task::DeleteRemains(_) => Returned::Undeleted,
         }
     }
 }
@@ -122,7 +122,7 @@ impl Worker<'_> {
     fn turn(&self, task: Task) -> Returned {
         let began = Instant::now();
         let returned = match &task {
-            Task::DeleteReplaced(job) => self.delete_replaced(job),
+            Task::DeleteUnwanted(job) => self.delete_unwanted(job),
             Task::DeleteRemains(job) => self.delete_remains(job),
             Task::Upload { .. } | Task::Resume(_) => {
                 if !self.outcomes.polls.wait_for_room(self.shutdown) {

@@ -15,18 +15,22 @@ statements! {
          WHERE library_id = ?1 AND path = ?2";
     SEEN_AGAIN: Single =>
         "UPDATE files SET path_value = ?2, size_bytes = ?3, mtime_ns = ?4, hashed_ms = ?5,
-             sha256 = ?6, variant = ?7, mime = ?8, state = 'present', last_seen_ms = ?9,
-             metadata = ?10, unmatched = ?11, missing_since_ms = NULL WHERE id = ?1";
+             sha256 = ?6, variant = ?7, mime = ?8, fresh = CASE state WHEN 'present' THEN fresh ELSE 1 END,
+             state = 'present', moved_to = NULL, last_seen_ms = ?9, metadata = ?10, unmatched = ?11,
+             missing_since_ms = NULL WHERE id = ?1";
     DESCRIBED: Single =>
         "UPDATE files SET variant = ?2, metadata = ?3, unmatched = ?4, last_seen_ms = ?5 WHERE id = ?1";
     NEW: Single =>
         "INSERT INTO files (library_id, path, path_value, size_bytes, mtime_ns, hashed_ms,
-             sha256, variant, mime, metadata, unmatched, state, first_seen_ms, last_seen_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?11, ?12, 'present', ?10, ?10) ON CONFLICT DO NOTHING";
+             sha256, variant, mime, metadata, unmatched, state, fresh, first_seen_ms, last_seen_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?11, ?12, 'present',
+             (SELECT scanned_ms IS NOT NULL FROM libraries WHERE id = ?1), ?10, ?10)
+         ON CONFLICT DO NOTHING";
     RESCANNED: Single =>
         "UPDATE files SET size_bytes = ?2, mtime_ns = ?3, hashed_ms = ?4, sha256 = ?5 WHERE id = ?1";
     GONE: Single =>
-        "UPDATE files SET state = ?2, missing_since_ms = coalesce(missing_since_ms, ?3) WHERE id = ?1";
+        "UPDATE files SET fresh = CASE state WHEN 'present' THEN 1 ELSE fresh END, state = ?2,
+             moved_to = NULL, missing_since_ms = coalesce(missing_since_ms, ?3) WHERE id = ?1";
     SKIPPED: Single =>
         "INSERT INTO skipped_files (library_id, path, reason, detail, scan)
          VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET reason = excluded.reason,
@@ -38,6 +42,13 @@ statements! {
     CURRENT: Single =>
         "UPDATE uploads AS u SET current = EXISTS (SELECT 1 FROM files f WHERE",
         SAME_CONTENT, "AND f.state = 'present') WHERE u.file_id = ?1";
+    // The order matters: a search must find the one or the other.
+    REPLACED: Single =>
+        "UPDATE uploads AS u SET unwanted = 1
+         WHERE u.file_id IN (SELECT id FROM files WHERE id = ?1 OR moved_to = ?1)
+         AND u.current = 0 AND u.unwanted = 0 AND u.status = 'indexed'
+         AND EXISTS (SELECT 1 FROM uploads n INDEXED BY uploads_by_file WHERE n.file_id = ?1
+             AND n.store_id = u.store_id AND n.current = 1 AND n.status = 'indexed')";
     NEVER_SENT: Single =>
         "DELETE FROM uploads WHERE file_id = ?1 AND current = 0 AND document IS NULL
          AND temp_file IS NULL AND status IN ('pending', 'failed')";
@@ -203,8 +214,20 @@ impl At<'_> {
     /// that its library goes into gets its row.
     pub(super) fn content_changed(&self, file: i64) -> Result<(), Refusal> {
         self.run(&CURRENT, [file])?;
-        self.run(&NEVER_SENT, [file])?;
+        self.never_sent(file)?;
+        self.replaced(file)?;
         self.queue_content(file)
+    }
+
+    /// Rows that nothing came of are not kept for content that is gone.
+    pub(super) fn never_sent(&self, file: i64) -> Outcome {
+        self.run(&NEVER_SENT, [file])
+    }
+
+    /// Where the content that the file has now is indexed, documents of its older content are to be deleted,
+    /// and those of the paths that it had before.
+    pub(super) fn replaced(&self, file: i64) -> Outcome {
+        self.run(&REPLACED, [file])
     }
 
     /// A row for what the file holds now, at the end of the queue of each store that its library goes into,

@@ -20,6 +20,9 @@ mod libraries;
 /// Files, as scans find them.
 mod files;
 
+/// Files that are at another path now, or nowhere.
+mod gone;
+
 /// One upload, from intent to its end.
 mod uploads;
 
@@ -35,7 +38,7 @@ statements! {
     SAVEPOINT: Single => "SAVEPOINT change";
     ROLLBACK: Single => "ROLLBACK TO change";
     RELEASE: Single => "RELEASE change";
-    UPLOAD: Single => "SELECT store_id, status, batch_id FROM uploads WHERE id = ?1";
+    UPLOAD: Single => "SELECT store_id, status, batch_id, file_id FROM uploads WHERE id = ?1";
     LAST_PLACE: Page => LAST_QUEUED;
     CHANGE_STATUS: Single =>
         "UPDATE uploads SET status = ?2, since_ms = ?3, updated_ms = ?3 WHERE id = ?1";
@@ -48,6 +51,7 @@ pub(super) fn all_declared() -> Vec<super::explain::Declared> {
         declared(),
         libraries::declared(),
         files::declared(),
+        gone::declared(),
         uploads::declared(),
         found::declared(),
         runs::declared(),
@@ -95,6 +99,7 @@ impl Change {
             Change::FileSkipped(skip) => at.skipped(skip),
             Change::FileMissing { file } => at.file_gone(*file, "missing"),
             Change::FileLeftOut { file } => at.file_gone(*file, "left_out"),
+            Change::MovesMatched { library } => at.moves_matched(*library),
             Change::ScanEnded {
                 library,
                 scan,
@@ -145,7 +150,13 @@ impl Change {
                 file,
                 reading,
             } => at.rescanned(*upload, *file, reading),
-            Change::Superseded { upload } => at.document_gone(*upload, Event::Replaced),
+            Change::Purged {
+                store,
+                missing,
+                after,
+            } => at.purged(*store, missing, *after),
+            Change::Deleted { upload } => at.deleted(*upload),
+            Change::FileForgotten { file } => at.file_forgotten(*file),
             Change::Retired { upload } => at.document_gone(*upload, Event::Purged),
             Change::Relabelled {
                 upload,
@@ -179,6 +190,7 @@ struct UploadRow {
     store: i64,
     status: UploadState,
     batch: Option<i64>,
+    file: i64,
 }
 
 /// The connection inside a transaction, and the time of the change.
@@ -206,8 +218,8 @@ impl At<'_> {
     }
 
     fn row(&self, upload: UploadId) -> Result<UploadRow, Refusal> {
-        let read = |r: &Row<'_>| Ok((r.get(0)?, r.get::<_, String>(1)?, r.get(2)?));
-        let Some((store, status, batch)) = UPLOAD.first(self.conn, [upload.0], read)? else {
+        let read = |r: &Row<'_>| Ok((r.get(0)?, r.get::<_, String>(1)?, r.get(2)?, r.get(3)?));
+        let Some((store, status, batch, file)) = UPLOAD.first(self.conn, [upload.0], read)? else {
             return Err(Refusal::Illegal(format!("upload {} is gone", upload.0)));
         };
         let status = UploadState::parse(&status)
@@ -217,6 +229,7 @@ impl At<'_> {
             store,
             status,
             batch,
+            file,
         })
     }
 

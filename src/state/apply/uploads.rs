@@ -49,13 +49,14 @@ statements! {
         "DELETE FROM uploads WHERE id = ?1 AND temp_file IS NULL AND document IS NULL";
     KEPT_AS_REMAINS: Single =>
         "UPDATE uploads SET current = 0, session_url = NULL, batch_id = NULL WHERE id = ?1";
-    FILE_OF: Single => "SELECT file_id FROM uploads WHERE id = ?1";
+    IS_GONE: Single => "SELECT state IN ('missing', 'left_out') FROM files WHERE id = ?1";
     LINKED_BY_DOCUMENT: Single =>
         "INSERT INTO library_stores (library_id, store_id, linked_ms)
          SELECT library_id, ?2, ?3 FROM files WHERE id = ?1 ON CONFLICT DO NOTHING";
     GIVES_WAY: Single =>
         "DELETE FROM uploads WHERE file_id = ?1 AND store_id = ?2 AND sha256 = ?3
-         AND variant = ?4 AND status IN ('pending', 'failed', 'indexed') RETURNING temp_file";
+         AND variant = ?4 AND status IN ('pending', 'failed', 'indexed') AND unwanted = 0
+         RETURNING temp_file";
     ADOPTED: Single =>
         "INSERT INTO uploads (file_id, library_id, store_id, sha256, variant, size_bytes, status,
              queued, document, current, temp_file, since_ms, created_ms, updated_ms)
@@ -140,6 +141,7 @@ impl At<'_> {
             &ACTIVATED,
             params![row.id, document.as_str(), keeps_temporary],
         )?;
+        self.replaced(row.file)?;
         self.batch_counts(row.batch, BatchColumn::Succeeded)
     }
 
@@ -209,9 +211,20 @@ impl At<'_> {
     pub(super) fn document_gone(&self, upload: UploadId, event: Event) -> Outcome {
         let row = self.row(upload)?;
         self.change_status(&row, event)?;
-        let file = FILE_OF.one(self.conn, [row.id], |r| r.get(0))?;
-        self.queue_content(file)?;
+        self.queue_content(row.file)?;
         self.touched(row.id)
+    }
+
+    /// What was to be deleted is: it was replaced, or its file is gone.
+    pub(super) fn deleted(&self, upload: UploadId) -> Outcome {
+        let file = self.row(upload)?.file;
+        let is_gone = IS_GONE.one(self.conn, [file], |r| r.get(0))?;
+        let event = if is_gone {
+            Event::Purged
+        } else {
+            Event::Replaced
+        };
+        self.document_gone(upload, event)
     }
 
     /// The document that a failed attempt had left is deleted.
@@ -273,6 +286,7 @@ impl At<'_> {
                 temporary.flatten(),
                 self.now
             ],
-        )
+        )?;
+        self.replaced(*file)
     }
 }

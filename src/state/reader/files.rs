@@ -57,6 +57,10 @@ statements! {
         "SELECT id, path FROM files WHERE library_id = ?1 AND state = 'present'";
     EACH_PRESENT_SIZE: All("a moved root is told by most of its files being there") =>
         "SELECT path, size_bytes FROM files WHERE library_id = ?1 AND state = 'present'";
+    IS_FOUND_AGAIN: Single =>
+        "SELECT EXISTS (SELECT 1 FROM files n INDEXED BY files_fresh WHERE n.library_id = f.library_id
+             AND n.fresh = 1 AND n.state = 'present' AND n.sha256 = f.sha256)
+         FROM files f WHERE f.id = ?1";
     // A slash is followed by a zero: whatever begins with the folder and a slash lies in between.
     HOLDS_BELOW: Page =>
         "SELECT 1 FROM files WHERE library_id = ?1 AND path > ?2 || '/' AND path < ?2 || '0'
@@ -64,7 +68,7 @@ statements! {
     SETTLED: Single =>
         "SELECT 1 FROM files f JOIN uploads u ON u.file_id = f.id
          WHERE f.library_id = ?1 AND f.path = ?2 AND u.store_id = ?5 AND u.sha256 = ?3 AND u.variant = ?4
-         AND u.status IN ('uploading', 'processing', 'indexed', 'failed')";
+         AND u.unwanted = 0 AND u.status IN ('uploading', 'processing', 'indexed', 'failed')";
     EACH_UNSETTLED: All("a dry run adds up every file that would be sent") =>
         "SELECT f.library_id, f.path, f.mime, f.size_bytes FROM files f
          WHERE f.library_id IN (SELECT value FROM json_each(?2)) AND f.state = 'present'
@@ -75,7 +79,7 @@ statements! {
              f.sha256 = ?3 AND f.variant = ?4 AND f.state = 'present', u.status, u.document,
              f.sha256, f.variant, c.document
          FROM files f LEFT JOIN uploads u ON u.file_id = f.id AND u.store_id = ?1 AND u.sha256 = ?3
-             AND u.variant = ?4 AND u.status NOT IN ('superseded', 'retired')
+             AND u.variant = ?4 AND u.status NOT IN ('superseded', 'retired') AND u.unwanted = 0
          LEFT JOIN uploads c INDEXED BY uploads_by_file ON c.file_id = f.id AND c.store_id = ?1
              AND c.current = 1 AND c.status = 'indexed'
          WHERE f.path_value = ?2 AND f.library_id = (SELECT id FROM libraries WHERE name = ?5)
@@ -121,6 +125,12 @@ impl Reader {
             Ok(())
         };
         self.checked(EACH_PRESENT.each(&self.conn, [library], take))
+    }
+
+    /// Whether a file that has come since the last whole scan of its library holds what this one held.
+    pub fn is_found_again(&self, file: i64) -> Result<bool, Error> {
+        let found = IS_FOUND_AGAIN.first(&self.conn, [file], |r| r.get(0));
+        Ok(self.checked(found)?.unwrap_or(false))
     }
 
     /// Calls `each` with path and size of every present file of a library.

@@ -22,10 +22,15 @@ mod stores;
 /// Files, as scans have recorded them.
 mod files;
 
+/// Files that are not there any more, and what is left of them in stores.
+mod gone;
+
 /// Uploads, with all that a worker needs of their files.
 mod uploads;
 
 pub use files::{FileLike, KnownFile};
+pub(super) use gone::PURGEABLE;
+pub use gone::{GoneFile, Missing};
 pub use libraries::{Libraries, LibraryRow};
 pub use stores::StoreRow;
 pub use uploads::{Job, Queued};
@@ -51,6 +56,7 @@ pub(super) fn all_declared() -> Vec<super::explain::Declared> {
         libraries::declared(),
         stores::declared(),
         files::declared(),
+        gone::declared(),
         uploads::declared(),
     ];
     topics.into_iter().flatten().collect()

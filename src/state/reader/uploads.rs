@@ -86,10 +86,8 @@ statements! {
         "SELECT 1 FROM uploads WHERE document = ?1 AND status IN ('superseded', 'retired')";
     INDEXED: Page => JOB, OF_FILE,
         "WHERE u.store_id = ?1 AND u.status = 'indexed' AND u.id > ?2 ORDER BY u.id", PAGE;
-    REPLACED: Page => JOB, "INDEXED BY uploads_replaced", OF_FILE,
-        "WHERE u.store_id = ?1 AND u.current = 0 AND u.status = 'indexed' AND u.id > ?2
-         AND EXISTS (SELECT 1 FROM uploads n INDEXED BY uploads_by_file WHERE n.file_id = u.file_id
-             AND n.store_id = u.store_id AND n.current = 1 AND n.status = 'indexed')
+    UNWANTED: Page => JOB, "INDEXED BY uploads_unwanted", OF_FILE,
+        "WHERE u.store_id = ?1 AND u.unwanted = 1 AND u.status = 'indexed' AND u.id > ?2
          ORDER BY u.id", PAGE;
     LEFTOVERS: Page => JOB, OF_FILE,
         "WHERE u.store_id = ?1 AND u.id > ?2 AND (u.temp_file IS NOT NULL
@@ -205,9 +203,9 @@ impl Reader {
         self.jobs(&INDEXED, params![store, after.0])
     }
 
-    /// Rows with a document that newer, already indexed content of the same file replaces.
-    pub fn replaced(&self, store: i64, after: UploadId) -> Result<Vec<Job>, Error> {
-        self.jobs(&REPLACED, params![store, after.0])
+    /// Rows whose document is to be deleted: it was replaced, or purged.
+    pub fn unwanted(&self, store: i64, after: UploadId) -> Result<Vec<Job>, Error> {
+        self.jobs(&UNWANTED, params![store, after.0])
     }
 
     /// Rows with something at the service that nothing needs any more: a temporary file, or what a

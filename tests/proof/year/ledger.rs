@@ -73,6 +73,25 @@ impl Expected {
         night: usize,
     ) -> usize {
         let mut sent = 0;
+        // A document whose content is at another path now is replaced; one path takes the place of one.
+        let is_here = |place: &Place| (place.0, place.1) == (store, library);
+        let mut came: BTreeMap<&str, usize> = BTreeMap::new();
+        for (path, document) in &disk.files {
+            let place = (store, library, path.clone());
+            let is_new = !self.documents.contains_key(&place) || self.missing.contains_key(&place);
+            if let (true, Some(document)) = (is_new, document) {
+                *came.entry(&document.sha256).or_default() += 1;
+            }
+        }
+        self.documents.retain(|place, document| {
+            let went = is_here(place)
+                && !disk.files.contains_key(&place.2)
+                && !self.missing.contains_key(place);
+            let left = came
+                .get_mut(document.sha256.as_str())
+                .filter(|n| went && **n > 0);
+            left.map(|n| *n -= 1).is_none()
+        });
         for (path, document) in &disk.files {
             let place = (store, library, path.clone());
             self.missing.remove(&place);
@@ -84,8 +103,7 @@ impl Expected {
             }
         }
         for place in self.documents.keys() {
-            let is_here = (place.0, place.1) == (store, library);
-            if is_here && !disk.files.contains_key(&place.2) {
+            if is_here(place) && !disk.files.contains_key(&place.2) {
                 self.missing.entry(place.clone()).or_insert(night);
             }
         }

@@ -48,7 +48,7 @@ const STEPS_TO_DIE_AT: [(&str, u64); 15] = [
     ("commit submitted", 12),
     ("commit indexed", 12),
     ("delete", 8),
-    ("commit superseded", 8),
+    ("commit deleted", 8),
     ("commit batch count", 3),
     ("commit handed back", 2),
     ("commit run end", 1),
