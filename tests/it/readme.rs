@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::{CommandFactory, Parser};
 use objlib::cli::args::Cli;
 
-use crate::run::{Place, RunToEnd};
+use crate::run::{KEY, OBJLIB, Place, RunToEnd, Service};
 
 const README: &str = include_str!("../../README.md");
 
@@ -163,5 +163,71 @@ fn every_proof_program_has_its_line() {
             README.contains(&format!("| `{name}` |")),
             "{name} has no line"
         );
+    }
+}
+
+/// The commands of the unit, with its environment, in place of `/srv/documents`.
+#[test]
+fn the_systemd_unit_and_the_crontab_run() {
+    let project = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let unit = std::fs::read_to_string(project.join("docs/systemd/objlib.service")).unwrap();
+    let exec = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("ExecStart="));
+    let mut lines: Vec<String> = exec
+        .map(|line| line.replace("/usr/local/bin/", ""))
+        .collect();
+    let crontab = commands_of_crontab();
+    assert_eq!((lines.len(), crontab.len()), (2, 2));
+    lines.extend(crontab);
+    let place = Place::new();
+    place.files(3);
+    std::fs::write(place.path().join("key"), KEY).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(place.path().join("key"), mode).unwrap();
+    let service = Service::start(&place, &[]);
+    for line in &lines {
+        let line = line.replace("/srv/documents", "docs");
+        let line = line.replace("${CREDENTIALS_DIRECTORY}/key", "key");
+        let line = line.replace("/etc/objlib.key", "key");
+        let line = line.replace("/var/lib/objlib/library.db", "library.db");
+        let args: Vec<&str> = line.split(' ').skip(1).collect();
+        let mut command = place.objlib(&args);
+        let seen = command.env("GOOGLE_GEMINI_BASE_URL", &service.url).seen();
+        let seen = seen.exit(0);
+        assert_eq!(seen.stdout, "", "{line}");
+    }
+    service.ledger().is_exactly(&place.docs());
+    verified_by_systemd(&place, &unit);
+}
+
+/// Behind the five fields of the time.
+fn commands_of_crontab() -> Vec<String> {
+    let lines = README
+        .lines()
+        .filter(|line| line.contains("* * ") && line.contains("objlib "));
+    let command = |line: &str| format!("objlib {}", line.split_once(" objlib ").unwrap().1);
+    lines.map(command).collect()
+}
+
+/// Where there is no systemd, nobody can say.
+fn verified_by_systemd(place: &Place, unit: &str) {
+    let units = place.path().join("units");
+    std::fs::create_dir(&units).unwrap();
+    // It looks whether the program is there.
+    let unit = unit.replace("/usr/local/bin/objlib", OBJLIB);
+    std::fs::write(units.join("objlib.service"), unit).unwrap();
+    let project = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let timer = project.join("docs/systemd/objlib.timer");
+    std::fs::copy(timer, units.join("objlib.timer")).unwrap();
+    for name in ["objlib.service", "objlib.timer"] {
+        let mut verify = std::process::Command::new("systemd-analyze");
+        let Ok(said) = verify.arg("verify").arg(units.join(name)).output() else {
+            return;
+        };
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        let of_ours = |line: &&str| line.contains("objlib");
+        let said: Vec<&str> = said.lines().filter(of_ours).collect();
+        assert!(said.is_empty(), "{said:#?}");
     }
 }
