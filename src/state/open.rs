@@ -19,7 +19,7 @@ use crate::error::{Error, Kind};
 /// How long a statement waits for another program that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements kept prepared; more than there are, so that none is ever prepared twice.
-pub(super) const STATEMENTS_CACHED: usize = 160;
+pub(super) const STATEMENTS_CACHED: usize = 200;
 /// Pages kept in memory: the working set of a commit, and of a page of rows.
 const WRITER_CACHE_KIB: i64 = 1024;
 const READER_CACHE_KIB: i64 = 512;
