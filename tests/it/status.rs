@@ -16,7 +16,8 @@ fn failed() -> Place {
     let db = Connection::open(place.db()).unwrap();
     db.execute_batch(&format!(
         "DELETE FROM files;
-         INSERT INTO stores VALUES (1, 'fileSearchStores/objlib-1', 'objlib', 'e', 1, 0, 'works', NULL, 0);
+         INSERT INTO stores (id, name, display_name, endpoint, by_display_name, pinned_ms)
+         VALUES (1, 'fileSearchStores/objlib-1', 'objlib', 'e', 1, 0);
          INSERT INTO library_stores VALUES (1, 1, 0, NULL);
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {FILES})
          INSERT INTO files (id, library_id, path, path_value, size_bytes, mtime_ns, hashed_ms, sha256,
