@@ -1,6 +1,7 @@
 //! What can be typed. Help and usage errors come from here; nothing is looked up.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -411,6 +412,19 @@ pub struct Purge {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Age(pub Duration);
 
+/// As it is typed.
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let units = [(7 * 86_400, "w"), (86_400, "d"), (3600, "h"), (60, "m")];
+        let fits = units
+            .into_iter()
+            .find(|(unit, _)| seconds > 0 && seconds % unit == 0);
+        let (unit, name) = fits.unwrap_or((1, "s"));
+        write!(f, "{}{name}", seconds / unit)
+    }
+}
+
 impl FromStr for Age {
     type Err = &'static str;
 
@@ -461,6 +475,11 @@ mod tests {
         assert_eq!(age("36h"), Some(129_600));
         assert_eq!(age("30d"), Some(2_592_000));
         assert_eq!(age("0w"), Some(0));
+        let said = |text: &str| text.parse::<Age>().unwrap().to_string();
+        assert_eq!(
+            (said("30d"), said("7d"), said("0h")),
+            ("30d".into(), "1w".into(), "0s".into())
+        );
         let bad = [
             "",
             "d",

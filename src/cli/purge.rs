@@ -12,6 +12,7 @@ use crate::app::exit_of_stop;
 use crate::app::purge::{self, Done, Found, Options, Sum};
 use crate::clock::{UnixMs, now_ms, rfc3339};
 use crate::error::Error;
+use crate::report::next::quoted;
 use crate::report::units::{bytes, count, time};
 use crate::report::{Next, Style};
 use crate::text::{json_line, one_line};
@@ -106,6 +107,18 @@ impl Command<'_> {
         }
     }
 
+    /// The same purge, carried out.
+    fn again(&self) -> String {
+        let mut words = "purge".to_owned();
+        if let Some(name) = &self.args.library {
+            words.push_str(&format!(" --library {}", quoted(name)));
+        }
+        if let Some(age) = self.args.older_than {
+            words.push_str(&format!(" --older-than {age}"));
+        }
+        self.next.line(&words)
+    }
+
     /// "3 documents (1.2 kB) of 2 files from store `objlib`".
     fn what(&self, found: &Found) -> String {
         format!(
@@ -132,7 +145,7 @@ impl Command<'_> {
             let _ = writeln!(
                 out,
                 "{:<16}  {:<8}  {:>9}  {:>9}  {:>9}  {:>9}  since",
-                "library", "what", "files", "documents", "of", "size"
+                "library", "what", "files", "documents", "in store", "size"
             );
         }
         for line in lines {
@@ -174,12 +187,12 @@ impl Command<'_> {
         let files = count(found.count(|sum| sum.files), "file");
         let line = match (self.args.dry_run, done.exit, done.left) {
             _ if found.is_nothing() => "nothing to purge".to_owned(),
-            (true, ..) => format!("nothing was deleted; next: `{}`", self.next.line("purge")),
+            (true, ..) => format!("nothing was deleted; next: `{}`", self.again()),
             (false, 0, _) => format!("deleted {} of {files}", count(done.deleted, "document"),),
             (false, _, left) => format!(
                 "deleted {}, left {left}; next: `{}`",
                 count(done.deleted, "document"),
-                self.next.line("purge")
+                self.again()
             ),
         };
         let _ = writeln!(std::io::stdout().lock(), "{line}");

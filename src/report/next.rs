@@ -71,7 +71,7 @@ fn absolute(path: &Path) -> String {
 
 /// As a shell reads it back. What would steer the terminal is spelled out, which bash, zsh and the newer
 /// POSIX shells understand.
-fn quoted(value: &str) -> String {
+pub fn quoted(value: &str) -> String {
     if one_line(value) != value {
         let spelled = value.chars().map(|c| match c {
             '\\' | '\'' => format!("\\{c}"),

@@ -146,6 +146,9 @@ fn the_table_names_what_would_go() {
         "{long}"
     );
     assert_eq!(table(&["--quiet"]), "");
+    let narrow = table(&["--library", "docs", "--older-than", "0s"]);
+    let next = "next: `objlib purge --library docs --older-than 0s --db";
+    assert!(narrow.contains(next), "{narrow}");
 }
 
 #[test]
