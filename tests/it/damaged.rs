@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use objlib::identity::Sha256;
 use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::run::{KEY, Place, RunToEnd, Service};
@@ -349,6 +350,33 @@ fn a_repair_that_fails_in_the_middle_goes_on() {
     service.set_faults(json!({"error_503": 0.0}));
     let left = verify(&place, &service, "objlib", &["--repair"], 0);
     assert!(left["duplicates"].as_u64().unwrap() <= 30);
+    service.ledger().is_exactly(&place.docs());
+    verify(&place, &service, "objlib", &[], 0);
+}
+
+/// Deletions without an answer: whoever waits for them is let go, and another repair ends it.
+#[test]
+fn a_repair_that_is_interrupted_goes_on() {
+    let place = Place::new();
+    place.files(15);
+    let service = Service::start(&place, &[]);
+    upload(&place, &service, &["docs"], "objlib");
+    let hand = Hand::into(&service, "objlib");
+    for i in 0..15 {
+        let (path, content) = note(&place, i);
+        hand.own(&path, &content, &content);
+    }
+    service.set_faults(json!({"stall": 1.0, "only_kinds": ["document.delete"]}));
+    let mut command = place.objlib(&["verify", "--repair", "--endpoint", &service.url]);
+    let mut repair = command.env("GEMINI_API_KEY", KEY).spawn().unwrap();
+    while service.fired("stall") == 0 {
+        assert!(repair.try_wait().unwrap().is_none(), "it ended early");
+        std::thread::yield_now();
+    }
+    kill_process(Pid::from_child(&repair), Signal::TERM).unwrap();
+    assert_eq!(repair.wait().unwrap().code(), Some(143));
+    service.set_faults(json!({"stall": 0.0}));
+    verify(&place, &service, "objlib", &["--repair"], 0);
     service.ledger().is_exactly(&place.docs());
     verify(&place, &service, "objlib", &[], 0);
 }
