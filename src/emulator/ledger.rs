@@ -123,22 +123,24 @@ impl Ledger {
         self.record
     }
 
-    /// `others`: documents of the store, all of its path among them.
+    /// `others`: documents of the store, all of its path and all of its content among them.
     pub fn deleted(&mut self, document: &Document, others: &[Document], at: &Moment) {
         let is_active = |d: &Document| d.state(at) == "STATE_ACTIVE";
-        let (library, path) = (
-            document.entry("objlib_library"),
-            document.entry("objlib_path"),
-        );
-        let is_same = |d: &Document| {
-            d.name != document.name
-                && (d.entry("objlib_library"), d.entry("objlib_path")) == (library, path)
+        let has_other = |key: &str| {
+            let is_same = |d: &Document, key: &str| d.entry(key) == document.entry(key);
+            let of_library = others.iter().filter(|d| is_same(d, "objlib_library"));
+            let mut same = of_library.filter(|d| d.name != document.name && is_same(d, key));
+            same.any(is_active)
         };
-        let is_last = !others.iter().any(|d| is_same(d) && is_active(d));
-        if is_active(document) && is_last && self.last_deleted.len() < REQUESTS_MAX {
-            self.last_deleted
-                .push(json!({"store": document.store, "name": document.name,
-                "objlibLibrary": library, "objlibPath": path}));
+        let is_last = is_active(document) && !has_other("objlib_path");
+        if is_last && self.last_deleted.len() < REQUESTS_MAX {
+            let (library, path) = (
+                document.entry("objlib_library"),
+                document.entry("objlib_path"),
+            );
+            let last = json!({"store": document.store, "objlibLibrary": library, "objlibPath": path,
+                "contentElsewhere": has_other("objlib_sha256")});
+            self.last_deleted.push(last);
         }
     }
 

@@ -225,11 +225,13 @@ pub fn delete_document(service: &Service, call: &Call<'_>) -> Result {
         }
         database.delete_document(call.path)
     })?;
-    let path = document.entry("objlib_path").unwrap_or_default();
-    let others = match is_recorded {
-        true => database.documents_saying(&document.store, path)?,
-        false => Vec::new(),
-    };
+    let mut others = Vec::new();
+    if is_recorded {
+        for key in ["objlib_path", "objlib_sha256"] {
+            let text = document.entry(key).unwrap_or_default();
+            others.extend(database.documents_saying(&document.store, text)?);
+        }
+    }
     // Whoever asks for the ledger holds it while they wait for the database.
     drop(database);
     if is_recorded {

@@ -7,6 +7,7 @@ use objlib::identity::Sha256;
 use serde_json::Value;
 
 use crate::run::{KEY, Place, RunToEnd, Seen, Service, for_each_file};
+use crate::settings::{Entries, SIDECAR, Settings, carried, entries};
 
 /// Protocol waits are a fiftieth of what they are.
 pub const HASTE: &str = "50";
@@ -70,6 +71,8 @@ pub struct Case {
     pub place: Place,
     pub service: Service,
     pub steps: &'static [Step],
+    /// Of all libraries.
+    pub settings: Settings,
 }
 
 impl Case {
@@ -89,6 +92,7 @@ impl Case {
             place,
             service,
             steps,
+            settings: Settings::default(),
         };
         if case.folders().contains("more") {
             for i in 0..files {
@@ -139,6 +143,14 @@ impl Case {
             for i in 0..files {
                 self.write(folder, i, &format!("{words} of note {i}"));
             }
+        }
+    }
+
+    /// A sidecar of a note in every folder.
+    pub fn describe(&self, i: usize, entries: &str) {
+        for folder in self.folders() {
+            let sidecar = format!("{}{SIDECAR}", note(i));
+            self.place.file_in(folder, &sidecar, entries);
         }
     }
 
@@ -230,7 +242,7 @@ impl Case {
     }
 
     pub fn verdict(&self) -> Verdict {
-        verdict(&self.place, &self.service, self.steps)
+        verdict(&self.place, &self.service, self.steps, &self.settings)
     }
 
     /// Exactly one active document a file and store, nothing else left, and `status` says the same.
@@ -277,6 +289,8 @@ pub struct Verdict {
     pub indexed: usize,
     /// By how many files it is wrong.
     pub misreported: usize,
+    /// Documents with other metadata than their files' sidecars and the settings give.
+    pub misdescribed: usize,
     /// Requests that no client should send.
     pub violations: usize,
 }
@@ -284,17 +298,18 @@ pub struct Verdict {
 impl Verdict {
     pub fn is_exact(&self) -> bool {
         let wrong = self.lost + self.doubled + self.orphans + self.wrong_store;
-        wrong + self.misreported + self.violations == 0 && self.files == self.documents
+        wrong + self.misreported + self.misdescribed + self.violations == 0
+            && self.files == self.documents
     }
 }
 
 /// The ledger against the folders, and `status` against the ledger, store by store.
-pub fn verdict(place: &Place, service: &Service, steps: &[Step]) -> Verdict {
-    verdict_of(&[(place, steps)], service)
+pub fn verdict(place: &Place, service: &Service, steps: &[Step], settings: &Settings) -> Verdict {
+    verdict_of(&[(place, steps)], service, settings)
 }
 
 /// The same of several hosts, each with its folders and its database.
-pub fn verdict_of(hosts: &[(&Place, &[Step])], service: &Service) -> Verdict {
+pub fn verdict_of(hosts: &[(&Place, &[Step])], service: &Service, settings: &Settings) -> Verdict {
     let ledger = service.ledger().0;
     let documents = ledger["documents"].as_array().unwrap();
     let mut verdict = Verdict {
@@ -316,7 +331,7 @@ pub fn verdict_of(hosts: &[(&Place, &[Step])], service: &Service) -> Verdict {
         .iter()
         .flat_map(|(place, steps)| steps.iter().map(move |step| (place, step)))
     {
-        let mut wanted = wanted(place, step);
+        let mut wanted = wanted(place, step, settings);
         let is_of_step = |document: &&Value| {
             text(document, "storeDisplayName") == step.store
                 && step.folders.contains(&library(document))
@@ -324,22 +339,24 @@ pub fn verdict_of(hosts: &[(&Place, &[Step])], service: &Service) -> Verdict {
         for document in documents.iter().filter(is_of_step) {
             let file = (library(document), text(document, "objlibPath"));
             match wanted.get_mut(&(file.0.to_owned(), file.1.to_owned())) {
-                Some((sha256, found))
+                Some((sha256, entries, found))
                     if text(document, "state") == "STATE_ACTIVE"
                         && text(document, "sha256") == sha256
                         && text(document, "metadataSha256") == sha256 =>
                 {
                     *found += 1;
+                    let carried = carried(&document["customMetadata"]);
+                    verdict.misdescribed += usize::from(carried != *entries);
                 }
                 _ => verdict.orphans += 1,
             }
         }
         let status = place.objlib(&["status", "--json", "--store", step.store]);
         let indexed = indexed(status);
-        let really = wanted.values().filter(|(_, found)| *found > 0).count();
+        let really = wanted.values().filter(|(.., found)| *found > 0).count();
         verdict.files += wanted.len();
         verdict.lost += wanted.len() - really;
-        verdict.doubled += wanted.values().filter(|(_, found)| *found > 1).count();
+        verdict.doubled += wanted.values().filter(|(.., found)| *found > 1).count();
         verdict.indexed += indexed;
         verdict.misreported += indexed.abs_diff(really);
     }
@@ -354,15 +371,26 @@ fn library(document: &Value) -> &str {
     text(document, "objlibLibrary")
 }
 
-/// By library and path: the hash of what is on disk, and a counter.
-fn wanted(place: &Place, step: &Step) -> BTreeMap<(String, String), (String, usize)> {
+/// By library and path: the hash of what is on disk, what describes it, and a counter.
+fn wanted(
+    place: &Place,
+    step: &Step,
+    settings: &Settings,
+) -> BTreeMap<(String, String), (String, Entries, usize)> {
     let mut wanted = BTreeMap::new();
     for folder in step.folders {
         let root = place.path().join(folder);
         for_each_file(&root, &mut |path| {
             let name = path.strip_prefix(&root).unwrap().to_str().unwrap();
+            if name.ends_with(SIDECAR) {
+                return;
+            }
             let sha256 = Sha256::of(&std::fs::read(path).unwrap()).to_string();
-            wanted.insert(((*folder).to_owned(), name.to_owned()), (sha256, 0));
+            let sidecar = std::fs::read(root.join(format!("{name}{SIDECAR}"))).ok();
+            let sidecar = sidecar.map(|bytes| entries(serde_json::from_slice(&bytes).unwrap()));
+            let entries = settings.entries(name, sidecar.as_ref());
+            let file = ((*folder).to_owned(), name.to_owned());
+            wanted.insert(file, (sha256, entries, 0));
         });
     }
     wanted

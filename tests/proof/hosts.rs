@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::case::{Case, HASTE, SHARED, Step, TOGETHER, Verdict, verdict_of};
 use crate::run::{KEY, Place, RunToEnd, Service};
+use crate::settings::Settings;
 use crate::{Options, table};
 
 const STORE: &str = "shared";
@@ -86,7 +87,7 @@ fn one_store_for_all(options: &Options) {
         .zip(&steps)
         .map(|(place, step)| (place, step.as_slice()))
         .collect();
-    let verdict = verdict_of(&hosts, &service);
+    let verdict = verdict_of(&hosts, &service, &Settings::default());
     assert!(verdict.is_exact(), "{verdict:?}");
     let before = names(&service);
     let rows: Vec<Vec<String>> = hosts

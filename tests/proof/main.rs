@@ -16,6 +16,9 @@ mod run;
 #[allow(dead_code)]
 mod scripted;
 
+/// What is kept with a library, and what that makes of a file's metadata.
+mod settings;
+
 /// A folder, a service, runs until nothing is left, the verdict.
 mod case;
 

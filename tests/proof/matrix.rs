@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::case::{self, ALONE, AT_ONCE, Case, SHARED, Step};
 use crate::run::{KEY, RunToEnd};
+use crate::settings::{OTHER, OTHER_FLAGS};
 use crate::{Options, table};
 
 /// What is uploaded, and how; each meets points that the others do not.
@@ -53,6 +54,10 @@ enum Scenario {
     BadFile,
     /// All indexed, and then the database was lost: what the stores hold is taken back.
     LostDatabase,
+    /// All files were indexed and have other content now; after the crash they have the first one again.
+    Reverted,
+    /// All indexed; then sidecars, constants and chunking are given, which alone replaces every document.
+    Described,
     /// All indexed; then every small file got another path.
     Moved,
     /// All indexed, and some files are gone: it is not an upload that dies, but the purge. One of the files
@@ -64,7 +69,7 @@ enum Scenario {
     Repaired,
 }
 
-const SCENARIOS: [Scenario; 21] = [
+const SCENARIOS: [Scenario; 23] = [
     Scenario::Direct,
     Scenario::Session,
     Scenario::Staged,
@@ -82,6 +87,8 @@ const SCENARIOS: [Scenario; 21] = [
     Scenario::OddStart,
     Scenario::BadFile,
     Scenario::LostDatabase,
+    Scenario::Reverted,
+    Scenario::Described,
     Scenario::Moved,
     Scenario::Purged,
     Scenario::StoreDeleted,
@@ -122,6 +129,8 @@ impl Scenario {
             | Scenario::LostDatabase
             | Scenario::Moved
             | Scenario::Purged
+            | Scenario::Described
+            | Scenario::Reverted
             | Scenario::StoreDeleted
             | Scenario::Repaired => "auto",
         };
@@ -129,6 +138,9 @@ impl Scenario {
         args.extend(["--max-attempts", "30"]);
         if self == Scenario::Retried {
             args.push("--retry-failed");
+        }
+        if self == Scenario::Described {
+            args.extend(OTHER_FLAGS);
         }
         args
     }
@@ -159,6 +171,8 @@ impl Scenario {
             | Scenario::LostDatabase
             | Scenario::Moved
             | Scenario::Purged
+            | Scenario::Described
+            | Scenario::Reverted
             | Scenario::StoreDeleted
             | Scenario::Repaired => SHARED,
             Scenario::ChangedStaged
@@ -182,9 +196,19 @@ impl Scenario {
 
     /// Everything up to the run that is to be met by a crash.
     fn prepare(self, workers: &'static str, step: usize, files: usize) -> Case {
-        let case = Case::of(self.steps(), files, self.flags());
+        let mut case = Case::of(self.steps(), files, self.flags());
         let args = self.args(workers);
         match self {
+            Scenario::Reverted => {
+                case.rewrite(files, "first words");
+                case.finish(&args);
+                case.rewrite(files, "new words");
+            }
+            Scenario::Described => {
+                case.finish(&Scenario::Changed.args(workers));
+                case.describe(0, r#"{"mark": 7, "status": "own"}"#);
+                case.settings = OTHER;
+            }
             Scenario::Changed | Scenario::ChangedStaged => {
                 case.finish(&args);
                 case.rewrite(files, "new words");
@@ -227,6 +251,8 @@ impl Scenario {
             | Scenario::LostDatabase
             | Scenario::Moved
             | Scenario::Purged
+            | Scenario::Described
+            | Scenario::Reverted
             | Scenario::StoreDeleted
             | Scenario::Repaired => {}
             Scenario::Expired => {
@@ -409,6 +435,7 @@ fn try_one(crash: &Crash, long: bool) -> bool {
     let met = case::crash(command(), &at);
     scenario.resume(&case);
     match scenario {
+        Scenario::Reverted => case.rewrite(scenario.files(long), "first words"),
         // Gone at both ends already, or now.
         Scenario::StoreDeleted => assert!(matches!(command().seen().exit, Some(0 | 1))),
         Scenario::Repaired => {

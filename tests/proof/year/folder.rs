@@ -9,6 +9,7 @@ use fastrand::Rng;
 use serde_json::json;
 
 use crate::run::Place;
+use crate::settings::SIDECAR;
 
 /// What is done to a file, and how often beside the others.
 pub const DEEDS: [(Deed, usize); 16] = [
@@ -234,7 +235,7 @@ impl Folder {
     /// Sidecars that cannot be used are deleted.
     pub fn mend(&mut self) {
         for path in self.described.clone() {
-            let sidecar = fs::read_to_string(self.root.join(format!("{path}.meta.json"))).unwrap();
+            let sidecar = fs::read_to_string(self.root.join(format!("{path}{SIDECAR}"))).unwrap();
             if !sidecar.ends_with('}') {
                 self.undescribe(&path);
             }
@@ -294,7 +295,7 @@ impl Folder {
         fs::rename(at(old), at(new)).unwrap();
         let words = self.files.remove(old).unwrap();
         if self.described.remove(old) {
-            let sidecar = |path: &str| self.root.join(format!("{path}.meta.json"));
+            let sidecar = |path: &str| self.root.join(format!("{path}{SIDECAR}"));
             fs::rename(sidecar(old), sidecar(new)).unwrap();
             self.described.insert(new.to_owned());
         }
@@ -302,13 +303,13 @@ impl Folder {
     }
 
     fn describe(&mut self, path: &str, entries: &str) {
-        fs::write(self.root.join(format!("{path}.meta.json")), entries).unwrap();
+        fs::write(self.root.join(format!("{path}{SIDECAR}")), entries).unwrap();
         self.described.insert(path.to_owned());
     }
 
     fn undescribe(&mut self, path: &str) {
         if self.described.remove(path) {
-            fs::remove_file(self.root.join(format!("{path}.meta.json"))).unwrap();
+            fs::remove_file(self.root.join(format!("{path}{SIDECAR}"))).unwrap();
         }
     }
 }

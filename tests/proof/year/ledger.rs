@@ -6,8 +6,8 @@ use std::path::Path;
 use objlib::identity::Sha256;
 use serde_json::Value;
 
-use super::settings::{Entries, Settings, carried, entries};
 use crate::run::{Ledger, for_each_file};
+use crate::settings::{Entries, SIDECAR, Settings, carried, entries};
 
 /// Store by display name, library, path.
 pub type Place = (&'static str, &'static str, String);
@@ -25,6 +25,10 @@ pub struct Expected {
     documents: BTreeMap<Place, Document>,
     /// Which of them are of files that are missing, and since which night.
     missing: BTreeMap<Place, usize>,
+    /// What a search could find when the night began.
+    findable: BTreeSet<Place>,
+    /// Whose files have gone to another path since then.
+    moved: BTreeSet<Place>,
 }
 
 /// What a folder holds now.
@@ -39,10 +43,10 @@ impl OnDisk {
         let mut files = BTreeMap::new();
         for_each_file(root, &mut |file| {
             let path = file.strip_prefix(root).unwrap().to_str().unwrap();
-            if path.ends_with(".meta.json") {
+            if path.ends_with(SIDECAR) {
                 return;
             }
-            let sidecar = std::fs::read(root.join(format!("{path}.meta.json"))).ok();
+            let sidecar = std::fs::read(root.join(format!("{path}{SIDECAR}"))).ok();
             let sidecar = sidecar.map(|bytes| serde_json::from_slice(&bytes).map(entries));
             let document = match sidecar {
                 Some(Err(_)) => None,
@@ -65,6 +69,42 @@ impl OnDisk {
 }
 
 impl Expected {
+    pub fn night_begins(&mut self) {
+        self.findable = self.documents.keys().cloned().collect();
+        self.moved.clear();
+    }
+
+    /// What a scan makes of files that are at another path now: of equal content, one that went and one that
+    /// came, in the order of their paths. The documents at the old path go.
+    pub fn moved(&mut self, library: &'static str, disk: &OnDisk) {
+        let mut went: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let mut there = BTreeSet::new();
+        let present = |place: &&Place| place.1 == library && !self.missing.contains_key(*place);
+        for place in self.documents.keys().filter(present) {
+            let path = place.2.as_str();
+            there.insert(path);
+            if !disk.files.contains_key(path) {
+                let sha256 = self.documents[place].sha256.as_str();
+                went.entry(sha256).or_default().insert(path);
+            }
+        }
+        let mut moved = BTreeSet::new();
+        for (path, document) in &disk.files {
+            if let Some(document) = document
+                && !there.contains(path.as_str())
+                && let Some(went) = went.get_mut(document.sha256.as_str())
+                && let Some(old) = went.pop_first()
+            {
+                moved.insert(old.to_owned());
+            }
+        }
+        let is_moved = |place: &Place| place.1 == library && moved.contains(&place.2);
+        let old = self.documents.keys().filter(|place| is_moved(place));
+        self.moved.extend(old.cloned());
+        self.missing.retain(|place, _| !is_moved(place));
+        self.documents.retain(|place, _| !is_moved(place));
+    }
+
     /// What an upload of the library makes of a store; how many documents it has to send.
     pub fn uploaded(
         &mut self,
@@ -108,6 +148,34 @@ impl Expected {
             }
         }
         sent
+    }
+
+    /// What a purge makes of a store; how many documents it deletes.
+    pub fn purged(&mut self, store: &str, nights: usize, night: usize) -> usize {
+        let is_due = |place: &Place, since: usize| place.0 == store && night - since >= nights;
+        let due: Vec<Place> = self
+            .missing
+            .iter()
+            .filter(|(place, since)| is_due(place, **since))
+            .map(|(place, _)| place.clone())
+            .collect();
+        for place in &due {
+            self.missing.remove(place);
+            self.documents.remove(place);
+        }
+        due.len()
+    }
+
+    /// Documents of a store whose files are as they were when they were sent.
+    pub fn unchanged(&self, store: &str, library: &str, disk: &OnDisk) -> Vec<&str> {
+        let here = self
+            .documents
+            .iter()
+            .filter(|(place, _)| (place.0, place.1) == (store, library));
+        let same = here.filter(|(place, document)| {
+            disk.files.get(&place.2).and_then(Option::as_ref) == Some(document)
+        });
+        same.map(|(place, _)| place.2.as_str()).collect()
     }
 
     pub fn len(&self) -> usize {
@@ -182,6 +250,7 @@ impl Expected {
                 }
             }
         }
+        let findable: BTreeSet<Key> = self.findable.iter().map(key).collect();
         let deleted = &ledger["lastDeleted"].as_array().unwrap()[deleted..];
         for last in deleted {
             let store = stores
@@ -189,7 +258,12 @@ impl Expected {
                 .find(|(_, name)| **name == text(last, "store"));
             let store = store.map_or("", |(display_name, _)| display_name);
             let place = (store, text(last, "objlibLibrary"), text(last, "objlibPath"));
-            if known.contains_key(&place) {
+            let is_moved = self.moved.iter().any(|moved| key(moved) == place);
+            let is_gap = match is_moved {
+                true => last["contentElsewhere"] == false,
+                false => findable.contains(&place) && known.contains_key(&place),
+            };
+            if is_gap {
                 wrong.gaps += 1;
                 wrong.say(format!("a search found nothing for a moment: {last}"));
             }

@@ -7,6 +7,9 @@ use std::path::Path;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
+/// The sidecar of `a.md` is `a.md.meta.json`.
+pub const SIDECAR: &str = ".meta.json";
+
 /// Entries of a document by key: a text, a number or a list of texts.
 pub type Entries = BTreeMap<String, Value>;
 
@@ -46,21 +49,37 @@ const NUMBERS: &str = r#"{"rules": [
      "entries": {"number": {"group": "number", "as": "number"}}, "constants": {"level": 2}},
     {"only": ["/shelf 1/**"], "constants": {"level": 1, "tags": ["first", "shelf"]}}]}"#;
 
+/// Constants and chunking, as `OTHER_FLAGS` ask for them.
+pub const OTHER: Settings = Settings {
+    rules: Rules::None,
+    set: Set::Draft,
+    chunking: Some((200, 20)),
+};
+pub const OTHER_FLAGS: [&str; 8] = [
+    "--set",
+    "status=draft",
+    "--set",
+    "shelf=0",
+    "--max-tokens-per-chunk",
+    "200",
+    "--max-overlap-tokens",
+    "20",
+];
+
 impl Settings {
     /// One of them is another one now, and the flags that say so. `place`: where a rules file is written.
     pub fn change(&mut self, place: &Path, rng: &mut Rng) -> Vec<String> {
         let before = *self;
-        let flags = loop {
+        loop {
             let flags = match rng.usize(..3) {
                 0 => self.change_rules(place, rng),
                 1 => self.change_set(rng),
                 _ => self.change_chunking(rng),
             };
             if *self != before {
-                break flags;
+                return flags;
             }
-        };
-        flags.into_iter().map(String::from).collect()
+        }
     }
 
     fn change_rules(&mut self, place: &Path, rng: &mut Rng) -> Vec<String> {
@@ -118,28 +137,31 @@ impl Settings {
 
 impl Rules {
     fn entries(self, path: &str) -> Entries {
-        let parts: Vec<&str> = path.split('/').collect();
-        let [shelf, colour, name] = parts[..] else {
-            panic!("{path}");
-        };
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let (stem, ending) = name.rsplit_once('.').unwrap();
-        let number = |text: &str| text.rsplit(' ').next().unwrap().parse::<u32>().unwrap();
+        let place = folder.split_once('/');
+        let shelf = place.and_then(|(shelf, _)| shelf.strip_prefix("shelf ")?.parse::<u32>().ok());
+        let number = stem
+            .strip_prefix("note ")
+            .and_then(|n| n.parse::<u32>().ok());
         let mut found = Entries::new();
         let mut add = |of: Value| found.extend(entries(of));
         match self {
             Rules::None => {}
             Rules::Shelves => {
-                add(json!({"shelf": number(shelf), "colour": colour}));
+                if let (Some(shelf), Some((_, colour))) = (shelf, place) {
+                    add(json!({"shelf": shelf, "colour": colour}));
+                }
                 if ending == "txt" {
                     add(json!({"size": "large"}));
                 }
             }
             Rules::Numbers => {
-                if shelf == "shelf 1" {
+                if shelf == Some(1) {
                     add(json!({"level": 1, "tags": ["first", "shelf"]}));
                 }
-                if ending == "md" {
-                    add(json!({"level": 2, "number": number(stem)}));
+                if let (Some(number), true, "md") = (number, shelf.is_some(), ending) {
+                    add(json!({"level": 2, "number": number}));
                 }
             }
         }
