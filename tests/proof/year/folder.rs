@@ -12,7 +12,7 @@ use crate::run::Place;
 use crate::settings::SIDECAR;
 
 /// What is done to a file, and how often beside the others.
-pub const DEEDS: [(Deed, usize); 16] = [
+pub const DEEDS: [(Deed, usize); 18] = [
     (Deed::Add, 4),
     (Deed::Edit, 6),
     (Deed::Enlarge, 1),
@@ -29,6 +29,8 @@ pub const DEEDS: [(Deed, usize); 16] = [
     (Deed::Describe, 3),
     (Deed::Undescribe, 2),
     (Deed::Garble, 1),
+    (Deed::Ignore, 1),
+    (Deed::Heed, 1),
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,9 +62,15 @@ pub enum Deed {
     Undescribe,
     /// A sidecar that cannot be used, until somebody mends or deletes it.
     Garble,
+    /// A file is there and must not be sent any more.
+    Ignore,
+    Heed,
     /// A whole shelf gets another name.
     RenameShelf,
 }
+
+/// Names what must not be sent, a path from the root a line.
+pub const IGNORE: &str = ".objlibignore";
 
 pub struct Folder {
     root: PathBuf,
@@ -73,6 +81,8 @@ pub struct Folder {
     /// What files held before.
     earlier: BTreeMap<String, String>,
     described: BTreeSet<String>,
+    /// What `.objlibignore` names, there or not.
+    ignored: BTreeSet<String>,
     /// Of names and of words; none comes twice.
     made: usize,
 }
@@ -90,6 +100,7 @@ impl Folder {
             deleted: BTreeMap::new(),
             earlier: BTreeMap::new(),
             described: BTreeSet::new(),
+            ignored: BTreeSet::new(),
             made: 0,
         };
         for i in 0..files {
@@ -214,6 +225,17 @@ impl Folder {
                 let path = self.any(rng)?;
                 self.describe(&path, "{\"mark\": ");
             }
+            Deed::Ignore => {
+                let path = self.any(rng)?;
+                self.ignored.insert(path);
+                self.write_ignored();
+            }
+            Deed::Heed => {
+                let n = self.ignored.len();
+                let path = self.ignored.iter().nth(rng.usize(..n.max(1)))?.clone();
+                self.ignored.remove(&path);
+                self.write_ignored();
+            }
             Deed::RenameShelf => {
                 let path = self.any(rng)?;
                 let (old, _) = path.split_once('/').unwrap();
@@ -300,6 +322,15 @@ impl Folder {
             self.described.insert(new.to_owned());
         }
         self.files.insert(new.to_owned(), words);
+    }
+
+    fn write_ignored(&self) {
+        let lines: String = self
+            .ignored
+            .iter()
+            .map(|path| format!("/{path}\n"))
+            .collect();
+        fs::write(self.root.join(IGNORE), lines).unwrap();
     }
 
     fn describe(&mut self, path: &str, entries: &str) {

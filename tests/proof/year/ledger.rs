@@ -6,6 +6,7 @@ use std::path::Path;
 use objlib::identity::Sha256;
 use serde_json::Value;
 
+use super::folder::IGNORE;
 use crate::run::{Ledger, for_each_file};
 use crate::settings::{Entries, SIDECAR, Settings, carried, entries};
 
@@ -23,7 +24,7 @@ pub struct Document {
 #[derive(Default)]
 pub struct Expected {
     documents: BTreeMap<Place, Document>,
-    /// Which of them are of files that are missing, and since which night.
+    /// Which of them are of files that are missing or not to be sent, and since which night.
     missing: BTreeMap<Place, usize>,
     /// What a search could find when the night began.
     findable: BTreeSet<Place>,
@@ -36,14 +37,23 @@ pub struct Expected {
 pub struct OnDisk {
     /// `None`: its sidecar cannot be used.
     files: BTreeMap<String, Option<Document>>,
+    /// There as well, and not to be sent.
+    ignored: BTreeSet<String>,
 }
 
 impl OnDisk {
     pub fn read(root: &Path, settings: &Settings) -> OnDisk {
+        let rules = std::fs::read_to_string(root.join(IGNORE)).unwrap_or_default();
+        let rules: BTreeSet<&str> = rules.lines().map(|line| &line[1..]).collect();
         let mut files = BTreeMap::new();
+        let mut ignored = BTreeSet::new();
         for_each_file(root, &mut |file| {
             let path = file.strip_prefix(root).unwrap().to_str().unwrap();
-            if path.ends_with(SIDECAR) {
+            if path.ends_with(SIDECAR) || path == IGNORE {
+                return;
+            }
+            if rules.contains(path) {
+                ignored.insert(path.to_owned());
                 return;
             }
             let sidecar = std::fs::read(root.join(format!("{path}{SIDECAR}"))).ok();
@@ -59,7 +69,7 @@ impl OnDisk {
             });
             files.insert(path.to_owned(), document);
         });
-        OnDisk { files }
+        OnDisk { files, ignored }
     }
 
     /// Whether some sidecar cannot be used.
@@ -83,7 +93,7 @@ impl Expected {
         for place in self.documents.keys().filter(present) {
             let path = place.2.as_str();
             there.insert(path);
-            if !disk.files.contains_key(path) {
+            if !disk.files.contains_key(path) && !disk.ignored.contains(path) {
                 let sha256 = self.documents[place].sha256.as_str();
                 went.entry(sha256).or_default().insert(path);
             }
