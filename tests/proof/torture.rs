@@ -1,21 +1,24 @@
 //! The torture run: kill -9 at random events under all faults at once, over two libraries
 //! that go into three stores, until done.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 
 use serde_json::json;
 
 use crate::case::{Case, HASTE, SHARED, Step};
+use crate::run::RunToEnd;
 use crate::{Options, table};
 
 /// Requests that a run lives for, at the most.
 const LIFE_MAX: u64 = 60;
+const PURGE: [&str; 4] = ["purge", "--yes", "--max-share", "100"];
 
 pub fn run(options: &Options) {
     let mut rng = fastrand::Rng::with_seed(options.seed);
     let (files, kills_wanted) = if options.long { (130, 200) } else { (12, 20) };
     let seed = options.seed.to_string();
-    let case = Case::of(SHARED, files, &["--seed", &seed, "--stall-ms", "2000"]);
+    let mut case = Case::of(SHARED, files, &["--seed", &seed, "--stall-ms", "2000"]);
     let faults = json!({
         "error_503": 0.04, "error_500": 0.02, "error_408": 0.01, "reset_before": 0.02,
         "reset_within": 0.03, "reset_after": 0.02, "lose_answer": 0.03, "lose_final_answer": 0.05,
@@ -35,27 +38,38 @@ pub fn run(options: &Options) {
     if options.long {
         args.extend(["--rpm", "0"]);
     }
-    let (mut kills, mut runs, mut rewritten) = (0, 0, 0);
+    let (mut kills, mut runs, mut rewritten, mut described, mut purges) = (0, 0, 0, 0, 0);
+    // Flags of what is kept with the libraries, by the first of them.
+    let mut settings: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    // Notes that are deleted.
+    let mut gone = BTreeSet::new();
     // Which commands have come to an end once: their links are made.
     let mut linked = [false; SHARED.len()];
     while kills < kills_wanted {
         runs += 1;
-        // The direct way, and by way of temporary files.
-        let method = ["auto", "staged"][rng.usize(..2)];
         let step = rng.usize(..SHARED.len());
-        let mut command = match linked[step] && rng.bool() {
+        let is_purge = linked[step] && rng.usize(..6) == 0;
+        let mut command = match (is_purge, linked[step] && rng.bool()) {
+            (true, _) => case.about(step, &PURGE),
             // Without its folders: what is linked with the store.
-            true => Step {
+            (false, true) => Step {
                 folders: &[],
                 ..SHARED[step]
             }
             .upload(&case.place, &case.service),
-            false => SHARED[step].upload(&case.place, &case.service),
+            (false, false) => {
+                let mut command = SHARED[step].upload(&case.place, &case.service);
+                command.args(settings.values().flatten());
+                command
+            }
         };
+        if !is_purge {
+            // The direct way, and by way of temporary files.
+            let method = ["auto", "staged"][rng.usize(..2)];
+            command.args(&args).args(["--method", method]);
+        }
         let mut run = command
             .env("OBJLIB_HASTE", HASTE)
-            .args(&args)
-            .args(["--method", method])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -79,27 +93,49 @@ pub fn run(options: &Options) {
             Some(ended) => {
                 assert!(matches!(ended.code(), Some(0 | 4)), "{ended}");
                 linked[step] = true;
-                // It got to its end first: some files get other words.
+                purges += usize::from(is_purge);
+                // It got to its end first: a file is deleted, some get other words, and maybe it comes back so.
+                let i = rng.usize(..files);
+                if gone.insert(i) {
+                    for folder in case.folders() {
+                        case.delete(folder, i);
+                    }
+                }
                 for _ in 0..files / 8 + 1 {
                     let i = rng.usize(..files);
                     rewritten += 1;
-                    let words = format!("words number {rewritten} of note {i}");
+                    gone.remove(&i);
+                    // What a file held before comes back, too.
+                    let words = format!("words number {} of note {i}", rewritten % 3);
                     for folder in case.folders() {
                         case.write(folder, i, &words);
                     }
                 }
             }
         }
+        // Now and then files are described otherwise: the next commands with folders say so.
+        if rng.usize(..4) == 0 {
+            described += 1;
+            case.describe(rng.usize(..files), &format!(r#"{{"mark": {described}}}"#));
+            let flags = case.settings.change(case.place.path(), &mut rng);
+            settings.insert(flags[0].clone(), flags);
+        }
     }
     let fired = case.fired();
     assert!(!fired.is_empty(), "no fault fired");
     case.calm();
+    args.extend(settings.values().flatten().map(String::as_str));
     let last = case.finish(&args);
+    for step in 0..SHARED.len() {
+        case.about(step, &PURGE).seen().exit(0);
+    }
     let verdict = case.verdict();
     let cells = [
         ("kills", kills),
         ("runs", runs + last),
         ("rewritten", rewritten),
+        ("described anew", described),
+        ("whole purges", purges),
         ("files", verdict.files),
         ("documents", verdict.documents),
         ("lost", verdict.lost),
@@ -107,6 +143,7 @@ pub fn run(options: &Options) {
         ("orphans", verdict.orphans),
         ("wrong store", verdict.wrong_store),
         ("misreported", verdict.misreported),
+        ("misdescribed", verdict.misdescribed),
     ];
     table(
         &cells.map(|(name, _)| name),

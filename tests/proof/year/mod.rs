@@ -32,6 +32,8 @@ const STEPS: [Step; 2] = [
         store: "all",
     },
 ];
+/// What is done to a library in a day, at the most; a whole shelf beside it.
+const DEEDS_MAX: usize = 30;
 /// Runs of one command that are not killed.
 const RUNS_MAX: usize = 30;
 /// Steps that a kill may fall beside, and how often they are met before that, at the most.
@@ -107,7 +109,6 @@ struct Year {
     others: BTreeSet<String>,
     deeds: BTreeMap<Deed, usize>,
     is_quiet: bool,
-    has_purge: bool,
     purged: usize,
     damaged: usize,
     sums: BTreeMap<(bool, Weather), Sum>,
@@ -129,7 +130,6 @@ impl Year {
         let folders = [folder(0, &mut rng), folder(1, &mut rng)];
         let flags = ["--seed", &seed.to_string(), "--stall-ms", "2000"];
         let service = Service::start(&place, &flags);
-        let has_purge = place.objlib(&["purge", "--help"]).seen().exit == Some(0);
         Year {
             place,
             service,
@@ -141,7 +141,6 @@ impl Year {
             others: BTreeSet::new(),
             deeds: BTreeMap::new(),
             is_quiet: false,
-            has_purge,
             purged: 0,
             damaged: 0,
             sums: BTreeMap::new(),
@@ -158,7 +157,7 @@ impl Year {
         }
         let all: usize = DEEDS.iter().map(|(_, weight)| weight).sum();
         for i in 0..LIBRARIES.len() {
-            let most = self.folders[i].len() / 12;
+            let most = (self.folders[i].len() / 12).min(DEEDS_MAX);
             for _ in 0..self.rng.usize(2..=most.max(3)) {
                 let mut at = self.rng.usize(..all);
                 let deed = DEEDS.iter().find(|(_, weight)| {
@@ -171,7 +170,7 @@ impl Year {
             match self.rng.usize(..10) {
                 0 => self.act(i, Deed::RenameShelf),
                 1..=3 => self.folders[i].mend(),
-                4 | 5 => {
+                4 => {
                     let flags = self.settings[i].change(self.place.path(), &mut self.rng);
                     self.flags[i] = Some((flags, self.rng.bool()));
                 }
@@ -206,7 +205,7 @@ impl Year {
             changed += self.damage(&disks, &mut jobs);
         }
         self.jobs(&mut jobs);
-        if night > 0 && self.has_purge {
+        if night > 0 {
             self.purges(&mut jobs);
         }
         let before = self.service.ledger();
@@ -217,9 +216,7 @@ impl Year {
         }
         self.calm();
         for (library, disk) in LIBRARIES.into_iter().zip(&disks) {
-            if self.has_purge {
-                self.expected.moved(library, disk);
-            }
+            self.expected.moved(library, disk);
             for step in STEPS.iter().filter(|step| step.folders.contains(&library)) {
                 let place = (step.store, library);
                 changed += self.expected.uploaded(place, disk, night);
