@@ -419,7 +419,7 @@ impl fmt::Display for Age {
         let units = [(7 * 86_400, "w"), (86_400, "d"), (3600, "h"), (60, "m")];
         let fits = units
             .into_iter()
-            .find(|(unit, _)| seconds > 0 && seconds % unit == 0);
+            .find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));
         let (unit, name) = fits.unwrap_or((1, "s"));
         write!(f, "{}{name}", seconds / unit)
     }
