@@ -105,7 +105,9 @@ pub fn next_for(store: &str, service: &args::Service, database: &Path, endpoint:
     if let Some(path) = service.api_key_file.as_deref().filter(|path| *path != "-") {
         next = next.with_file("--api-key-file", path);
     }
-    if let Some(path) = &service.ca_file {
+    // What the environment says goes along by itself.
+    let set = |path: &Path| std::env::var_os("SSL_CERT_FILE").is_some_and(|set| set == path);
+    if let Some(path) = service.ca_file.as_deref().filter(|path| !set(path)) {
         next = next.with_file("--ca-file", path);
     }
     next
