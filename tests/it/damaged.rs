@@ -380,3 +380,24 @@ fn a_repair_that_is_interrupted_goes_on() {
     service.ledger().is_exactly(&place.docs());
     verify(&place, &service, "objlib", &[], 0);
 }
+
+/// The file went while there was no database; its document is what a purge is about.
+#[test]
+fn what_went_while_the_database_was_lost_is_purged() {
+    let place = Place::new();
+    place.files(5);
+    let service = Service::start(&place, &[]);
+    upload(&place, &service, &["docs"], "objlib");
+    std::fs::remove_file(place.db()).unwrap();
+    let (path, _) = note(&place, 1);
+    std::fs::remove_file(place.docs().join(path)).unwrap();
+    place.objlib(&["scan", "docs"]).seen().exit(0);
+    let found = verify(&place, &service, "objlib", &["--repair"], 0);
+    assert_eq!(counts(&found), [0, 0, 0, 0, 0, 0, 1, 4, 0, 0]);
+    assert_eq!(service.ledger().requests("document.delete"), 0);
+    let mut purge = place.objlib(&["purge", "--older-than", "0d", "--yes"]);
+    purge.args(["--endpoint", &service.url]);
+    purge.env("GEMINI_API_KEY", KEY).seen().exit(0);
+    service.ledger().is_exactly(&place.docs());
+    assert_eq!(verify(&place, &service, "objlib", &[], 0)["matching"], 4);
+}
