@@ -188,6 +188,31 @@ fn a_file_that_is_back_before_the_purge_is_not_sent_and_one_that_is_back_after_i
 }
 
 #[test]
+fn a_file_that_is_back_and_cannot_be_described_is_not_purged() {
+    let place = Place::new();
+    place.files(6);
+    let service = Service::start(&place, &[]);
+    upload(&place, &service, &[]);
+    let words = fs::read(place.docs().join("part 1/note-1.md")).unwrap();
+    delete(&place, &["part 1/note-1.md", "part 2/note-2.md"]);
+    upload(&place, &service, &[]);
+    place.file("part 1/note-1.md", &words);
+    place.file("part 1/note-1.md.meta.json", "{");
+    place.upload(&service, &[]).seen().exit(3);
+    let done = line(&purge(&place, &service, &["--yes"]).exit(0));
+    assert_eq!(done["deleted"], 1, "{done}");
+    let mut left = documents(&service);
+    left.retain(|path| path == "part 1/note-1.md");
+    assert_eq!(left.len(), 1);
+    // Mended, it is as it was, and nothing is sent.
+    fs::remove_file(place.docs().join("part 1/note-1.md.meta.json")).unwrap();
+    let sent = service.ledger().uploads();
+    upload(&place, &service, &[]);
+    assert_eq!(service.ledger().uploads(), sent);
+    service.ledger().is_exactly(&place.docs());
+}
+
+#[test]
 fn a_larger_share_than_allowed_is_refused_as_a_whole() {
     let place = Place::new();
     place.files(10);

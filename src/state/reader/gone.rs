@@ -38,11 +38,14 @@ pub struct GoneFile {
     pub is_first: bool,
 }
 
-/// Of the uploads `u`, in SQL: store, libraries and time are the first parameters.
+/// Of the uploads `u`, in SQL: store, libraries and time are the first parameters. A file that is skipped is there
+/// again, whatever kept the last scan from seeing more of it.
 pub const PURGEABLE: &str = "INDEXED BY uploads_outdated JOIN files f ON f.id = u.file_id
      WHERE u.store_id = ?1 AND u.library_id IN (SELECT value FROM json_each(?2)) AND u.current = 0
      AND u.unwanted = 0 AND u.status = 'indexed' AND f.state IN ('missing', 'left_out')
-     AND f.missing_since_ms <= ?3";
+     AND f.missing_since_ms <= ?3
+     AND NOT (f.state = 'missing' AND EXISTS (SELECT 1 FROM skipped_files s
+         WHERE s.library_id = f.library_id AND s.path = f.path))";
 
 statements! {
     PURGEABLE_FILES: Page =>
@@ -56,7 +59,9 @@ statements! {
          JOIN files f ON f.id = u.file_id
          WHERE u.store_id = ?1 AND u.library_id IN (SELECT value FROM json_each(?2))
          AND u.status IN ('uploading', 'processing') AND f.state IN ('missing', 'left_out')
-         AND f.missing_since_ms <= ?3";
+         AND f.missing_since_ms <= ?3
+     AND NOT (f.state = 'missing' AND EXISTS (SELECT 1 FROM skipped_files s
+         WHERE s.library_id = f.library_id AND s.path = f.path))";
     UNWANTED_COUNT: All("counts what was to be deleted and is not yet, on its own index") =>
         "SELECT count(*) FROM uploads INDEXED BY uploads_unwanted
          WHERE store_id = ?1 AND unwanted = 1 AND status = 'indexed'";
