@@ -49,7 +49,12 @@ fn list(
         let files = files.get(&library.id).copied().unwrap_or_default();
         let line = library_line(reader, library, &files)?;
         text.push_str(&match style.json {
-            true => json_line(&line.to_json()),
+            true => {
+                let mut line = line.to_json();
+                line["event"] = "library".into();
+                line["time"] = rfc3339(now_ms()).into();
+                json_line(&line)
+            }
             false => line.to_text(),
         });
         text.push('\n');

@@ -342,6 +342,12 @@ pub enum Change {
         upload: UploadId,
     },
     /// A file that is gone, and of which nothing is left in any store.
+    /// What is known of documents that were confirmed deleted before this, up to a page of them. A listing
+    /// may show them for a while, and nothing needs to know of them after that.
+    EndedForgotten {
+        store: i64,
+        before: UnixMs,
+    },
     FileForgotten {
         file: i64,
     },
@@ -545,7 +551,7 @@ impl Change {
             Change::Rescanned { .. } => "commit rescanned",
             Change::Purged { .. } => "commit purge",
             Change::Deleted { .. } => "commit deleted",
-            Change::FileForgotten { .. } => "commit forgotten",
+            Change::FileForgotten { .. } | Change::EndedForgotten { .. } => "commit forgotten",
             Change::Retired { .. } => "commit retired",
             Change::Relabelled { .. } => "commit relabelled",
             Change::Remembered(_) => "commit remembered",

@@ -252,6 +252,10 @@ fn write(path: &Path) -> Result<(), Error> {
             upload: UploadId(3),
         },
         Change::FileForgotten { file: 3 },
+        Change::EndedForgotten {
+            store: STORE,
+            before: i64::MAX,
+        },
         Change::LibraryRenamed {
             library: 1,
             name: "papers".to_owned(),

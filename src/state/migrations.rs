@@ -211,6 +211,7 @@ CREATE INDEX uploads_indexed ON uploads (store_id) WHERE status = 'indexed';
 CREATE INDEX uploads_by_error ON uploads (store_id, status, current, error) WHERE error IS NOT NULL;
 -- Documents found in a listing are matched against the few rows in doubt.
 CREATE INDEX uploads_in_doubt ON uploads (sha256) WHERE status IN ('uploading', 'processing');
+CREATE INDEX uploads_ended ON uploads (store_id, since_ms) WHERE status IN ('superseded', 'retired');
 CREATE INDEX uploads_unwanted ON uploads (store_id, id) WHERE unwanted = 1 AND status = 'indexed';
 CREATE INDEX uploads_outdated ON uploads (store_id, id)
     WHERE current = 0 AND unwanted = 0 AND status = 'indexed';

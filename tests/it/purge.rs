@@ -591,3 +591,30 @@ fn a_quiet_run_says_only_what_is_wrong_and_in_one_line() {
         "{stdout}"
     );
 }
+
+/// Years of nights: what was replaced long ago is not remembered, what was replaced just now is.
+#[test]
+fn rows_of_documents_that_were_deleted_long_ago_are_forgotten() {
+    let place = Place::new();
+    place.file("a.md", "first");
+    let service = Service::start(&place, &[]);
+    let night = |content: &str| {
+        place.file("a.md", content);
+        place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    };
+    let rows = || {
+        let db = rusqlite::Connection::open(place.db()).unwrap();
+        let rows = "SELECT group_concat(status, ' ') FROM (SELECT status FROM uploads ORDER BY id)";
+        db.query_row(rows, [], |r| r.get::<_, String>(0)).unwrap()
+    };
+    night("first");
+    night("second words");
+    night("third of the words");
+    assert_eq!(rows(), "superseded superseded indexed");
+    let db = rusqlite::Connection::open(place.db()).unwrap();
+    let back = "UPDATE uploads SET since_ms = since_ms - 2 * 24 * 3600 * 1000 WHERE id = 1";
+    assert_eq!(db.execute(back, []).unwrap(), 1);
+    night("third of the words");
+    assert_eq!(rows(), "superseded indexed");
+    service.ledger().is_exactly(&place.docs());
+}

@@ -6,6 +6,7 @@
 use rusqlite::params;
 
 use super::{At, Outcome};
+use crate::clock::UnixMs;
 use crate::state::IS_AT_THE_SERVICE;
 use crate::state::change::{Applied, MATCH_FILES, Refusal};
 use crate::state::durable::UploadId;
@@ -32,6 +33,10 @@ statements! {
     IS_OVER: Single =>
         "SELECT 1 FROM files f WHERE f.id = ?1 AND f.state != 'present' AND NOT EXISTS
              (SELECT 1 FROM uploads u WHERE u.file_id = f.id AND", IS_AT_THE_SERVICE, ")";
+    FORGET_ENDED: Page =>
+        "DELETE FROM uploads WHERE id IN (SELECT id FROM uploads INDEXED BY uploads_ended
+             WHERE store_id = ?1 AND since_ms < ?2 AND status IN ('superseded', 'retired')
+             AND temp_file IS NULL", PAGE, ")";
     FORGET_UPLOADS: Single => "DELETE FROM uploads WHERE file_id = ?1";
     FORGET: Single => "DELETE FROM files WHERE id = ?1";
 }
@@ -95,6 +100,10 @@ impl At<'_> {
             rows: purged.len() as u64,
             batch_done: None,
         })
+    }
+
+    pub(super) fn ended_forgotten(&self, store: i64, before: UnixMs) -> Outcome {
+        self.run(&FORGET_ENDED, params![store, before])
     }
 
     /// A file that is back, or of which something is still anywhere, is kept.

@@ -157,6 +157,7 @@ impl Change {
             } => at.purged(*store, missing, *after),
             Change::Deleted { upload } => at.deleted(*upload),
             Change::FileForgotten { file } => at.file_forgotten(*file),
+            Change::EndedForgotten { store, before } => at.ended_forgotten(*store, *before),
             Change::Retired { upload } => at.document_gone(*upload, Event::Purged),
             Change::Relabelled {
                 upload,
