@@ -151,7 +151,8 @@ impl Year {
             _ => Weather::Rough,
         };
         if weather == Weather::Rough {
-            self.service.set_faults(faults(&mut self.rng));
+            let files = self.folders.iter().map(Folder::len).sum();
+            self.service.set_faults(faults(&mut self.rng, files));
         }
         self.expected.night_begins();
         let disks = [0, 1].map(|i| {

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::Year;
 
-/// What a night may meet.
-pub fn faults(rng: &mut Rng) -> Value {
+/// What a night may meet. `files`: of all libraries, since a quota that lets three hundred through in a minute would
+/// hold three thousand up for ten.
+pub fn faults(rng: &mut Rng, files: usize) -> Value {
     let mut plan = json!({
         "error_503": 0.03, "error_500": 0.01, "error_408": 0.01, "reset_before": 0.02,
         "reset_within": 0.02, "reset_after": 0.01, "lose_answer": 0.02, "lose_final_answer": 0.05,
@@ -17,7 +18,7 @@ pub fn faults(rng: &mut Rng) -> Value {
     });
     // Either the service is slow to give, or its lists are not to be trusted.
     let more = match rng.usize(..3) {
-        0 => json!({"quota_per_min": 3_000 + rng.u32(..3_000), "quota_shape": "bucket"}),
+        0 => json!({"quota_per_min": files * rng.usize(10..20), "quota_shape": "bucket"}),
         1 => json!({
             "list_error_page2": 0.01, "list_repeat_page": 0.02, "list_lose_page": 0.005,
             "list_lose_one": 0.005, "session_expiry_ms": 1500, "final_not_replayed": 0.10,
