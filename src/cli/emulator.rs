@@ -182,6 +182,10 @@ fault_flags! {
     file_no_body: f64,
     /// An upload session is forgotten after so long
     session_expiry_ms: u64,
+    /// Questions that are blocked, without an answer
+    prompt_blocked: f64,
+    /// Answers that are stopped for safety before their first word
+    answer_blocked: f64,
     /// Chunk granularity that is announced
     chunk_granularity: u64,
 }

@@ -60,9 +60,26 @@ pub const CREATE_FILE: Shape = Shape::Object(&[(
         ("sizeBytes", Shape::Int64),
     ]),
 )]);
+const TOOL: Shape = Shape::Object(&[
+    (
+        "fileSearch",
+        Shape::Object(&[
+            ("fileSearchStoreNames", Shape::List(&Shape::Text)),
+            ("metadataFilter", Shape::Text),
+            ("topK", Shape::Integer),
+        ]),
+    ),
+    ("codeExecution", Shape::Any),
+    ("computerUse", Shape::Any),
+    ("functionDeclarations", Shape::Any),
+    ("googleMaps", Shape::Any),
+    ("googleSearch", Shape::Any),
+    ("googleSearchRetrieval", Shape::Any),
+    ("urlContext", Shape::Any),
+]);
 pub const GENERATE: Shape = Shape::Object(&[
     ("contents", Shape::Any),
-    ("tools", Shape::Any),
+    ("tools", Shape::List(&TOOL)),
     ("systemInstruction", Shape::Any),
     ("generationConfig", Shape::Any),
     ("safetySettings", Shape::Any),

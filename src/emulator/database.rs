@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 
 use super::data_file;
-use super::records::{Document, End, Moment, Operation, Session, Store, StoredFile};
+use super::records::{Document, End, Moment, Operation, Searchable, Session, Store, StoredFile};
 use crate::clock::{UnixMs, now_ms};
 use crate::error::Error;
 
@@ -23,7 +23,10 @@ CREATE TABLE IF NOT EXISTS documents (
     number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, store TEXT NOT NULL,
     display_name TEXT NOT NULL, metadata TEXT NOT NULL, mime TEXT NOT NULL, size INTEGER NOT NULL,
     sha256 TEXT NOT NULL, created_ms INTEGER NOT NULL, ready_ms INTEGER NOT NULL,
-    fails INTEGER NOT NULL, text TEXT NOT NULL);
+    fails INTEGER NOT NULL, chunk_words INTEGER NOT NULL, chunk_overlap INTEGER NOT NULL,
+    text TEXT NOT NULL);
+CREATE VIRTUAL TABLE IF NOT EXISTS passages USING fts5 (
+    text, content = '', contentless_delete = 1, tokenize = 'porter unicode61');
 CREATE INDEX IF NOT EXISTS documents_of_store ON documents (store, number);
 CREATE TABLE IF NOT EXISTS operations (
     name TEXT PRIMARY KEY, document TEXT NOT NULL, ready_ms INTEGER NOT NULL,
@@ -40,6 +43,11 @@ CREATE TABLE IF NOT EXISTS ghosts (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, store TEXT NOT NULL, wire TEXT NOT NULL,
     deleted_ms INTEGER NOT NULL);
 ";
+
+/// The columns that `document` reads: all but the text, which only a search wants.
+pub const DOCUMENT: &str =
+    "number, name, store, display_name, metadata, mime, size, sha256, created_ms,
+     ready_ms, fails";
 
 pub struct Database {
     pub conn: Connection,
@@ -99,7 +107,15 @@ impl Database {
     }
 
     pub fn delete_store(&self, name: &str) -> Result<()> {
+        let numbers: Vec<i64> = self
+            .conn
+            .prepare_cached("SELECT number FROM documents WHERE store = ?1")?
+            .query_map([name], |r| r.get(0))?
+            .collect::<Result<_>>()?;
         self.run("DELETE FROM documents WHERE store = ?1", [name])?;
+        for number in numbers {
+            self.forget_passages(number)?;
+        }
         self.run("UPDATE ghosts SET store = '' WHERE store = ?1", [name])?;
         self.run("DELETE FROM stores WHERE name = ?1", [name])
     }
@@ -133,11 +149,12 @@ impl Database {
     }
 
     /// `false`: there is no such store (any more), and no document came to be.
-    pub fn add_document(&self, d: &Document) -> Result<bool> {
+    pub fn add_document(&self, d: &Document, content: &Searchable) -> Result<bool> {
         let mut statement = self.conn.prepare_cached(
             "INSERT INTO documents (name, store, display_name, metadata, mime, size, sha256,
-                 created_ms, ready_ms, fails, text)
-             SELECT ?1, name, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 FROM stores WHERE name = ?2",
+                 created_ms, ready_ms, fails, text, chunk_words, chunk_overlap)
+             SELECT ?1, name, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13
+             FROM stores WHERE name = ?2",
         )?;
         let added = statement.execute(params![
             d.name,
@@ -150,14 +167,16 @@ impl Database {
             d.created_ms,
             d.ready_ms,
             d.end as i64,
-            d.text
+            content.text,
+            content.chunking.words,
+            content.chunking.overlap
         ])?;
         Ok(added > 0)
     }
 
     pub fn document(&self, name: &str) -> Result<Option<Document>> {
         self.conn
-            .prepare_cached("SELECT * FROM documents WHERE name = ?1")?
+            .prepare_cached(&of_documents("WHERE name = ?1"))?
             .query_row([name], document)
             .optional()
     }
@@ -171,10 +190,9 @@ impl Database {
         limit: u64,
     ) -> Result<Vec<(i64, Document)>> {
         self.conn
-            .prepare_cached(
-                "SELECT * FROM documents WHERE store = ?1 AND number > ?2 AND created_ms <= ?3
-                 ORDER BY number LIMIT ?4",
-            )?
+            .prepare_cached(&of_documents(
+                "WHERE store = ?1 AND number > ?2 AND created_ms <= ?3 ORDER BY number LIMIT ?4",
+            ))?
             .query_map(params![store, after, visible_before, limit as i64], |r| {
                 Ok((r.get(0)?, document(r)?))
             })?
@@ -190,10 +208,9 @@ impl Database {
     ) -> Result<Vec<(i64, Document)>> {
         let mut found: Vec<_> = self
             .conn
-            .prepare_cached(
-                "SELECT * FROM documents WHERE store = ?1 AND number <= ?2
-                 ORDER BY number DESC LIMIT ?3",
-            )?
+            .prepare_cached(&of_documents(
+                "WHERE store = ?1 AND number <= ?2 ORDER BY number DESC LIMIT ?3",
+            ))?
             .query_map(params![store, end, limit as i64], |r| {
                 Ok((r.get(0)?, document(r)?))
             })?
@@ -234,16 +251,16 @@ impl Database {
     pub fn documents_saying(&self, store: &str, text: &str) -> Result<Vec<Document>> {
         let text = Value::from(text).to_string();
         self.conn
-            .prepare_cached("SELECT * FROM documents WHERE store = ?1 AND instr(metadata, ?2) > 0")?
+            .prepare_cached(&of_documents(
+                "WHERE store = ?1 AND instr(metadata, ?2) > 0",
+            ))?
             .query_map([store, &text], document)?
             .collect()
     }
 
     /// Calls `each` for every document there is.
     pub fn each_document(&self, each: &mut dyn FnMut(Document)) -> Result<()> {
-        let mut statement = self
-            .conn
-            .prepare_cached("SELECT * FROM documents ORDER BY number")?;
+        let mut statement = self.conn.prepare_cached(&of_documents("ORDER BY number"))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             each(document(row)?);
@@ -252,7 +269,12 @@ impl Database {
     }
 
     pub fn delete_document(&self, name: &str) -> Result<()> {
-        self.run("DELETE FROM documents WHERE name = ?1", [name])
+        let number: Option<i64> = self
+            .conn
+            .prepare_cached("DELETE FROM documents WHERE name = ?1 RETURNING number")?
+            .query_row([name], |r| r.get(0))
+            .optional()?;
+        number.map_or(Ok(()), |number| self.forget_passages(number))
     }
 
     pub fn add_operation(
@@ -404,7 +426,12 @@ fn store(r: &Row<'_>) -> Result<Store> {
     })
 }
 
-fn document(r: &Row<'_>) -> Result<Document> {
+fn of_documents(which: &str) -> String {
+    format!("SELECT {DOCUMENT} FROM documents {which}")
+}
+
+/// A row that begins with the columns of `DOCUMENT`.
+pub fn document(r: &Row<'_>) -> Result<Document> {
     Ok(Document {
         name: r.get(1)?,
         store: r.get(2)?,
@@ -420,7 +447,6 @@ fn document(r: &Row<'_>) -> Result<Document> {
             1 => End::Failed,
             _ => End::FailedAlone,
         },
-        text: r.get(11)?,
     })
 }
 

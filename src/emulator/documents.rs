@@ -56,7 +56,6 @@ pub fn blank(service: &Service, kind: &str) -> rusqlite::Result<Document> {
         created_ms: now,
         ready_ms: now.saturating_add(i64::try_from(delay).unwrap_or(i64::MAX)),
         end,
-        text: String::new(),
     })
 }
 

@@ -7,7 +7,7 @@ use super::answer::{Answer, error, forbidden, invalid, precondition};
 use super::check;
 use super::documents::{blank, metadata, storage_full};
 use super::finish;
-use super::records::{Content, Document, Session, StoredFile};
+use super::records::{Chunking, Content, Document, Searchable, Session, StoredFile};
 use super::service::{Call, Service, token, whole};
 use super::stores::{no_store, page};
 use crate::clock::{now_ms, rfc3339};
@@ -160,8 +160,11 @@ pub fn import(service: &Service, call: &Call<'_>) -> Result {
         mime: file.mime,
         size: file.size,
         sha256: file.sha256,
-        text: file.text,
         ..blank(service, call.kind)?
+    };
+    let searchable = Searchable {
+        text: file.text,
+        chunking: Chunking::of(&request),
     };
     let operation = format!("{store}/operations/{id}");
     // Without prefixes, unlike that of a direct upload.
@@ -173,7 +176,7 @@ pub fn import(service: &Service, call: &Call<'_>) -> Result {
     });
     let database = whole(&service.database);
     let added = database.together(|| {
-        let added = database.add_document(&document)?;
+        let added = database.add_document(&document, &searchable)?;
         if added {
             database.add_operation(&operation, &document, never_done, &response)?;
         }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::answer::{Answer, error, invalid};
 use super::documents::{blank, metadata, storage_full};
 use super::files;
-use super::records::{Content, Document, Session};
+use super::records::{Chunking, Content, Document, Searchable, Session};
 use super::service::{Live, Service, whole};
 use super::stores::{id_from, no_store};
 
@@ -107,8 +107,11 @@ pub fn document(
         },
         size: content.size,
         sha256: content.sha256,
-        text: content.text,
         ..blank(service, kind)?
+    };
+    let searchable = Searchable {
+        text: content.text,
+        chunking: Chunking::of(new.request),
     };
     let operation = format!("{}/upload/operations/{id}", new.store);
     let response = json!({
@@ -120,7 +123,7 @@ pub fn document(
     let never_done = service.roll(kind, "operation_never_done", |p| p.operation_never_done);
     let database = whole(&service.database);
     let added = database.together(|| {
-        let added = database.add_document(&document)?;
+        let added = database.add_document(&document, &searchable)?;
         if added {
             database.add_operation(&operation, &document, never_done, &response)?;
             if let Some(session) = new.session {

@@ -28,12 +28,14 @@ mod filter;
 mod finish;
 #[cfg(test)]
 mod fuzz;
+mod grounding;
 mod http;
 mod ledger;
 mod listing;
 mod local;
 mod multipart;
 mod one_request;
+mod passages;
 pub mod plan;
 mod records;
 mod routes;

@@ -136,6 +136,10 @@ pub struct Faults {
     /// The final answer of its upload lacks `file`.
     pub file_no_body: f64,
     pub session_expiry_ms: Option<u64>,
+    /// Questions that are blocked: the answer has no candidate.
+    pub prompt_blocked: f64,
+    /// Answers that are stopped for safety before their first word.
+    pub answer_blocked: f64,
     /// Windows in which everything answers 503, in milliseconds since the start.
     pub outages: Vec<Outage>,
     pub chunk_granularity: Option<u64>,

@@ -71,7 +71,33 @@ pub struct Document {
     pub created_ms: UnixMs,
     pub ready_ms: UnixMs,
     pub end: End,
+}
+
+/// What of a document a search reads.
+pub struct Searchable {
     pub text: String,
+    pub chunking: Chunking,
+}
+
+/// How a text is cut into passages: white-space-separated words of one, and how many of them it shares with the
+/// one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunking {
+    pub words: u16,
+    pub overlap: u16,
+}
+
+impl Chunking {
+    /// As an upload's request has it. The service does not say what it takes where none is given.
+    pub fn of(request: &Value) -> Chunking {
+        let given = &request["chunkingConfig"]["whiteSpaceConfig"];
+        let number = |field: &str| given[field].as_u64().and_then(|n| u16::try_from(n).ok());
+        let words = number("maxTokensPerChunk").unwrap_or(200);
+        Chunking {
+            words,
+            overlap: number("maxOverlapTokens").unwrap_or(words / 10),
+        }
+    }
 }
 
 impl Document {

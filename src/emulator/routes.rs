@@ -58,7 +58,7 @@ fn kind(method: &str, upload: bool, path: &str, form: Form<'_>) -> Option<&'stat
         ("GET", false, ["files"]) => "file.list",
         ("GET", false, ["files", _]) => "file.get",
         ("DELETE", false, ["files", _]) => "file.delete",
-        ("POST", false, ["models", m]) if m.ends_with(":generateContent") => "generate",
+        ("POST", false, ["models", m]) if search::Way::of(m).is_some() => "generate",
         _ => return None,
     })
 }

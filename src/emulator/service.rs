@@ -17,7 +17,7 @@ use crate::clock::now_ms;
 use crate::error::Error;
 
 /// Text kept for searching.
-const TEXT_BYTES_MAX: usize = 32 * 1024;
+const TEXT_BYTES_MAX: usize = 2 << 20;
 
 pub struct Service {
     pub database: Mutex<Database>,

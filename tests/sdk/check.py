@@ -4,6 +4,7 @@ Every check names what it proves; one that fails is reported and the others go o
 pass. Usage: check.py PATH_TO_OBJLIB
 """
 
+import asyncio
 import hashlib
 import json
 import os
@@ -263,6 +264,83 @@ def everything(emulator, version, folder):
         chunks = answer.candidates[0].grounding_metadata.grounding_chunks
         assert [c.retrieved_context.title for c in chunks] == ["shade/ferns.md"]
         assert "shade of old walls" in chunks[0].retrieved_context.text
+
+    def ask(question, model="gemini-3.5-flash", stream=False, **tool):
+        tool = types.FileSearch(file_search_store_names=[store.name], **tool)
+        config = types.GenerateContentConfig(tools=[types.Tool(file_search=tool)])
+        call = sdk.models.generate_content_stream if stream else sdk.models.generate_content
+        return call(model=model, contents=question, config=config)
+
+    def grounding(answer):
+        return answer.candidates[0].grounding_metadata
+
+    @check(f"{label}: supports name bytes of the answer, and what they rest on")
+    def _():
+        answer = ask("Where do ferns grow?", metadata_filter='topic = "ferns"')
+        found = grounding(answer)
+        assert found.grounding_supports
+        for support in found.grounding_supports:
+            segment = support.segment
+            said = answer.text.encode()[segment.start_index or 0 : segment.end_index].decode()
+            assert said == segment.text, (said, segment)
+            for i in support.grounding_chunk_indices:
+                assert said in found.grounding_chunks[i].retrieved_context.text
+        context = found.grounding_chunks[0].retrieved_context
+        assert context.file_search_store == store.name
+        values = {m.key: m.string_value or m.numeric_value or m.string_list_value for m in context.custom_metadata}
+        assert values["topic"] == "ferns" and values["year"] == 1902, values
+        assert answer.model_version == "gemini-3.5-flash" and answer.response_id
+        usage = answer.usage_metadata
+        assert usage.prompt_token_count == 4 and usage.tool_use_prompt_token_count > 0, usage
+        assert answer.candidates[0].finish_reason == types.FinishReason.STOP
+
+    @check(f"{label}: a stream says the same in pieces, and each passage once")
+    def _():
+        whole, pieces = ask("Where do ferns grow?"), list(ask("Where do ferns grow?", stream=True))
+        assert "".join(p.text or "" for p in pieces) == whole.text
+        chunks = [c for p in pieces if grounding(p) for c in grounding(p).grounding_chunks]
+        assert [c.retrieved_context.text for c in chunks] == [
+            c.retrieved_context.text for c in grounding(whole).grounding_chunks
+        ]
+        assert pieces[-1].candidates[0].finish_reason == types.FinishReason.STOP
+
+    @check(f"{label}: filters join, nest and are refused with their position; top_k counts passages")
+    def _():
+        for met in ['(topic = "x" OR year >= 1900) AND tags : "old"', "year = 1902", ""]:
+            assert grounding(ask("ferns", metadata_filter=met)).grounding_chunks, met
+        for unmet in ['topic = "x"', 'year < 1900 AND tags : "old"', 'tags : "new"']:
+            assert not grounding(ask("ferns", metadata_filter=unmet)), unmet
+        e = refused(400, "INVALID_ARGUMENT", lambda: ask("ferns", metadata_filter="year => 3"))
+        assert "at position 7" in e.message, e.message
+        refused(400, "INVALID_ARGUMENT", lambda: list(ask("ferns", metadata_filter="(", stream=True)))
+        assert len(grounding(ask("ferns", top_k=1)).grounding_chunks) == 1
+
+    @check(f"{label}: an unknown model, a foreign store, no question; and an answer without the tool")
+    def _():
+        refused(404, "NOT_FOUND", lambda: ask("ferns", model="gemini-1"))
+        refused(404, "NOT_FOUND", lambda: list(ask("ferns", model="gemini-1", stream=True)))
+        other = types.FileSearch(file_search_store_names=["fileSearchStores/nowhere-1"])
+        config = types.GenerateContentConfig(tools=[types.Tool(file_search=other)])
+        plain = sdk.models.generate_content
+        refused(403, "PERMISSION_DENIED", lambda: plain(model="gemini-3.5-flash", contents="x", config=config))
+        refused(400, "INVALID_ARGUMENT", lambda: ask(" "))
+        answer = plain(model="gemini-3.5-flash", contents="Where do ferns grow?")
+        assert "no model" in answer.text and not grounding(answer)
+
+    @check(f"{label}: the asynchronous client asks and streams")
+    def _():
+        tool = types.FileSearch(file_search_store_names=[store.name])
+        config = types.GenerateContentConfig(tools=[types.Tool(file_search=tool)])
+
+        async def both():
+            asked = {"model": "gemini-3.5-flash", "contents": "Where do ferns grow?", "config": config}
+            whole = await sdk.aio.models.generate_content(**asked)
+            stream = await sdk.aio.models.generate_content_stream(**asked)
+            return whole, [piece async for piece in stream]
+
+        whole, pieces = asyncio.run(both())
+        assert whole.text and whole.text == "".join(p.text or "" for p in pieces)
+        assert grounding(whole).grounding_chunks
 
     @check(f"{label}: a document goes only with force, and then is gone")
     def _():
