@@ -54,6 +54,13 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
+/// Text of several lines, which stay lines: everything else is as in `one_line`, but that a tab is spaces.
+pub fn lines(text: &str) -> String {
+    let text = text.replace("\r\n", "\n").replace('\t', "    ");
+    let lines: Vec<String> = text.split('\n').map(one_line).collect();
+    lines.join("\n")
+}
+
 /// The value as JSON on one line. JSON leaves more characters as they are than a terminal can bear; those
 /// only stand inside its strings, where `\u202e` means the very same character, so a program reads what
 /// it always read.
@@ -93,6 +100,11 @@ mod tests {
         ] {
             assert_eq!(one_line(text), line);
         }
+    }
+
+    #[test]
+    fn lines_stay_lines_and_the_rest_is_spelled_out() {
+        assert_eq!(lines("a\r\n\tb\n\u{1b}[2J\r\n"), "a\n    b\n\\u{1b}[2J\n");
     }
 
     #[test]

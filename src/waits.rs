@@ -25,7 +25,8 @@ pub struct Waits {
     /// which comes a byte a minute does not hold a thread. Shorter gives up answers that are on their way;
     /// longer holds a worker up at a dead connection.
     pub request: Duration,
-    /// From the last byte of a body to its answer, for the service may work on it first. Shorter makes an
+    /// From the last byte of a body to its answer, for the service may work on it first; and from a question
+    /// to the end of a model's answer. Shorter makes an
     /// upload that has succeeded look lost, and it is asked about; longer holds a worker up.
     pub final_answer: Duration,
 

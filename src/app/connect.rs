@@ -119,6 +119,20 @@ fn internal(what: &str) -> Error {
     Error::new(Kind::Bug, what, "internal error", "please report this")
 }
 
+/// The resource name of a store, if nobody has to be asked for it.
+pub(super) fn known_store_name(
+    reader: &Reader,
+    endpoint_name: &str,
+    name: &str,
+) -> Result<Option<StoreName>, Error> {
+    match StoreName::parse(name) {
+        Some(name) => Ok(Some(name)),
+        None => Ok(reader
+            .store_pinned(endpoint_name, name)?
+            .map(|row| row.name)),
+    }
+}
+
 /// The store as the database knows it; nobody is asked.
 pub(super) fn known_store(
     reader: &Reader,

@@ -44,6 +44,9 @@ pub mod verify;
 /// Documents of files that are gone.
 pub mod purge;
 
+/// A question to stores, answered with citations.
+pub mod search;
+
 /// One call of a command.
 pub struct Call<'a> {
     pub database: &'a Path,

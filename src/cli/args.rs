@@ -94,6 +94,8 @@ pub enum Command {
     Verify(Box<Verify>),
     /// Delete the documents of files that are not there any more
     Purge(Box<Purge>),
+    /// Ask the stores; the answer cites the files that it rests on
+    Search(Box<super::search::SearchArgs>),
     /// What is done, what waits and why, and what to do next
     Status(Status),
     /// The folders that are known, under their names, and where they go
@@ -205,7 +207,7 @@ pub const DEFAULT_STORE: &str = "objlib";
 const STORE_NAME_CHARS_MAX: usize = 512;
 
 /// White space around a name comes from copying it.
-fn store_name(given: &str) -> Result<String, &'static str> {
+pub fn store_name(given: &str) -> Result<String, &'static str> {
     match given.trim() {
         "" => Err("a store needs a name that is not blank"),
         name if name.chars().count() > STORE_NAME_CHARS_MAX => {

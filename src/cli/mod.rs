@@ -33,6 +33,7 @@ pub mod store;
 pub mod verify;
 
 pub mod purge;
+pub mod search;
 
 #[cfg(feature = "emulator")]
 pub mod emulator;
@@ -56,6 +57,7 @@ fn run(cli: &Cli) -> u8 {
         Command::Upload(args) => Ok(upload::run(args, &database, style)),
         Command::Verify(args) => verify::run(args, &database, style),
         Command::Purge(args) => purge::run(args, &database, style),
+        Command::Search(args) => search::run(args, &database, style),
         Command::Status(args) => status::run(args, &database, style),
         Command::Library(args) => library::run(args, &database, style),
         Command::Store(args) => store::run(args, &database, style),

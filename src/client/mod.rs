@@ -32,6 +32,8 @@ pub mod documents;
 
 pub mod files;
 
+pub mod search;
+
 #[cfg(test)]
 mod fuzz;
 
@@ -43,5 +45,6 @@ pub use failure::{Failure, FailureKind};
 pub use files::{FileState, TemporaryFile};
 pub use one_request::{Delivered, Unanswered};
 pub use operations::Operation;
+pub use search::{Passage, Question, Reply};
 pub use session::{Ended, Finished, NewDocument, SessionState, Started, Submitted};
 pub use stores::Store;

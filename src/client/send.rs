@@ -32,7 +32,7 @@ const TRIES_MAX: u32 = 5;
 const REQUESTS_PER_RETRY: u64 = 5;
 const RETRIES_MIN: u64 = 10;
 /// Answers of one request that make no sense before they are believed to be no accident.
-const BAD_ANSWERS_MAX: u32 = 3;
+pub(super) const BAD_ANSWERS_MAX: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum HttpMethod {
@@ -54,6 +54,8 @@ pub(super) struct Call<'a> {
     pub body: Option<String>,
     /// Below `/upload/`.
     pub upload: bool,
+    /// A model works on the answer, which takes longer than a look-up.
+    pub thinking: bool,
 }
 
 impl<'a> Call<'a> {
@@ -73,6 +75,7 @@ impl<'a> Call<'a> {
             headers: &[],
             body: None,
             upload: false,
+            thinking: false,
         }
     }
 }
@@ -144,11 +147,10 @@ impl Client {
     }
 
     pub(super) fn call_once(&self, call: &Call<'_>) -> Result<Response, Failure> {
-        let upload = if call.upload { "/upload" } else { "" };
-        let url = format!("{}{upload}/v1beta/{}", self.endpoint.as_str(), call.path);
         let pass = self.enter(call.class)?;
         proof::point("before", call.step);
-        let answer = self.exchange(&url, call);
+        let answer = self.exchange(call);
+        let answer = self.received(answer, call.class, None);
         proof::point("after", call.step);
         self.judged(pass, answer, call.about)
     }
@@ -207,26 +209,37 @@ impl Client {
         result
     }
 
-    fn exchange(&self, url: &str, call: &Call<'_>) -> Result<Received, Failure> {
+    /// Sends it; the answer's body is still to be read.
+    pub(super) fn exchange(
+        &self,
+        call: &Call<'_>,
+    ) -> Result<http::Response<ureq::Body>, ureq::Error> {
+        let upload = if call.upload { "/upload" } else { "" };
+        let url = format!("{}{upload}/v1beta/{}", self.endpoint.as_str(), call.path);
         self.sent.requests.fetch_add(1, Relaxed);
         let key = self.key.expose();
         let agent = self.agent(call.class);
-        let result = match call.method {
+        let time = match call.thinking {
+            true => self.waits.final_answer,
+            false => self.waits.request,
+        };
+        match call.method {
             HttpMethod::Get | HttpMethod::Delete => {
                 let request = match call.method {
-                    HttpMethod::Get => agent.get(url),
-                    _ => agent.delete(url),
+                    HttpMethod::Get => agent.get(&url),
+                    _ => agent.delete(&url),
                 };
                 request
                     .header("x-goog-api-key", key)
                     .config()
-                    .timeout_per_call(Some(self.waits.request))
+                    .timeout_per_call(Some(time))
+                    .timeout_recv_body(Some(time))
                     .build()
                     .call()
             }
             HttpMethod::Post => {
                 let mut request = agent
-                    .post(url)
+                    .post(&url)
                     .header("x-goog-api-key", key)
                     .header("content-type", "application/json");
                 for (name, value) in call.headers {
@@ -234,12 +247,12 @@ impl Client {
                 }
                 let request = request
                     .config()
-                    .timeout_per_call(Some(self.waits.request))
+                    .timeout_per_call(Some(time))
+                    .timeout_recv_body(Some(time))
                     .build();
                 request.send(call.body.as_deref().unwrap_or_default())
             }
-        };
-        self.received(result, call.class, None)
+        }
     }
 }
 

@@ -57,6 +57,9 @@ mod status;
 /// Stores, seen, made and deleted.
 mod store;
 
+/// Questions, and answers that cite files of this machine.
+mod search;
+
 /// Database and store compared, and made equal.
 mod verify;
 

@@ -45,10 +45,20 @@ pub struct FileLike {
     pub current_document: Option<DocumentName>,
 }
 
+/// A path as it is on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePath {
+    /// Relative.
+    pub path: String,
+    pub present: bool,
+}
+
 statements! {
     FILE: Single =>
         "SELECT id, size_bytes, mtime_ns, hashed_ms, sha256, variant, mime, unmatched, state FROM files
          WHERE library_id = ?1 AND path = ?2";
+    FILES_VALUED: Single =>
+        "SELECT path, state FROM files WHERE path_value = ?1 AND library_id = ?2 ORDER BY id LIMIT 100";
     KNOWS_ANY: Page => "SELECT 1 FROM files WHERE library_id = ?1 AND path > '' LIMIT 1";
     PRESENT_COUNT: All("a scan that has lost more than half of the files marks nothing") =>
         "SELECT count(*) FROM files WHERE library_id = ?1 AND state = 'present'";
@@ -103,6 +113,20 @@ impl Reader {
                 present: r.get::<_, String>(8)? == "present",
             })
         }))
+    }
+
+    /// The file whose documents have this `objlib_path`; of several, one that is there.
+    pub fn file_valued(&self, library: i64, path_value: &str) -> Result<Option<FilePath>, Error> {
+        let file = |r: &Row<'_>| {
+            Ok(FilePath {
+                path: r.get(0)?,
+                present: r.get_ref(1)?.as_str()? == "present",
+            })
+        };
+        let found = FILES_VALUED.rows(&self.conn, params![path_value, library], file);
+        let mut found = self.checked(found)?;
+        found.sort_by_key(|file| !file.present);
+        Ok(found.into_iter().next())
     }
 
     /// Whether a file of this library was ever recorded.

@@ -28,7 +28,7 @@ mod gone;
 /// Uploads, with all that a worker needs of their files.
 mod uploads;
 
-pub use files::{FileLike, KnownFile};
+pub use files::{FileLike, FilePath, KnownFile};
 pub(super) use gone::PURGEABLE;
 pub use gone::{GoneFile, Missing};
 pub use libraries::{Libraries, LibraryRow};

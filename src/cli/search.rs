@@ -1,0 +1,306 @@
+//! `objlib search`: a question, its answer, and the files that the answer rests on.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::args::{self, DEFAULT_STORE, store_name};
+use super::listening::Listening;
+use super::settings;
+use super::status::say;
+use crate::app::exit_of_stop;
+use crate::app::search::{self, Citation, Found, Local, Options};
+use crate::clock::{now_ms, rfc3339};
+use crate::error::{Error, Kind};
+use crate::identity::{CHUNKING_KEY, LIBRARY_KEY, PATH_KEY, SHA256_KEY, library_name};
+use crate::report::Style;
+use crate::text::{json_line, lines, one_line};
+
+/// The service looks into so many stores at once (fact sheet 13).
+const STORES_MAX: usize = 5;
+/// Characters of a passage's first line that are shown.
+const FIRST_LINE_CHARS_MAX: usize = 100;
+
+/// Entries that say which file a document is.
+const OWN_KEYS: [&str; 4] = [LIBRARY_KEY, PATH_KEY, SHA256_KEY, CHUNKING_KEY];
+
+/// The exit codes of this command.
+const FOUND: u8 = 0;
+const NOTHING_FOUND: u8 = 3;
+
+/// The model of the service's own examples, and not among those that it calls earlier (fact sheet 13).
+const DEFAULT_MODEL: &str = "gemini-3.5-flash";
+
+/// Also as the service spells it: `models/NAME`.
+fn model_name(given: &str) -> Result<String, &'static str> {
+    let name = given.trim();
+    let name = name.strip_prefix("models/").unwrap_or(name);
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    match !name.is_empty() && name.chars().all(legal) {
+        true => Ok(name.to_owned()),
+        false => Err("a name like gemini-3.5-flash is expected"),
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// What to ask
+    #[arg(value_name = "QUERY", required = true, num_args = 1..)]
+    pub query: Vec<String>,
+    /// Store, by display name or resource name; may be given up to five times
+    #[arg(
+        id = "stores",
+        long = "store",
+        value_name = "NAME",
+        env = "OBJLIB_STORE",
+        default_value = DEFAULT_STORE,
+        value_parser = store_name
+    )]
+    pub stores: Vec<String>,
+    /// Only documents of this library
+    #[arg(long, value_name = "NAME")]
+    pub library: Option<String>,
+    /// Only documents whose metadata are so: 'year >= 2024 AND dept = "law"' (docs/metadata.md)
+    #[arg(long, value_name = "EXPR")]
+    pub filter: Option<String>,
+    /// Passages that the model gets to read [default: the service's, which is 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub top_k: Option<u16>,
+    /// Model that answers
+    #[arg(long, value_name = "NAME", env = "OBJLIB_MODEL", default_value = DEFAULT_MODEL,
+          value_parser = model_name)]
+    pub model: String,
+    /// Show what was found, whole, without the model's words
+    #[arg(long)]
+    pub passages: bool,
+    #[command(flatten)]
+    pub service: args::Service,
+}
+
+pub fn run(args: &SearchArgs, database: &Path, style: Style) -> Result<u8, Error> {
+    let options = options(args)?;
+    // Nothing is drawn beside words that come by and by.
+    let style = Style {
+        progress: false,
+        ..style
+    };
+    let streams = !style.json && !args.passages && std::io::stdout().is_terminal();
+    let listening = Listening::start(style, 0, Duration::ZERO);
+    listening.listen()?;
+    let mut screen = Screen::default();
+    let done = search::run(&listening.call(database), &options, &mut |words| {
+        if streams {
+            screen.show(words);
+        }
+    });
+    let Listening {
+        reporter, shutdown, ..
+    } = listening;
+    reporter.finish();
+    if let Some(exit) = exit_of_stop(&shutdown) {
+        return Ok(exit);
+    }
+    let found = done?;
+    if let Some(reason) = found.blocked.as_ref().filter(|_| !args.passages) {
+        screen.end();
+        return Err(Error::new(
+            Kind::Network,
+            "answer",
+            format!("the service has stopped it ({reason})"),
+            "ask in other words, or another model (--model); --passages shows what was found",
+        ));
+    }
+    let exit = match found.citations.is_empty() {
+        true => NOTHING_FOUND,
+        false => FOUND,
+    };
+    screen.end();
+    let text = match style.json {
+        true => json_line(&to_json(&found, &options, args.passages, exit)) + "\n",
+        false => {
+            let page = Page {
+                stores: &options.stores,
+                passages: args.passages,
+                said: streams,
+            };
+            page.of(&found)
+        }
+    };
+    say(&text).map(|()| exit)
+}
+
+/// A terminal that shows words as they come.
+#[derive(Default)]
+struct Screen {
+    has_words: bool,
+    /// White space that may be the last.
+    held: String,
+}
+
+impl Screen {
+    /// Whoever has closed it has seen enough.
+    fn show(&mut self, words: &str) {
+        let words = std::mem::take(&mut self.held) + words;
+        let shown = words.trim_end();
+        words[shown.len()..].clone_into(&mut self.held);
+        self.has_words |= !shown.is_empty();
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(lines(shown).as_bytes());
+        let _ = out.flush();
+    }
+
+    /// The last line ends.
+    fn end(&mut self) {
+        if std::mem::take(&mut self.has_words) {
+            self.held.clear();
+            let _ = std::io::stdout().lock().write_all(b"\n");
+        }
+    }
+}
+
+fn options(args: &SearchArgs) -> Result<Options, Error> {
+    let query = args.query.join(" ");
+    if query.trim().is_empty() {
+        let why = "there is nothing to ask";
+        return Err(Error::new(Kind::Usage, "QUERY", why, "ask something"));
+    }
+    if args.stores.len() > STORES_MAX {
+        return Err(Error::new(
+            Kind::Usage,
+            "--store",
+            format!("the service looks into {STORES_MAX} stores at once"),
+            "name fewer, and ask again for the others",
+        ));
+    }
+    let library = args.library.as_deref().map(|given| {
+        library_name(given).map_err(|why| {
+            let what = format!("--library `{given}`");
+            Error::new(Kind::Usage, what, why, "`objlib library list` shows them")
+        })
+    });
+    Ok(Options {
+        target: settings::target_at(&args.stores[0], &args.service)?,
+        stores: args.stores.clone(),
+        query,
+        model: args.model.clone(),
+        library: library.transpose()?,
+        filter: args.filter.clone(),
+        top_k: args.top_k,
+    })
+}
+
+fn to_json(found: &Found, options: &Options, passages: bool, exit: u8) -> Value {
+    let stores: Vec<&str> = found.stores.iter().map(|name| name.as_str()).collect();
+    let citations = found.citations.iter().zip(1..);
+    let citations: Vec<Value> = citations.map(|(citation, n)| cited(citation, n)).collect();
+    let mut line = json!({
+        "event": "search", "time": rfc3339(now_ms()), "query": options.query, "model": options.model,
+        "stores": stores, "text": found.text, "citations": citations, "exit": exit});
+    if passages && let Some(fields) = line.as_object_mut() {
+        fields.remove("text");
+    }
+    line
+}
+
+fn cited(citation: &Citation, n: usize) -> Value {
+    let passage = &citation.passage;
+    let local = match &citation.local {
+        Local::Here(path) => Some(path.to_string_lossy()),
+        Local::Missing(_) | Local::Unknown => None,
+    };
+    let mut line = json!({
+        "n": n, "store": passage.store.as_ref().map(|name| name.as_str()),
+        "title": passage.title, "library": citation.library, "path": citation.path,
+        "local_path": local});
+    if let Some(page) = passage.page {
+        line["page"] = json!(page);
+    }
+    if !passage.text.is_empty() {
+        line["passage"] = json!(passage.text);
+    }
+    // What objlib itself wrote is said already.
+    let entries = passage.metadata.iter();
+    let own: Vec<_> = entries
+        .filter(|entry| !OWN_KEYS.contains(&entry.key.as_str()))
+        .collect();
+    if !own.is_empty() {
+        line["metadata"] = json!(own);
+    }
+    line
+}
+
+/// What a person reads.
+struct Page<'a> {
+    /// As they were named.
+    stores: &'a [String],
+    /// Whole passages, and nothing that the model says.
+    passages: bool,
+    /// The text was shown as it came.
+    said: bool,
+}
+
+impl Page<'_> {
+    fn of(&self, found: &Found) -> String {
+        let mut page = String::new();
+        let text = lines(found.text.trim_end());
+        if !self.passages && !text.is_empty() {
+            if !self.said {
+                page = text + "\n";
+            }
+            page += "\n";
+        }
+        if found.citations.is_empty() {
+            let stores = self.stores.join("`, `");
+            return page + &one_line(&format!("nothing was found in store `{stores}`")) + "\n";
+        }
+        for (citation, n) in found.citations.iter().zip(1..) {
+            page += &format!("[{n}] {}\n", self.source(citation));
+            for line in self.quoted(&citation.passage.text).lines() {
+                page += &format!("    {line}\n");
+            }
+        }
+        page
+    }
+
+    /// Where the passage is from.
+    fn source(&self, citation: &Citation) -> String {
+        let passage = &citation.passage;
+        let path = citation.path.as_deref().unwrap_or_default();
+        // Of a long path the document's title has the readable end.
+        let name = match path.is_empty() || path.starts_with("sha256:") {
+            true => &passage.title,
+            false => path,
+        };
+        let library = citation.library.as_deref();
+        let mut source = match (&citation.local, library) {
+            (Local::Here(path), Some(library)) => format!("{library}: {}", path.display()),
+            (Local::Missing(path), Some(library)) => {
+                format!("{library}: {} (no longer there)", path.display())
+            }
+            (_, Some(library)) => format!("{library}: {name} (not known here)"),
+            (_, None) => format!("{name} (not put there by objlib)"),
+        };
+        if let Some(page) = passage.page {
+            source += &format!(", page {page}");
+        }
+        if let Some(store) = passage.store.as_ref().filter(|_| self.stores.len() > 1) {
+            source += &format!(", in {store}");
+        }
+        one_line(&source)
+    }
+
+    fn quoted(&self, passage: &str) -> String {
+        if self.passages {
+            return lines(passage);
+        }
+        let mut all = passage.lines().map(str::trim);
+        let first = one_line(all.find(|line| !line.is_empty()).unwrap_or_default());
+        match first.char_indices().nth(FIRST_LINE_CHARS_MAX) {
+            Some((end, _)) => format!("{}…", &first[..end]),
+            None => first,
+        }
+    }
+}
