@@ -279,7 +279,7 @@ fn marked(reply: &Reply, numbers: &[Option<usize>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::search::Support;
+    use crate::client::Support;
 
     #[test]
     fn a_librarys_name_is_quoted_and_a_filter_stays_itself() {

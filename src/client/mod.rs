@@ -34,6 +34,8 @@ pub mod files;
 
 pub mod search;
 
+pub mod reply;
+
 #[cfg(test)]
 mod fuzz;
 
@@ -45,6 +47,7 @@ pub use failure::{Failure, FailureKind};
 pub use files::{FileState, TemporaryFile};
 pub use one_request::{Delivered, Unanswered};
 pub use operations::Operation;
-pub use search::{Passage, Question, Reply};
+pub use reply::{Passage, Reply, Support};
+pub use search::Question;
 pub use session::{Ended, Finished, NewDocument, SessionState, Started, Submitted};
 pub use stores::Store;
