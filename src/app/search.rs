@@ -4,7 +4,6 @@
 //! metadata (library and path) and the database, never through an address that the service gives; no path
 //! leads out of its library's folder.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -260,17 +259,22 @@ fn local(library: &str, path: &str, reader: &Reader) -> Result<Local, Error> {
 
 /// The text with `[n]` behind the words that rest on a citation.
 fn marked(reply: &Reply, numbers: &[Option<usize>]) -> String {
-    let mut marks: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-    for support in &reply.supports {
-        let known = |passage: &usize| numbers.get(*passage).copied().flatten();
-        let cited = support.passages.iter().filter_map(known);
-        marks.entry(support.end).or_default().extend(cited);
-    }
+    let sorted = |mut all: Vec<usize>| {
+        all.sort_unstable();
+        all.dedup();
+        all
+    };
+    let ends = sorted(reply.supports.iter().map(|support| support.end).collect());
     let mut text = reply.text.clone();
-    for (end, cited) in marks.iter().rev() {
-        let mark: String = cited.iter().map(|n| format!("[{n}]")).collect();
-        if !mark.is_empty() && text.is_char_boundary(*end) {
-            text.insert_str(*end, &format!(" {mark}"));
+    for end in ends.into_iter().rev() {
+        let here = reply.supports.iter().filter(|support| support.end == end);
+        let cited = here
+            .flat_map(|support| &support.passages)
+            .filter_map(|passage| numbers.get(*passage).copied().flatten());
+        let cited = sorted(cited.collect()).into_iter();
+        let mark: String = cited.map(|n| format!("[{n}]")).collect();
+        if !mark.is_empty() && text.is_char_boundary(end) {
+            text.insert_str(end, &format!(" {mark}"));
         }
     }
     text

@@ -11,7 +11,7 @@ use super::failure::{Failure, FailureKind};
 use super::refusal::{About, Refusal, classify};
 use super::secrets::Cut;
 use super::send::RESPONSE_BYTES_MAX;
-use crate::identity::MetadataEntry;
+use crate::identity::{self, MetadataEntry};
 use crate::names::StoreName;
 
 /// An answer, as far as it came.
@@ -194,10 +194,28 @@ fn passage(chunk: &Value) -> Passage {
         store: given["fileSearchStore"].as_str().and_then(StoreName::parse),
         metadata: list(&given["customMetadata"])
             .iter()
-            .filter_map(|entry| serde_json::from_value(entry.clone()).ok())
+            .filter_map(entry)
             .collect(),
         page: given["pageNumber"].as_u64().filter(|page| *page > 0),
     }
+}
+
+fn entry(given: &Value) -> Option<MetadataEntry> {
+    let value = if let Some(text) = given["stringValue"].as_str() {
+        identity::Value::StringValue(text.to_owned())
+    } else if let Some(number) = given["numericValue"].as_f64() {
+        identity::Value::NumericValue(number)
+    } else {
+        let values = given["stringListValue"]["values"].as_array()?.iter();
+        let values = values.filter_map(Value::as_str).map(str::to_owned);
+        identity::Value::StringListValue {
+            values: values.collect(),
+        }
+    };
+    Some(MetadataEntry {
+        key: given["key"].as_str()?.to_owned(),
+        value,
+    })
 }
 
 /// `text`: as far as it came. Offsets are those of a part, and of a stream nobody has said of which; the

@@ -4,7 +4,7 @@
 //! for searches that nobody makes. Promises: the whole of the kept text is searched; a passage is cut as the
 //! upload asked for.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ops::Range;
 
 use rusqlite::{OptionalExtension, params};
@@ -44,17 +44,18 @@ impl Database {
             .conn
             .prepare_cached("SELECT rowid FROM passages WHERE passages MATCH ?1 ORDER BY rank")?;
         let mut rows = statement.query([quoted.join(" OR ")])?;
-        let mut known: HashMap<i64, bool> = HashMap::new();
+        let mut unfit: HashSet<i64> = HashSet::new();
         while let Some(row) = rows.next()? {
             let number: i64 = row.get(0)?;
             let (owner, place) = (number >> PLACE_BITS, number & ((1 << PLACE_BITS) - 1));
-            if known.get(&owner) == Some(&false) {
+            if unfit.contains(&owner) {
                 continue;
             }
             let Some((document, text, chunking)) = self.searchable(owner)? else {
                 continue;
             };
-            if !*known.entry(owner).or_insert_with(|| fits(&document)) {
+            if !fits(&document) {
+                unfit.insert(owner);
                 continue;
             }
             let place = usize::try_from(place).unwrap_or(usize::MAX);
