@@ -46,7 +46,7 @@ pub struct Options {
 pub fn run(call: &Call<'_>, options: &Options) -> Result<Summary, Error> {
     let started = writer::start(call.database, Arc::clone(call.shutdown), &call.waits)?;
     if let Some(dead) = &started.taken_over {
-        call.events.send(Event::Notice(format!(
+        call.events.send(Event::Warning(format!(
             "took the lock over from a dead objlib (pid {} on {})",
             dead.pid, dead.host
         )));

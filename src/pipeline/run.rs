@@ -126,7 +126,7 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
     }
     let all_gone = parts.shutdown.is_stopping() || !is_anything_unneeded(settings, &parts)?;
     if !all_gone {
-        parts.events.send(Event::Notice(
+        parts.events.send(Event::Warning(
             "some replaced documents or temporary files could not be deleted at the service; the next run tries again"
                 .to_owned(),
         ));

@@ -59,6 +59,8 @@ pub enum Event {
     Summary(Summary),
     /// For people, on stderr.
     Notice(String),
+    /// The same, of something that is not as it should be: `--quiet` keeps it.
+    Warning(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -278,7 +278,7 @@ impl Printer {
     fn end(&mut self, dropped: u64, last: Option<&Event>) {
         if dropped > 0 {
             let text = format!("{dropped} events were not said, since nobody read them");
-            self.print(&Event::Notice(text));
+            self.print(&Event::Warning(text));
         }
         if let Some(last) = last {
             self.print(last);
@@ -310,7 +310,10 @@ impl Printer {
             self.stdout(&line);
         }
         match event {
-            Event::Notice(text) => self.stderr(&format!("objlib: {}", one_line(text))),
+            Event::Notice(_) if self.style.quiet => {}
+            Event::Notice(text) | Event::Warning(text) => {
+                self.stderr(&format!("objlib: {}", one_line(text)));
+            }
             Event::ScanDone { .. } if !self.style.json => {
                 if !self.style.quiet {
                     for line in summary::scan(event) {

@@ -74,7 +74,7 @@ pub fn line(event: &Event, now: UnixMs) -> Option<String> {
         ),
         Event::Plan(plan) => ("plan", plan.to_json()),
         Event::Summary(summary) => ("summary", summary_fields(summary)),
-        Event::Notice(_) | Event::Skip { .. } => return None,
+        Event::Notice(_) | Event::Warning(_) | Event::Skip { .. } => return None,
     };
     let mut object = Map::new();
     object.insert("event".to_owned(), json!(name));

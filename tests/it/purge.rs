@@ -575,7 +575,7 @@ fn a_quiet_run_says_only_what_is_wrong_and_in_one_line() {
     let place = Place::new();
     place.files(5);
     let service = Service::start(&place, &[]);
-    upload(&place, &service, &[]);
+    // The first of them makes the store, which is as it should be.
     let run = |exit: i32| {
         let mut command = place.objlib(&["upload", "docs", "--quiet", "--endpoint", &service.url]);
         let seen = command.env("GEMINI_API_KEY", KEY).seen().exit(exit);

@@ -99,7 +99,7 @@ impl Passes<'_> {
         match found {
             Ok(LookedUp::Settled | LookedUp::Stopped) => {}
             Ok(LookedUp::Unknown(why)) => {
-                self.run.parts.events.send(Event::Notice(format!(
+                self.run.parts.events.send(Event::Warning(format!(
                     "{} files stay in doubt, and nothing of theirs is sent again: {why}",
                     self.lost.len() + followed.len()
                 )));

@@ -58,7 +58,7 @@ impl Patience<'_> {
                     ));
                 }
                 if rounds == 1 {
-                    self.events.send(Event::Notice(format!(
+                    self.events.send(Event::Warning(format!(
                         "the service fails ({why}): it is waited for"
                     )));
                 }

@@ -198,7 +198,7 @@ impl Resolve<'_> {
             None => self.create_for_upload(display_name, row.embedding_model.as_deref())?,
         };
         let (documents, name) = (store.documents(), store.name.clone());
-        self.events.send(Event::Notice(format!(
+        self.events.send(Event::Warning(format!(
             "the store `{display_name}` ({}) is gone: everything is sent again, to {name}",
             row.name
         )));
