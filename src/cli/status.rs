@@ -10,7 +10,7 @@ use crate::error::{Error, Kind};
 use crate::report::status::{self, LibraryLine, Status, StoreLine};
 use crate::report::{Next, Style};
 use crate::scan::LibrarySettings;
-use crate::state::figures::{FileCounts, behind};
+use crate::state::figures::{FileCounts, SkippedFile, behind};
 use crate::state::reader::{LibraryRow, StoreRow};
 use crate::state::{Reader, UploadId, UploadState};
 use crate::text::json_line;
@@ -230,60 +230,71 @@ fn failed(
     }
 }
 
-/// A line each, a page at a time.
 fn unmatched(
     reader: &Reader,
     store: Option<&StoreRow>,
     style: Style,
     out: &mut Output,
 ) -> Result<(), Error> {
-    let mut any = false;
-    for library in libraries(reader, store)? {
-        let mut from = String::new();
-        while !out.is_closed {
-            let page = reader.unmatched(library.id, &from)?;
-            let Some(last) = page.last() else { break };
-            from = behind(last);
-            any = true;
-            for path in &page {
-                out.line(&match style.json {
-                    true => status::unmatched_json(&library.name, path),
-                    false => status::unmatched_line(&library.name, path),
-                })?;
-            }
-        }
-    }
+    let any = by_path(&libraries(reader, store)?, out, |library, from| {
+        let page = reader.unmatched(library.id, from)?.into_iter();
+        let line = |path: String| {
+            let line = match style.json {
+                true => status::unmatched_json(&library.name, &path),
+                false => status::unmatched_line(&library.name, &path),
+            };
+            (path, line)
+        };
+        Ok(page.map(line).collect())
+    })?;
     match any || style.json {
         true => Ok(()),
         false => out.line(status::NOTHING_UNMATCHED),
     }
 }
 
-/// A line each, a page at a time.
 fn skipped(
     reader: &Reader,
     store: Option<&StoreRow>,
     style: Style,
     out: &mut Output,
 ) -> Result<(), Error> {
-    let mut any = false;
-    for library in libraries(reader, store)? {
-        let mut from = String::new();
-        while !out.is_closed {
-            let page = reader.skipped(library.id, &from)?;
-            let Some(last) = page.last() else { break };
-            from = behind(&last.path);
-            any = true;
-            for file in &page {
-                out.line(&match style.json {
-                    true => status::skipped_json(&library.name, file),
-                    false => status::skipped_line(&library.name, file),
-                })?;
-            }
-        }
-    }
+    let any = by_path(&libraries(reader, store)?, out, |library, from| {
+        let page = reader.skipped(library.id, from)?.into_iter();
+        let line = |file: SkippedFile| {
+            let line = match style.json {
+                true => status::skipped_json(&library.name, &file),
+                false => status::skipped_line(&library.name, &file),
+            };
+            (file.path, line)
+        };
+        Ok(page.map(line).collect())
+    })?;
     match any || style.json {
         true => Ok(()),
         false => out.line(status::NOTHING_SKIPPED),
     }
+}
+
+/// A line a path of each library, a page at a time: paths from this one on, and their lines. Answers whether
+/// there was any.
+fn by_path(
+    libraries: &[LibraryRow],
+    out: &mut Output,
+    page: impl Fn(&LibraryRow, &str) -> Result<Vec<(String, String)>, Error>,
+) -> Result<bool, Error> {
+    let mut any = false;
+    for library in libraries {
+        let mut from = String::new();
+        while !out.is_closed {
+            let page = page(library, &from)?;
+            let Some((last, _)) = page.last() else { break };
+            from = behind(last);
+            any = true;
+            for (_, line) in &page {
+                out.line(line)?;
+            }
+        }
+    }
+    Ok(any)
 }
