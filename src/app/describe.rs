@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::scan::{Folders, roots};
+use super::folders::{Folders, roots};
 use crate::error::{Error, Kind};
 use crate::library::{self, Found};
 use crate::metadata::Explained;

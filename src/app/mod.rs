@@ -23,6 +23,9 @@ mod embedded;
 /// What holds for a library, kept or given anew, and what it makes of a file.
 pub mod describe;
 
+/// What a call is about: folders, and what holds for each of them.
+pub mod folders;
+
 /// Folders are looked through, and what is in them is recorded.
 pub mod scan;
 

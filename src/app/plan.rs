@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::connect;
 use super::describe::{self, Described as DescribedLibrary};
-use super::scan::{self, Folders};
+use super::folders::{Folders, roots};
 use super::upload;
 use crate::error::Error;
 use crate::identity::ContentKey;
@@ -201,7 +201,7 @@ fn found(
     wanted: &mut Wanted,
 ) -> Result<Vec<LibraryRow>, Error> {
     let mut libraries = Vec::new();
-    for root in scan::roots(folders)? {
+    for root in roots(folders)? {
         let filter = Filter::new(&root, &folders.options)?;
         let library: Found = library::resolve(reader, &root, folders.name.as_deref(), &filter)?;
         let id = library.row().map_or(NOBODY, |row| row.id);

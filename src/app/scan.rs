@@ -3,25 +3,17 @@
 //! Promises: a folder that cannot be scanned leaves nothing behind; a scan that was broken off is not taken
 //! for a whole one.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use super::Call;
 use super::describe;
+use super::folders::{Folders, roots};
 use crate::error::Error;
 use crate::library::{self, Found};
 use crate::report::Event;
-use crate::scan::{self, Catalog, Filter, Options, Record, Recorder, Skip};
+use crate::scan::{self, Catalog, Filter, Record, Recorder, Skip};
 use crate::state::reader::{LibraryRow, StoreRow};
 use crate::state::{Change, Described, KnownFile, Reader, SeenFile, Writer, writer};
-
-/// The folders of one call, and what holds for each of them.
-pub struct Folders {
-    pub dirs: Vec<PathBuf>,
-    /// Of `--library`.
-    pub name: Option<String>,
-    pub options: Options,
-}
 
 /// What a scan leaves to say at the end.
 #[derive(Default)]
@@ -43,21 +35,6 @@ pub fn run(call: &Call<'_>, folders: &Folders) -> Result<Scanned, Error> {
     let scanned = scanned?;
     closed?;
     Ok(scanned)
-}
-
-/// The folders, canonical, and each once; what `--files-from` names must be below one of them.
-pub fn roots(folders: &Folders) -> Result<Vec<PathBuf>, Error> {
-    let mut roots: Vec<PathBuf> = Vec::new();
-    for dir in &folders.dirs {
-        let root = library::root(dir)?;
-        if !roots.contains(&root) {
-            roots.push(root);
-        }
-    }
-    if let Some(list) = &folders.options.files_from {
-        list.check(&roots)?;
-    }
-    Ok(roots)
 }
 
 /// Scans every folder and says of each what was found. `into`: the store that they are about to go into, if it
@@ -193,6 +170,7 @@ impl Record for Telling<'_, '_> {
 mod tests {
     use super::*;
     use crate::report::{EventSink, Progress};
+    use crate::scan::Options;
     use crate::shutdown::Shutdown;
     use crate::waits::Waits;
     use std::fs;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::args::{self, Color, Global, KeptOptions, Remote, ScanOptions};
 use super::proxy;
-use crate::app::scan::Folders;
+use crate::app::folders::Folders;
 use crate::app::{Service, Target};
 use crate::client::Endpoint;
 use crate::error::{Error, Kind};

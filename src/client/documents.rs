@@ -4,13 +4,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::json;
 
 use super::agent::Client;
 use super::failure::{Failure, FailureKind};
 use super::refusal::About;
 use super::send::{Call, HttpMethod, escaped};
 use crate::clock;
-use crate::identity::{Identity, MetadataEntry};
+use crate::identity::{Chunking, Identity, MetadataEntry};
 use crate::names::{DocumentName, StoreName};
 use crate::throttle::Class;
 
@@ -37,6 +38,17 @@ pub struct Document {
 pub struct DocumentsPage {
     pub documents: Vec<Document>,
     pub next: Option<String>,
+}
+
+/// Metadata, and how the document is cut into chunks, in the request of an upload or an import.
+pub(super) fn describe(request: &mut serde_json::Value, metadata: &[MetadataEntry]) {
+    request["customMetadata"] = json!(metadata);
+    if let Some(chunking) = Chunking::of(metadata) {
+        request["chunkingConfig"] = json!({"whiteSpaceConfig": {
+            "maxTokensPerChunk": chunking.tokens_max(),
+            "maxOverlapTokens": chunking.overlap_tokens(),
+        }});
+    }
 }
 
 #[derive(Deserialize)]

@@ -7,10 +7,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::agent::Client;
+use super::documents::describe;
 use super::failure::{Failure, FailureKind};
 use super::refusal::About;
 use super::send::{Call, HttpMethod};
-use super::session::describe;
 use crate::identity::MetadataEntry;
 use crate::names::{FileName, OperationName, StoreName};
 use crate::state::{Durable, Unaskable};

@@ -14,12 +14,13 @@ use ureq::http;
 
 use super::agent::Client;
 use super::body::{Body, Broken};
+use super::documents::describe;
 use super::failure::{Failure, FailureKind, names_the_key};
 use super::files::{TemporaryFile, WireFile};
 use super::operations::document_name;
 use super::refusal::About;
 use super::send::{Call, HttpMethod, Received, Response, stopping};
-use crate::identity::{Chunking, MetadataEntry};
+use crate::identity::MetadataEntry;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 use crate::proof;
 use crate::state::{Durable, Intent};
@@ -39,17 +40,6 @@ impl NewDocument<'_> {
         let mut request = json!({"displayName": self.display_name});
         describe(&mut request, self.metadata);
         request
-    }
-}
-
-/// Metadata, and how the document is cut into chunks, in the request of an upload or an import.
-pub(super) fn describe(request: &mut serde_json::Value, metadata: &[MetadataEntry]) {
-    request["customMetadata"] = json!(metadata);
-    if let Some(chunking) = Chunking::of(metadata) {
-        request["chunkingConfig"] = json!({"whiteSpaceConfig": {
-            "maxTokensPerChunk": chunking.tokens_max(),
-            "maxOverlapTokens": chunking.overlap_tokens(),
-        }});
     }
 }
 

@@ -268,3 +268,34 @@ fn a_session_is_kept_through_submission_and_forgotten_at_the_end() {
     let late = Change::SessionOpened { upload, url };
     assert!(matches!(rows.apply(&late), Err(Refusal::Illegal(_))));
 }
+
+/// An upload that was under way when its file moved may end last: its document is not the file's.
+#[test]
+fn an_upload_that_ends_after_its_file_has_moved_is_not_wanted() {
+    let rows = Rows::new();
+    let library = 1;
+    let apply = |change: &Change| rows.apply(change).unwrap();
+    let to_the_end = |upload, steps: &[Step]| {
+        for step in steps {
+            apply(&change(*step, UploadId(upload), rows.batch).0);
+        }
+    };
+    apply(&Change::ScanEnded {
+        library,
+        scan: 0,
+        whole: true,
+    });
+    to_the_end(1, &[Step::Intent, Step::Submitted]);
+    let file = rows.number("SELECT file_id FROM uploads WHERE id = 1");
+    apply(&Change::FileMissing { file });
+    apply(&seen(library, 99, 0));
+    apply(&Change::MovesMatched { library });
+    let new = rows.number("SELECT max(id) FROM uploads");
+    let moved = rows.number("SELECT count(*) FROM files WHERE state = 'moved'");
+    assert_eq!(moved, 1);
+    to_the_end(new, &[Step::Intent, Step::Submitted, Step::Activated]);
+    let unwanted = || rows.number("SELECT coalesce(sum(id), 0) FROM uploads WHERE unwanted = 1");
+    assert_eq!(unwanted(), 0);
+    to_the_end(1, &[Step::Activated]);
+    assert_eq!(unwanted(), 1);
+}

@@ -42,6 +42,8 @@ statements! {
     CURRENT: Single =>
         "UPDATE uploads AS u SET current = EXISTS (SELECT 1 FROM files f WHERE",
         SAME_CONTENT, "AND f.state = 'present') WHERE u.file_id = ?1";
+    // A file that has moved gives way to the one that it is now.
+    IS_NOW: Single => "SELECT coalesce(moved_to, id) FROM files WHERE id = ?1";
     // The order matters: a search must find the one or the other.
     REPLACED: Single =>
         "UPDATE uploads AS u SET unwanted = 1
@@ -225,8 +227,9 @@ impl At<'_> {
     }
 
     /// Where the content that the file has now is indexed, documents of its older content are to be deleted,
-    /// and those of the paths that it had before.
+    /// and those of the paths that it had before; whichever of them is indexed last.
     pub(super) fn replaced(&self, file: i64) -> Outcome {
+        let file: i64 = IS_NOW.one(self.conn, [file], |r| r.get(0))?;
         self.run(&REPLACED, [file])
     }
 
