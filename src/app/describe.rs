@@ -3,7 +3,7 @@
 //! Records nothing: a scan does that with what is found here, a dry run and an explanation only look.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::folders::{Folders, roots};
 use crate::error::{Error, Kind};
@@ -53,8 +53,7 @@ pub(super) fn types(reader: &Reader) -> Result<BTreeMap<i64, Types>, Error> {
         .collect()
 }
 
-/// Whether every store that a library goes into takes images: what one of them refuses would be a file that
-/// is never done.
+/// Whether any store that a library goes into takes images. They go into no other.
 fn takes_images(
     reader: &Reader,
     library: Option<i64>,
@@ -65,7 +64,7 @@ fn takes_images(
         None => Vec::new(),
     };
     stores.extend(into.cloned());
-    Ok(!stores.is_empty() && stores.iter().all(StoreRow::takes_images))
+    Ok(stores.iter().any(StoreRow::takes_images))
 }
 
 /// What describes one file, and where that comes from.
@@ -111,8 +110,12 @@ pub fn explain(database: &Path, folders: &Folders, path: &Path) -> Result<Explan
 fn below(roots: &[PathBuf], path: &Path) -> Result<(PathBuf, String), Error> {
     let inside = |path: &Path| {
         roots.iter().find_map(|root| {
-            let relative = path.strip_prefix(root).ok()?.to_str()?;
-            (!relative.is_empty()).then(|| (root.clone(), relative.to_owned()))
+            let relative = path.strip_prefix(root).ok()?;
+            let mut parts = relative.components().peekable();
+            let is_below =
+                parts.peek().is_some() && parts.all(|c| matches!(c, Component::Normal(_)));
+            is_below.then_some(())?;
+            Some((root.clone(), relative.to_str()?.to_owned()))
         })
     };
     let in_root = roots.iter().map(|root| root.join(path));

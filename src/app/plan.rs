@@ -13,7 +13,7 @@ use crate::library::{self, Found};
 use crate::pipeline::following::pages::PAGE_DOCUMENTS;
 use crate::pipeline::rules::{MethodChoice, OneRequests};
 use crate::report::UploadPlan;
-use crate::scan::{Catalog, Filter, Record, Skip};
+use crate::scan::{Catalog, Filter, Record, Skip, mime};
 use crate::shutdown::Shutdown;
 use crate::state::reader::{LibraryRow, StoreRow};
 use crate::state::{Described, KnownFile, Reader, Reading, SeenFile, Support};
@@ -211,6 +211,7 @@ fn found(
         let mut planning = Planning {
             reader,
             store: store.map(|s| s.id),
+            takes_images: store.is_some_and(StoreRow::takes_images),
             library: id,
             wanted,
         };
@@ -226,6 +227,7 @@ fn found(
 struct Planning<'a> {
     reader: &'a Reader,
     store: Option<i64>,
+    takes_images: bool,
     library: i64,
     wanted: &'a mut Wanted,
 }
@@ -238,6 +240,9 @@ impl Planning<'_> {
         (mime, size_bytes): (&str, u64),
     ) -> Result<(), Error> {
         let reader = self.reader;
+        if mime::is_image(mime) && !self.takes_images {
+            return Ok(());
+        }
         if !reader.settled(self.library, path, content, self.store)? {
             self.wanted.file(path, mime, size_bytes);
         }

@@ -214,7 +214,6 @@ fn finish(
         let reader = &parts.reader;
         reader.each_skipped_for(reason.label(), &libraries, &mut count)?;
     }
-    let files = parts.reader.file_counts(&libraries)?;
     let requests = parts.client.counts();
     let throttle = parts.gate.snapshot();
     let left = Left {
@@ -256,7 +255,7 @@ fn finish(
         indexed_in_all: counts.indexed,
         failed_in_all: counts.failed,
         unreadable,
-        gone: files.missing + files.left_out,
+        gone: parts.reader.purgeable_files(store, &libraries)?,
         beyond_limit: counts.pending.saturating_sub(ended.waiting),
         next: Next::default(),
     };

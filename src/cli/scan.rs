@@ -13,6 +13,7 @@ use crate::clock::{now_ms, rfc3339};
 use crate::error::Error;
 use crate::metadata::Explained;
 use crate::report::Style;
+use crate::report::units::count;
 use crate::text::{json_line, one_line};
 
 /// Something could not be read: the same exit code as for files that failed.
@@ -31,13 +32,20 @@ pub fn run(args: &args::Scan, database: &Path, style: Style) -> Result<u8, Error
         reporter, shutdown, ..
     } = listening;
     reporter.finish();
-    let unreadable = scanned?.unreadable > 0;
+    let unreadable = scanned?.unreadable;
     if let Some(error) = shutdown.error() {
         return Err(error);
     }
     Ok(match app::exit_of_stop(&shutdown) {
         Some(exit) => exit,
-        None if unreadable => EXIT_UNREADABLE,
+        None if unreadable > 0 => {
+            let files = count(unreadable, "file or folder");
+            let skipped = settings::next_here(database).line("status --skipped");
+            super::warn(&format!(
+                "{files} could not be read, or not be described: see `{skipped}`"
+            ));
+            EXIT_UNREADABLE
+        }
         None => 0,
     })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, ErrorKind, StdoutLock, Write};
 use std::path::Path;
 
-use super::args;
+use super::args::{self, DEFAULT_STORE};
 use super::settings;
 use crate::error::{Error, Kind};
 use crate::report::status::{self, LibraryLine, Status, StoreLine};
@@ -20,13 +20,19 @@ pub fn run(args: &args::Status, database: &Path, style: Style) -> Result<u8, Err
     let store = reader.store_used_last(&args.store.name)?;
     let next = match &store {
         Some(store) => next(database, store),
+        // Nothing is known of it, but that it was asked for.
+        None if args.store.name != DEFAULT_STORE => {
+            settings::next_here(database).with_store(&args.store.name)
+        }
         None => settings::next_here(database),
     };
+    // What a scan has skipped, and what no rule meets, is not about a store, unless one is named.
+    let named = store.as_ref().filter(|_| args.store.name != DEFAULT_STORE);
     let mut out = Output::default();
     match (args.failed, args.skipped) {
         (true, _) => failed(&reader, store.as_ref(), &next, style, &mut out)?,
-        (_, true) => skipped(&reader, store.as_ref(), style, &mut out)?,
-        _ if args.unmatched => unmatched(&reader, store.as_ref(), style, &mut out)?,
+        (_, true) => skipped(&reader, named, style, &mut out)?,
+        _ if args.unmatched => unmatched(&reader, named, style, &mut out)?,
         _ => out.line(page(&reader, store, next, style)?.trim_end())?,
     }
     out.end().map(|()| 0)
@@ -113,8 +119,15 @@ fn page(
     let all = reader.libraries()?;
     let files_of = reader.file_counts_by_library(&all.iter().map(|row| row.id).collect())?;
     let libraries = libraries(reader, store.as_ref())?;
-    let files = sum(&libraries, &files_of);
+    let mut files = sum(&libraries, &files_of);
     let ids = libraries.iter().map(|library| library.id).collect();
+    // What never goes into this store is none of its files.
+    if let Some(store) = &store {
+        for (images, bytes) in reader.images_not_for(store.id, &ids)?.values() {
+            files.present = files.present.saturating_sub(*images);
+            files.bytes = files.bytes.saturating_sub(*bytes);
+        }
+    }
     let (counts, why) = match &store {
         Some(store) => {
             let mut why = reader.reasons(store.id, UploadState::Pending)?;
@@ -122,6 +135,10 @@ fn page(
             (reader.upload_counts(store.id, &ids)?, why)
         }
         None => Default::default(),
+    };
+    let gone = match &store {
+        Some(store) => reader.purgeable_files(store.id, &ids)?,
+        None => 0,
     };
     let settled = counts.uploading + counts.processing + counts.indexed + counts.failed;
     let status = Status {
@@ -134,6 +151,7 @@ fn page(
         failed: counts.failed,
         missing: files.missing,
         left_out: files.left_out,
+        gone,
         skipped: files.skipped,
         bytes: files.bytes,
         store: store.map(store_line),
@@ -236,7 +254,7 @@ fn unmatched(
     style: Style,
     out: &mut Output,
 ) -> Result<(), Error> {
-    let any = by_path(&libraries(reader, store)?, out, |library, from| {
+    let any = by_path(&scanned(reader, store)?, out, |library, from| {
         let page = reader.unmatched(library.id, from)?.into_iter();
         let line = |path: String| {
             let line = match style.json {
@@ -259,7 +277,7 @@ fn skipped(
     style: Style,
     out: &mut Output,
 ) -> Result<(), Error> {
-    let any = by_path(&libraries(reader, store)?, out, |library, from| {
+    let any = by_path(&scanned(reader, store)?, out, |library, from| {
         let page = reader.skipped(library.id, from)?.into_iter();
         let line = |file: SkippedFile| {
             let line = match style.json {
@@ -273,6 +291,14 @@ fn skipped(
     match any || style.json {
         true => Ok(()),
         false => out.line(status::NOTHING_SKIPPED),
+    }
+}
+
+/// Every library, unless a store is named.
+fn scanned(reader: &Reader, store: Option<&StoreRow>) -> Result<Vec<LibraryRow>, Error> {
+    match store {
+        Some(_) => libraries(reader, store),
+        None => reader.libraries(),
     }
 }
 

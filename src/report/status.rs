@@ -23,6 +23,8 @@ pub struct Status {
     pub failed: u64,
     pub missing: u64,
     pub left_out: u64,
+    /// Files that are gone, and have documents in the store.
+    pub gone: u64,
     pub skipped: u64,
     pub bytes: u64,
     pub store: Option<StoreLine>,
@@ -161,10 +163,10 @@ impl Status {
             "besides   {} missing from disk, {left_out}{} skipped by the last scan{named}",
             self.missing, self.skipped
         ));
-        if self.missing + self.left_out > 0 && self.store.is_some() {
+        if self.gone > 0 {
             lines.push(format!(
                 "gone      {}, whose documents `{}` deletes",
-                count(self.missing + self.left_out, "file"),
+                count(self.gone, "file"),
                 self.next.line("purge")
             ));
         }
@@ -305,6 +307,7 @@ mod tests {
             failed: 1,
             missing: 2,
             left_out: 0,
+            gone: 2,
             skipped: 3,
             bytes: 12_345_678,
             store: Some(StoreLine {

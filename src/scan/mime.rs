@@ -96,7 +96,7 @@ const PLAIN: &str = "text/plain";
 #[serde(transparent)]
 pub struct Types {
     own: BTreeMap<String, String>,
-    /// Every store that the library goes into takes images.
+    /// A store that the library goes into takes images.
     #[serde(skip)]
     pub images: bool,
 }
@@ -140,7 +140,10 @@ impl Types {
     pub fn of(&self, path: &str, head: &[u8]) -> Result<&str, String> {
         let extension = extension(path);
         if let Some(mime) = self.own.get(&extension) {
-            return Ok(mime);
+            return match is_image(mime) && !self.images {
+                true => Err(NO_IMAGES.to_owned()),
+                false => Ok(mime),
+            };
         }
         if let Some(mime) = listed(BINARY, &extension) {
             return Ok(mime);
@@ -182,7 +185,12 @@ impl Types {
 }
 
 const NO_IMAGES: &str = "images go only into stores made with `objlib store create --embedding-model \
-                         models/gemini-embedding-2`, and the library goes into another one, or into none";
+                         models/gemini-embedding-2`, and the library goes into none such";
+
+/// Whether only a store that takes images takes this type.
+pub fn is_image(mime: &str) -> bool {
+    IMAGES.iter().any(|(_, image)| *image == mime)
+}
 
 /// In lower case, without the dot; empty where there is none.
 fn extension(path: &str) -> String {

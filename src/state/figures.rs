@@ -13,7 +13,7 @@ use super::lock::{self, Holder};
 use super::reader::{Libraries, PAGE, Reader, count};
 use super::statement::statements;
 use super::upload_state::UploadState;
-use super::{RUN_IS_OPEN, UploadId};
+use super::{IS_IMAGE, RUN_IS_OPEN, TAKES_IMAGES, UploadId};
 use crate::clock::{self, UnixMs};
 use crate::error::Error;
 
@@ -137,6 +137,11 @@ statements! {
     FILE_COUNTS: All("counts files, on an index that holds all it needs") =>
         "SELECT library_id, state, count(*), sum(size_bytes) FROM files
          WHERE library_id IN (SELECT value FROM json_each(?1)) GROUP BY library_id, state";
+    IMAGES: All("counts images, on an index of just those") =>
+        "SELECT f.library_id, count(*), sum(f.size_bytes) FROM files f INDEXED BY files_images
+         WHERE f.library_id IN (SELECT value FROM json_each(?2)) AND f.state = 'present' AND", IS_IMAGE, "
+         AND NOT EXISTS (SELECT 1 FROM stores s WHERE s.id = ?1 AND", TAKES_IMAGES, ")
+         GROUP BY f.library_id";
     SKIPPED_COUNTS: All("counts skips, on an index") =>
         "SELECT library_id, count(*) FROM skipped_files
          WHERE library_id IN (SELECT value FROM json_each(?1)) GROUP BY library_id";
@@ -184,6 +189,10 @@ impl Reader {
         let partly_queued = Libraries::from_iter(partly_queued);
         let present = self.file_counts(&partly_queued)?;
         let (mut files, mut bytes) = (present.present, present.bytes);
+        for (images, image_bytes) in self.images_not_for(store, &partly_queued)?.values() {
+            files = files.saturating_sub(*images);
+            bytes = bytes.saturating_sub(*image_bytes);
+        }
         self.each_count(store, &partly_queued, |state, rows, row_bytes| {
             if !state.is_ended() {
                 files = files.saturating_sub(rows);
@@ -200,6 +209,10 @@ impl Reader {
         let files = self.file_counts_by_library(libraries)?;
         for (library, files) in files {
             shares.entry(library).or_default().pending = files.present;
+        }
+        for (library, (images, _)) in self.images_not_for(store, libraries)? {
+            let share = shares.entry(library).or_default();
+            share.pending = share.pending.saturating_sub(images);
         }
         let add = |r: &Row<'_>| {
             let share = shares.entry(r.get(0)?).or_default();
@@ -269,6 +282,17 @@ impl Reader {
             all.entry(library).or_default().skipped = skipped;
         }
         Ok(all)
+    }
+
+    /// How many images each of some libraries has that a store does not take, and their bytes.
+    pub fn images_not_for(
+        &self,
+        store: i64,
+        libraries: &Libraries,
+    ) -> Result<BTreeMap<i64, (u64, u64)>, Error> {
+        let images = |r: &Row<'_>| Ok((r.get(0)?, (count(r, 1)?, count(r, 2)?)));
+        let images = self.checked(IMAGES.rows(&self.conn, params![store, libraries], images))?;
+        Ok(images.into_iter().collect())
     }
 
     /// How many paths the last scan skipped of each of some libraries.

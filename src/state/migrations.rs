@@ -101,6 +101,8 @@ CREATE TABLE files (
     UNIQUE (library_id, path)
 ) STRICT;
 CREATE INDEX files_by_state ON files (library_id, state, size_bytes);
+CREATE INDEX files_images ON files (library_id, size_bytes)
+    WHERE state = 'present' AND mime IN ('image/png', 'image/jpeg');
 CREATE INDEX files_unmatched ON files (library_id, path) WHERE unmatched = 1;
 -- A document in the store is matched with the file that its identity names.
 CREATE INDEX files_by_identity ON files (path_value, library_id);

@@ -65,6 +65,11 @@ mod model;
 #[cfg(test)]
 mod fuzz;
 
+/// Of a file `f`, in SQL: an image. It goes only into stores that take images.
+const IS_IMAGE: &str = "f.mime IN ('image/png', 'image/jpeg')";
+/// Of a store `s`, in SQL: its model makes sense of images (fact sheet 3, 15).
+const TAKES_IMAGES: &str = "s.embedding_model IS 'models/gemini-embedding-2'";
+
 pub use change::{
     Adopted, Applied, BatchDone, Bookmark, Cause, Change, Charge, Described, HandBack, NextTime,
     PinnedStore, Reading, Remembered, RunTotals, SeenFile, SkipRow, Way,

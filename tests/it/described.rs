@@ -558,6 +558,45 @@ fn images_go_only_where_a_store_makes_sense_of_them() {
         0
     );
 
+    // The same library in an ordinary store besides: the image goes nowhere else, and stays where it is.
+    let counts = |store: &str| {
+        let status = place
+            .objlib(&["status", "--json", "--store", store])
+            .seen()
+            .exit(0);
+        let status = status.events().remove(0);
+        ["files", "indexed", "pending", "skipped"].map(|field| status[field].clone())
+    };
+    for _ in 0..2 {
+        upload(&place, &service, &["--store", "brandnew"]).exit(0);
+        assert_eq!(sent("brandnew"), ["a.md text/markdown"]);
+        assert_eq!(counts("brandnew"), [json!(1), json!(1), json!(0), json!(0)]);
+        assert_eq!(counts("gallery"), [json!(2), json!(2), json!(0), json!(0)]);
+    }
+    let dry = upload(&place, &service, &["--store", "third", "--dry-run"]).exit(0);
+    let plan = dry
+        .events()
+        .into_iter()
+        .find(|e| e["event"] == "plan")
+        .unwrap();
+    assert_eq!(plan["files"], 1, "{plan}");
+    let dry = [
+        "upload",
+        "--dry-run",
+        "--json",
+        "--store",
+        "third",
+        "--endpoint",
+        &service.url,
+    ];
+    let dry = place.objlib(&dry).seen().exit(0);
+    let plan = dry
+        .events()
+        .into_iter()
+        .find(|e| e["event"] == "plan")
+        .unwrap();
+    assert_eq!(plan["files"], 0, "{plan}");
+
     // Another library, in an ordinary store.
     place
         .file_in("plain", "b.md", "b")

@@ -4,10 +4,10 @@ use rusqlite::params;
 
 use super::{At, Outcome};
 use crate::clock::UnixMs;
-use crate::state::SAME_CONTENT;
 use crate::state::change::{Described, Reading, Refusal, SeenFile, SkipRow};
 use crate::state::durable::UploadId;
 use crate::state::statement::statements;
+use crate::state::{IS_IMAGE, SAME_CONTENT, TAKES_IMAGES};
 
 statements! {
     KNOWN: Single =>
@@ -55,8 +55,9 @@ statements! {
         "DELETE FROM uploads WHERE file_id = ?1 AND current = 0 AND document IS NULL
          AND temp_file IS NULL AND status IN ('pending', 'failed')";
     STORES: Single =>
-        "SELECT store_id FROM library_stores WHERE library_id =
-             (SELECT library_id FROM files WHERE id = ?1 AND state = 'present')";
+        "SELECT s.id FROM files f JOIN library_stores l ON l.library_id = f.library_id
+         JOIN stores s ON s.id = l.store_id WHERE f.id = ?1 AND f.state = 'present'
+         AND (NOT", IS_IMAGE, "OR", TAKES_IMAGES, ")";
     QUEUE: Single =>
         "INSERT INTO uploads (file_id, library_id, store_id, sha256, variant, size_bytes,
              status, queued, since_ms, created_ms, updated_ms)

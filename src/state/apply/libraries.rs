@@ -4,9 +4,9 @@ use rusqlite::{Row, params};
 
 use super::{At, Outcome};
 use crate::identity::{MetadataEntry, Variant};
-use crate::state::SAME_CONTENT;
 use crate::state::change::{Applied, QUEUE_FILES, Refusal};
 use crate::state::statement::statements;
+use crate::state::{IS_IMAGE, SAME_CONTENT, TAKES_IMAGES};
 
 statements! {
     ADDED: Single => "INSERT INTO libraries (name, root, added_ms) VALUES (?1, ?2, ?3)";
@@ -43,8 +43,8 @@ statements! {
              status, queued, since_ms, created_ms, updated_ms)
          SELECT f.id, f.library_id, ?2, f.sha256, f.variant, f.size_bytes, 'pending',
              ?5 - 1 + row_number() OVER (ORDER BY f.path), ?6, ?6, ?6
-         FROM files f WHERE f.library_id = ?1 AND f.state = 'present'
-         AND f.path > ?3 AND f.path <= ?4 AND NOT EXISTS (
+         FROM files f JOIN stores s ON s.id = ?2 WHERE f.library_id = ?1 AND f.state = 'present'
+         AND f.path > ?3 AND f.path <= ?4 AND (NOT", IS_IMAGE, "OR", TAKES_IMAGES, ") AND NOT EXISTS (
              SELECT 1 FROM uploads u WHERE", SAME_CONTENT, "AND u.store_id = ?2)";
     QUEUED: Single =>
         "UPDATE library_stores SET queued_to = ?3 WHERE library_id = ?1 AND store_id = ?2";

@@ -9,9 +9,9 @@ use crate::clock::UnixMs;
 use crate::error::Error;
 use crate::identity::{ContentKey, Identity};
 use crate::names::DocumentName;
-use crate::state::SAME_CONTENT;
 use crate::state::statement::statements;
 use crate::state::upload_state::UploadState;
+use crate::state::{IS_IMAGE, SAME_CONTENT, TAKES_IMAGES};
 
 /// What is known of a file, for the next scan.
 #[derive(Debug, Clone)]
@@ -80,8 +80,8 @@ statements! {
          WHERE f.library_id = ?1 AND f.path = ?2 AND u.store_id = ?5 AND u.sha256 = ?3 AND u.variant = ?4
          AND u.unwanted = 0 AND u.status IN ('uploading', 'processing', 'indexed', 'failed')";
     EACH_UNSETTLED: All("a dry run adds up every file that would be sent") =>
-        "SELECT f.library_id, f.path, f.mime, f.size_bytes FROM files f
-         WHERE f.library_id IN (SELECT value FROM json_each(?2)) AND f.state = 'present'
+        "SELECT f.library_id, f.path, f.mime, f.size_bytes FROM files f LEFT JOIN stores s ON s.id = ?1
+         WHERE (NOT", IS_IMAGE, "OR", TAKES_IMAGES, ") AND f.library_id IN (SELECT value FROM json_each(?2)) AND f.state = 'present'
          AND NOT EXISTS (SELECT 1 FROM uploads u WHERE", SAME_CONTENT, "AND u.store_id = ?1
              AND u.status != 'pending') ORDER BY f.library_id, f.path";
     FILES_LIKE: Single =>

@@ -54,6 +54,8 @@ statements! {
                  AND o.store_id = u.store_id AND o.current = 0 AND o.unwanted = 0
                  AND o.status = 'indexed' AND o.id < u.id)
          FROM uploads u", PURGEABLE, "AND u.id > ?4 ORDER BY u.id", PAGE;
+    PURGEABLE_COUNT: All("counts documents of files that are gone, among those that wait for a replacement") =>
+        "SELECT count(DISTINCT u.file_id) FROM uploads u", PURGEABLE;
     GONE_ON_THE_WAY: All("of the few that are on their way, which make up its index") =>
         "SELECT u.library_id FROM uploads u INDEXED BY uploads_unfinished
          JOIN files f ON f.id = u.file_id
@@ -94,6 +96,12 @@ impl Reader {
             })
         };
         self.checked(PURGEABLE_FILES.rows(&self.conn, params, file))
+    }
+
+    /// Of how many files that are gone a purge would delete the documents from a store.
+    pub fn purgeable_files(&self, store: i64, libraries: &Libraries) -> Result<u64, Error> {
+        let params = params![store, libraries, UnixMs::MAX];
+        self.checked(PURGEABLE_COUNT.one(&self.conn, params, |r| count(r, 0)))
     }
 
     /// Calls `each` with the library of every upload of such a file that is on its way into the store.
