@@ -4,10 +4,9 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use clap::Args;
 use serde_json::{Value, json};
 
-use super::args::{self, DEFAULT_STORE, store_name};
+use super::args;
 use super::listening::Listening;
 use super::settings;
 use super::status::say;
@@ -31,56 +30,7 @@ const OWN_KEYS: [&str; 4] = [LIBRARY_KEY, PATH_KEY, SHA256_KEY, CHUNKING_KEY];
 const FOUND: u8 = 0;
 const NOTHING_FOUND: u8 = 3;
 
-/// The model of the service's own examples, and not among those that it calls earlier (fact sheet 13).
-const DEFAULT_MODEL: &str = "gemini-3.5-flash";
-
-/// Also as the service spells it: `models/NAME`.
-fn model_name(given: &str) -> Result<String, &'static str> {
-    let name = given.trim();
-    let name = name.strip_prefix("models/").unwrap_or(name);
-    let legal = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    match !name.is_empty() && name.chars().all(legal) {
-        true => Ok(name.to_owned()),
-        false => Err("a name like gemini-3.5-flash is expected"),
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct SearchArgs {
-    /// What to ask
-    #[arg(value_name = "QUERY", required = true, num_args = 1..)]
-    pub query: Vec<String>,
-    /// Store, by display name or resource name; may be given up to five times
-    #[arg(
-        id = "stores",
-        long = "store",
-        value_name = "NAME",
-        env = "OBJLIB_STORE",
-        default_value = DEFAULT_STORE,
-        value_parser = store_name
-    )]
-    pub stores: Vec<String>,
-    /// Only documents of this library
-    #[arg(long, value_name = "NAME")]
-    pub library: Option<String>,
-    /// Only documents whose metadata are so: 'year >= 2024 AND dept = "law"' (docs/metadata.md)
-    #[arg(long, value_name = "EXPR")]
-    pub filter: Option<String>,
-    /// Passages that the model gets to read [default: the service's, which is 5]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
-    pub top_k: Option<u16>,
-    /// Model that answers
-    #[arg(long, value_name = "NAME", env = "OBJLIB_MODEL", default_value = DEFAULT_MODEL,
-          value_parser = model_name)]
-    pub model: String,
-    /// Show what was found, whole, without the model's words
-    #[arg(long)]
-    pub passages: bool,
-    #[command(flatten)]
-    pub service: args::Service,
-}
-
-pub fn run(args: &SearchArgs, database: &Path, style: Style) -> Result<u8, Error> {
+pub fn run(args: &args::Search, database: &Path, style: Style) -> Result<u8, Error> {
     let options = options(args)?;
     // Nothing is drawn beside words that come by and by.
     let style = Style {
@@ -161,7 +111,7 @@ impl Screen {
     }
 }
 
-fn options(args: &SearchArgs) -> Result<Options, Error> {
+fn options(args: &args::Search) -> Result<Options, Error> {
     let query = args.query.join(" ");
     if query.trim().is_empty() {
         let why = "there is nothing to ask";

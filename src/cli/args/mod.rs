@@ -1,15 +1,20 @@
 //! What can be typed. Help and usage errors come from here; nothing is looked up.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::identity::CHUNK_TOKENS;
 use crate::throttle::{Rpm, Tier, bandwidth::BytesPerSecond};
+
+mod age;
+mod remote;
+mod search;
+
+pub use age::Age;
+pub use remote::{DEFAULT_STORE, Remote, Service, Store, store_name};
+pub use search::Search;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -95,7 +100,7 @@ pub enum Command {
     /// Delete the documents of files that are not there any more
     Purge(Box<Purge>),
     /// Ask the stores; the answer cites the files that it rests on
-    Search(Box<super::search::SearchArgs>),
+    Search(Box<Search>),
     /// What is done, what waits and why, and what to do next
     Status(Status),
     /// The folders that are known, under their names, and where they go
@@ -200,23 +205,6 @@ fn chunk_tokens(given: &str) -> Result<u16, String> {
     })
 }
 
-/// The same everywhere.
-pub const DEFAULT_STORE: &str = "objlib";
-
-/// The service takes display names up to 512 characters (fact sheet 3).
-const STORE_NAME_CHARS_MAX: usize = 512;
-
-/// White space around a name comes from copying it.
-pub fn store_name(given: &str) -> Result<String, &'static str> {
-    match given.trim() {
-        "" => Err("a store needs a name that is not blank"),
-        name if name.chars().count() > STORE_NAME_CHARS_MAX => {
-            Err("the name of a store has 512 characters at the most")
-        }
-        name => Ok(name.to_owned()),
-    }
-}
-
 /// What the service computes a store's vectors with, for good (fact sheet 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum EmbeddingModel {
@@ -265,53 +253,6 @@ pub struct StoreNamed {
     pub name: String,
     #[command(flatten)]
     pub service: Service,
-}
-
-#[derive(Debug, Args)]
-pub struct Store {
-    /// Store, by display name (or fileSearchStores/… by resource name)
-    #[arg(
-        id = "store",
-        long = "store",
-        value_name = "NAME",
-        env = "OBJLIB_STORE",
-        default_value = DEFAULT_STORE,
-        value_parser = store_name
-    )]
-    pub name: String,
-}
-
-#[derive(Debug, Args)]
-pub struct Remote {
-    #[command(flatten)]
-    pub store: Store,
-    #[command(flatten)]
-    pub service: Service,
-}
-
-#[derive(Debug, Args)]
-pub struct Service {
-    /// Service to talk to [env: GOOGLE_GEMINI_BASE_URL] [default: Google's]
-    #[arg(long, value_name = "URL")]
-    pub endpoint: Option<String>,
-    /// Use the embedded local service, kept beside the database; no key needed
-    #[cfg(feature = "emulator")]
-    #[arg(long, conflicts_with = "endpoint")]
-    pub emulator: bool,
-    /// API key; visible to other users of this machine, so prefer the other ways
-    #[arg(long, value_name = "KEY", conflicts_with = "api_key_file")]
-    pub api_key: Option<String>,
-    /// File that holds the API key (- for stdin) [env: GOOGLE_API_KEY, GEMINI_API_KEY hold the key]
-    #[arg(long, value_name = "PATH")]
-    pub api_key_file: Option<PathBuf>,
-    /// Certificates to trust in addition to the built-in ones (PEM)
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "SSL_CERT_FILE",
-        hide_env_values = true
-    )]
-    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -408,45 +349,6 @@ pub struct Purge {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
-}
-
-/// A length of time: a whole number and its unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Age(pub Duration);
-
-/// As it is typed.
-impl fmt::Display for Age {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs();
-        let units = [(7 * 86_400, "w"), (86_400, "d"), (3600, "h"), (60, "m")];
-        let fits = units
-            .into_iter()
-            .find(|(unit, _)| seconds > 0 && seconds.is_multiple_of(*unit));
-        let (unit, name) = fits.unwrap_or((1, "s"));
-        write!(f, "{}{name}", seconds / unit)
-    }
-}
-
-impl FromStr for Age {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Age, &'static str> {
-        const USAGE: &str = "a number and its unit: s, m, h, d or w, as in 30d";
-        let (number, unit) = text
-            .split_at_checked(text.len().saturating_sub(1))
-            .ok_or(USAGE)?;
-        let seconds: u64 = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            "d" => 86_400,
-            "w" => 7 * 86_400,
-            _ => return Err(USAGE),
-        };
-        let number: u64 = number.parse().map_err(|_| USAGE)?;
-        let seconds = number.checked_mul(seconds).ok_or("that is too long")?;
-        Ok(Age(Duration::from_secs(seconds)))
-    }
 }
 
 #[derive(Debug, Args)]
