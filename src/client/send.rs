@@ -14,7 +14,6 @@ use super::agent::Client;
 use super::failure::{Failure, FailureKind};
 use super::refusal::{About, Refusal, classify, not_the_service};
 use super::secrets::Cut;
-use super::session::SESSION_URL;
 use crate::names::SessionUrl;
 use crate::proof;
 use crate::throttle::Class;
@@ -23,6 +22,7 @@ use crate::throttle::gate::{Pass, Refused, Verdict};
 
 /// An answer is read up to here; a page of documents has some 20 KiB.
 pub const RESPONSE_BYTES_MAX: u64 = 8 << 20;
+pub(super) const SESSION_URL: &str = "x-goog-upload-url";
 /// How often a request that waits for the lock looks again.
 const LOCK_CHECK: Duration = Duration::from_millis(10);
 /// Tries of one request.

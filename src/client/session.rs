@@ -19,7 +19,7 @@ use super::failure::{Failure, FailureKind, names_the_key};
 use super::files::{TemporaryFile, WireFile};
 use super::operations::document_name;
 use super::refusal::About;
-use super::send::{Call, HttpMethod, Received, Response, stopping};
+use super::send::{Call, HttpMethod, Received, Response, SESSION_URL, stopping};
 use crate::identity::MetadataEntry;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 use crate::proof;
@@ -91,7 +91,6 @@ pub enum SessionState {
     Gone,
 }
 
-pub(super) const SESSION_URL: &str = "x-goog-upload-url";
 const STATUS: &str = "x-goog-upload-status";
 const COMMAND: &str = "x-goog-upload-command";
 

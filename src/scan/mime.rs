@@ -118,10 +118,14 @@ impl Types {
                 false => Err(form()),
             }
         });
-        Ok(Types {
-            own: pairs.collect::<Result<_, String>>()?,
-            images: false,
-        })
+        let mut own = BTreeMap::new();
+        for pair in pairs {
+            let (extension, mime) = pair?;
+            if let Some(other) = own.insert(extension.clone(), mime) {
+                return Err(format!("two types for .{extension}, one of them {other}"));
+            }
+        }
+        Ok(Types { own, images: false })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -272,6 +276,7 @@ mod tests {
         assert_eq!(types.of("a.log", b"x"), Ok("text/x-log"));
         assert_eq!(types.of("a.DAT", b"\0\0"), Ok("application/json"));
         assert_eq!(types.of("a.md", b"x"), Ok("text/markdown"));
+        assert!(Types::parse(["log=text/plain", ".LOG=text/csv"]).is_err());
         for bad in [
             "log",
             "=text/plain",
