@@ -65,6 +65,9 @@ pub struct OfLibrary {
     pub on_the_way: u64,
     /// All that the library has in the store, or on its way there.
     pub documents: u64,
+    /// Files that were missing at the last scan and are there now, and the first of them.
+    back: u64,
+    first_back: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -94,6 +97,20 @@ impl OfLibrary {
             left_out: Sum::default(),
             on_the_way: 0,
             documents,
+            back: 0,
+            first_back: None,
+        }
+    }
+
+    fn add(&mut self, file: &GoneFile) {
+        let sum = match file.is_left_out {
+            true => &mut self.left_out,
+            false => &mut self.missing,
+        };
+        sum.add(file);
+        if !file.is_left_out && self.library.root.join(&file.path).is_file() {
+            self.back += 1;
+            self.first_back.get_or_insert_with(|| file.path.clone());
         }
     }
 
@@ -118,9 +135,24 @@ impl Found {
     /// A store holds what its libraries do, so that no share of it is larger than each of theirs.
     ///
     /// # Errors
-    /// More than `percent` of a library's documents would go.
-    pub fn check_share(&self, percent: u64) -> Result<(), Error> {
+    /// More than `percent` of a library's documents would go, or that of a file which is back and was not
+    /// scanned since.
+    pub fn check(&self, percent: u64) -> Result<(), Error> {
         for of in &self.libraries {
+            if let Some(first) = &of.first_back {
+                return Err(Error::new(
+                    Kind::Input,
+                    format!("library `{}`", of.library.name),
+                    format!(
+                        "{} of its missing files are there again, `{first}` first",
+                        of.back
+                    ),
+                    format!(
+                        "run `objlib scan '{}'` before the purge; nothing was deleted",
+                        of.library.root.display()
+                    ),
+                ));
+            }
             let deletions = of.to_delete();
             if deletions * 100 > of.documents * percent {
                 return Err(Error::new(
@@ -195,11 +227,7 @@ fn find(options: &Options, reader: &Reader) -> Result<Found, Error> {
         let Some(of) = of_each.get_mut(&file.library) else {
             return;
         };
-        let sum = match file.is_left_out {
-            true => &mut of.left_out,
-            false => &mut of.missing,
-        };
-        sum.add(&file);
+        of.add(&file);
         if named.len() < NAMED_MAX && file.is_first {
             named.push((of.library.name.clone(), file.path));
         }
@@ -327,7 +355,7 @@ impl Purge<'_> {
             .map_or(0, |Resolved { documents, .. }| documents);
         // Nobody else changes anything any more.
         let found = find(self.options, &reader)?;
-        found.check_share(self.options.share_max_percent)?;
+        found.check(self.options.share_max_percent)?;
         let settings = pipeline::RunSettings {
             store: found.store,
             documents,

@@ -74,7 +74,7 @@ impl Command<'_> {
         let concurrency = Concurrency::Default.ceiling();
         let listening = Listening::start(self.style, concurrency, Duration::ZERO);
         let done = (|| {
-            found.check_share(self.args.max_share)?;
+            found.check(self.args.max_share)?;
             if self.args.dry_run {
                 return Ok(nothing(0));
             }

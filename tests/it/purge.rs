@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::run::{KEY, Place, RunToEnd, Seen, Service};
+use crate::store::answered;
 
 fn purge(place: &Place, service: &Service, args: &[&str]) -> Seen {
     let mut command = place.objlib(&["purge", "--json", "--endpoint", &service.url]);
@@ -185,6 +186,46 @@ fn a_file_that_is_back_before_the_purge_is_not_sent_and_one_that_is_back_after_i
     let ledger = service.ledger();
     ledger.is_exactly(&place.docs());
     assert_eq!(ledger.uploads(), 7);
+}
+
+#[test]
+fn a_file_that_is_back_and_was_not_scanned_since_is_not_purged() {
+    let place = Place::new();
+    place.files(6);
+    let service = Service::start(&place, &[]);
+    upload(&place, &service, &[]);
+    let words = fs::read(place.docs().join("part 1/note-1.md")).unwrap();
+    delete(&place, &["part 1/note-1.md", "part 2/note-2.md"]);
+    upload(&place, &service, &[]);
+    place.file("part 1/note-1.md", &words);
+    for args in [&["--yes"][..], &["--dry-run"]] {
+        let refused = purge(&place, &service, args).exit(1).stderr;
+        assert!(refused.contains("`part 1/note-1.md` first"), "{refused}");
+        assert!(refused.contains("objlib scan '"), "{refused}");
+    }
+    assert_eq!(service.ledger().requests("document.delete"), 0);
+    place.objlib(&["scan", "docs"]).seen().exit(0);
+    purge(&place, &service, &["--yes"]).exit(0);
+    service.ledger().is_exactly(&place.docs());
+}
+
+#[test]
+fn on_a_terminal_only_a_yes_purges() {
+    let place = Place::new();
+    place.files(6);
+    let service = Service::start(&place, &[]);
+    upload(&place, &service, &[]);
+    delete(&place, &["part 1/note-1.md"]);
+    upload(&place, &service, &[]);
+    let purge = |keys| {
+        let mut command = place.objlib(&["purge", "--endpoint", &service.url]);
+        answered(&mut command, &["1 document"], keys)
+    };
+    let ends = [Some("n\n"), Some("\n"), None].map(purge);
+    assert_eq!(ends, [Some(1), Some(1), Some(130)]);
+    assert_eq!(service.ledger().requests("document.delete"), 0);
+    assert_eq!(purge(Some("y\n")), Some(0));
+    service.ledger().is_exactly(&place.docs());
 }
 
 #[test]

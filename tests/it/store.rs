@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::io::{Read, Write};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
@@ -227,8 +227,8 @@ fn a_deletion_asks_and_takes_only_what_it_was_told_to() {
     assert_eq!(one(&place, &service, "first")["active"], 5);
 }
 
-/// `store delete` on a terminal: what is typed, or Ctrl-C once it has asked; and how it ended.
-fn delete_on_a_terminal(place: &Place, service: &Service, keys: Option<&str>) -> Option<i32> {
+/// A command on a terminal: what it asks has these words, and then this is typed, or Ctrl-C; how it ended.
+pub fn answered(command: &mut Command, words: &[&str], keys: Option<&str>) -> Option<i32> {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
@@ -236,12 +236,11 @@ fn delete_on_a_terminal(place: &Place, service: &Service, keys: Option<&str>) ->
     let mut line = File::options();
     let line = line.read(true).write(true).open(name.to_str().unwrap());
     let line = line.unwrap();
-    let mut command = place.objlib(&["store", "delete", "objlib", "--force"]);
-    command.args(["--endpoint", &service.url]);
     command.env("GEMINI_API_KEY", KEY).stdout(Stdio::null());
     command.stdin(line.try_clone().unwrap()).stderr(line);
     let mut child = command.spawn().unwrap();
-    drop(command);
+    // Or its end of the terminal would stay open.
+    command.stdin(Stdio::null()).stderr(Stdio::null());
     let mut terminal = File::from(terminal);
     let mut asked = Vec::new();
     while !String::from_utf8_lossy(&asked).contains("[y/N]") {
@@ -250,10 +249,7 @@ fn delete_on_a_terminal(place: &Place, service: &Service, keys: Option<&str>) ->
         asked.extend_from_slice(&bytes[..n]);
     }
     let asked = String::from_utf8(asked).unwrap();
-    assert!(
-        asked.contains("Delete store `objlib`") && asked.contains("3 documents"),
-        "{asked}"
-    );
+    assert!(words.iter().all(|words| asked.contains(words)), "{asked}");
     match keys {
         Some(keys) => terminal.write_all(keys.as_bytes()).unwrap(),
         None => kill_process(Pid::from_child(&child), Signal::INT).unwrap(),
@@ -267,11 +263,19 @@ fn on_a_terminal_only_a_yes_deletes() {
     place.files(3);
     let service = Service::start(&place, &[]);
     upload(&place, &service, "docs", "objlib");
-    let ends =
-        [Some("n\n"), Some("\n"), None].map(|keys| delete_on_a_terminal(&place, &service, keys));
+    let delete = |keys| {
+        let mut command = place.objlib(&["store", "delete", "objlib", "--force"]);
+        command.args(["--endpoint", &service.url]);
+        answered(
+            &mut command,
+            &["Delete store `objlib`", "3 documents"],
+            keys,
+        )
+    };
+    let ends = [Some("n\n"), Some("\n"), None].map(delete);
     assert_eq!(ends, [Some(1), Some(1), Some(130)]);
     assert_eq!(service.ledger().requests("store.delete"), 0);
-    assert_eq!(delete_on_a_terminal(&place, &service, Some("y\n")), Some(0));
+    assert_eq!(delete(Some("y\n")), Some(0));
     assert_eq!(rows(&place, "stores"), 0);
 }
 
