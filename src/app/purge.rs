@@ -13,7 +13,6 @@ use super::{Call, Target, exit_of_stop};
 use crate::clock::UnixMs;
 use crate::error::{Error, Kind};
 use crate::library;
-use crate::names::StoreName;
 use crate::pipeline::dispatch::selection::Selection;
 use crate::pipeline::reconcile::store::{Resolve, Resolved};
 use crate::pipeline::rules::MethodChoice;
@@ -194,10 +193,7 @@ pub fn look(options: &Options, database: &Path) -> Result<Found, Error> {
 }
 
 fn find(options: &Options, reader: &Reader) -> Result<Found, Error> {
-    let store = match StoreName::parse(&options.store) {
-        Some(name) => reader.store_named(&name)?,
-        None => reader.store_pinned(&options.endpoint_name, &options.store)?,
-    };
+    let store = connect::known_store(reader, &options.endpoint_name, &options.store)?;
     let store = store.ok_or_else(|| {
         Error::new(
             Kind::Store,
