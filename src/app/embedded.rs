@@ -2,8 +2,6 @@
 //!
 //! Owns its key. Promises: whoever does not know the key gets nothing.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::emulator::{Emulator, Options};
@@ -26,15 +24,13 @@ pub fn beside(database: &Path) -> Result<(Emulator, String), Error> {
 
 /// 128 bits that nobody can guess, from the kernel: `fastrand` makes no secrets.
 fn random_key() -> Result<String, Error> {
-    let source = "/dev/urandom";
     let mut bytes = [0; 16];
-    let read = File::open(source).and_then(|mut from| from.read_exact(&mut bytes));
-    read.map_err(|e| {
+    getrandom::getrandom(&mut bytes).map_err(|e| {
         Error::new(
             Kind::System,
-            source,
-            format!("no random key for the embedded service: {e}"),
-            "check that it is there, or start `objlib emulator` and name it with --endpoint",
+            "embedded service",
+            format!("the system has no random key for it: {e}"),
+            "start `objlib emulator` and name it with --endpoint",
         )
     })?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
@@ -42,7 +38,7 @@ fn random_key() -> Result<String, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read, Write};
     use std::net::TcpStream;
 
     use super::*;

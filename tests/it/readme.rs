@@ -174,9 +174,7 @@ fn the_systemd_unit_and_the_crontab_run() {
     let exec = unit
         .lines()
         .filter_map(|line| line.strip_prefix("ExecStart="));
-    let mut lines: Vec<String> = exec
-        .map(|line| line.replace("/usr/local/bin/", ""))
-        .collect();
+    let mut lines: Vec<String> = exec.map(str::to_owned).collect();
     let crontab = commands_of_crontab();
     assert_eq!((lines.len(), crontab.len()), (2, 2));
     lines.extend(crontab);
@@ -188,6 +186,7 @@ fn the_systemd_unit_and_the_crontab_run() {
     let service = Service::start(&place, &[]);
     for line in &lines {
         let line = line.replace("/srv/documents", "docs");
+        let line = line.replace("$FOLDERS", "docs");
         let line = line.replace("${CREDENTIALS_DIRECTORY}/key", "key");
         let line = line.replace("/etc/objlib.key", "key");
         let line = line.replace("/var/lib/objlib/library.db", "library.db");
@@ -215,7 +214,7 @@ fn verified_by_systemd(place: &Place, unit: &str) {
     let units = place.path().join("units");
     std::fs::create_dir(&units).unwrap();
     // It looks whether the program is there.
-    let unit = unit.replace("/usr/local/bin/objlib", OBJLIB);
+    let unit = unit.replace("=objlib ", &format!("={OBJLIB} "));
     std::fs::write(units.join("objlib.service"), unit).unwrap();
     let project = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let timer = project.join("docs/systemd/objlib.timer");
