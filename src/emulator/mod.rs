@@ -5,7 +5,7 @@
 //! (SQLite) where it is given a file. Faults are data and can be changed while it runs; the ledger
 //! tells what really happened.
 //!
-//! Listens on loopback, and answers only what comes from this machine (`local`).
+//! Listens on loopback, and answers only what comes from this machine (`http::local`).
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -16,36 +16,16 @@ use std::time::Duration;
 
 use crate::error::{Error, Kind};
 
-mod answer;
-mod check;
-mod control;
-mod data_file;
-mod database;
-mod documents;
+mod data;
 mod faults;
-mod files;
-mod filter;
-mod finish;
-#[cfg(test)]
-mod fuzz;
-mod grounding;
 mod http;
-mod ledger;
-mod listing;
-mod local;
-mod multipart;
-mod one_request;
-mod passages;
-pub mod plan;
-mod records;
+mod query;
 mod routes;
-mod search;
 mod service;
-mod sessions;
 mod stores;
-mod troubles;
+mod uploads;
 
-pub use plan::Faults;
+pub use faults::plan::Faults;
 
 /// Connections served at once; one more is closed at once.
 const CONNECTIONS_MAX: usize = 512;

@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use sha2::Digest;
 
-use super::Options;
-use super::database::Database;
+use super::data::database::Database;
+use super::data::ledger::Ledger;
+use super::data::records::{Content, Moment};
 use super::faults::Dice;
 use super::http::Head;
-use super::ledger::Ledger;
-use super::records::{Content, Moment};
 use crate::clock::now_ms;
+use crate::emulator::Options;
 use crate::error::Error;
 
 /// Text kept for searching.
@@ -115,7 +115,12 @@ impl Service {
     }
 
     /// Whether a fault of the plan happens now to a request of this kind.
-    pub fn roll(&self, kind: &str, name: &'static str, of: impl Fn(&super::Faults) -> f64) -> bool {
+    pub fn roll(
+        &self,
+        kind: &str,
+        name: &'static str,
+        of: impl Fn(&crate::emulator::Faults) -> f64,
+    ) -> bool {
         whole(&self.dice).roll(kind, name, of)
     }
 

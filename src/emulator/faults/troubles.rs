@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::answer::{self, Answer, Fate};
-use super::faults::Limited;
 use super::plan::{Faults, Trouble};
-use super::service::{Service, whole};
+use crate::emulator::faults::Limited;
+use crate::emulator::http::answer::{self, Answer, Fate};
+use crate::emulator::service::{Service, whole};
 
 /// How long a connection stays open on which no answer comes.
 const STALL_MS: u64 = 120_000;

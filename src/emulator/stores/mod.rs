@@ -2,11 +2,15 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, error, forbidden, invalid, precondition};
-use super::check;
-use super::records::{Document, Moment, Store};
+use super::data::records::{Document, Moment, Store};
+use super::http::answer::{Answer, error, forbidden, invalid, precondition};
+use super::routes::check;
 use super::service::{Call, Service, token, whole};
 use crate::clock::{now_ms, rfc3339};
+
+pub mod documents;
+pub mod files;
+pub mod listing;
 
 type Result = rusqlite::Result<Answer>;
 

@@ -13,7 +13,10 @@ use std::time::{Duration, Instant};
 
 use percent_encoding::percent_decode_str;
 
-use super::answer::{self, Answer, Fate};
+use answer::{Answer, Fate};
+
+pub mod answer;
+pub mod local;
 
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 100;

@@ -6,7 +6,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::plan::{Faults, Shape, Trouble};
+use plan::{Faults, Shape, Trouble};
+
+pub mod plan;
+pub mod troubles;
 
 /// A bucket may save up so many seconds of its rate, if the plan says nothing else.
 const BUCKET_SECONDS: f64 = 10.0;
@@ -226,8 +229,8 @@ pub enum Limited {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::NthCall;
     use super::*;
+    use crate::emulator::faults::plan::NthCall;
 
     fn limit(shape: Shape, per_minute: f64) -> Limit {
         Limit {

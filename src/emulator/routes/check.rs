@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value};
 
-use super::answer::{Answer, bad_request, invalid};
+use crate::emulator::http::answer::{Answer, bad_request, invalid};
 
 #[derive(Debug, Clone, Copy)]
 pub enum Shape {

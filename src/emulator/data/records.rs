@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use sha2::Digest;
 
-use super::plan::Faults;
 use crate::clock::{UnixMs, rfc3339};
+use crate::emulator::faults::plan::Faults;
 
 /// Files of the Files API are kept for 48 hours.
 const FILE_KEPT_MS: i64 = 48 * 3600 * 1000;

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use super::answer::{Answer, error, invalid};
-use super::check;
 use super::finish::{self, Made, NewDocument};
-use super::http::{BodyReader, Head};
-use super::records::{Content, Session};
-use super::service::{Call, Live, Service, token, whole};
-use super::stores::no_store;
 use crate::clock::now_ms;
+use crate::emulator::data::records::{Content, Session};
+use crate::emulator::http::answer::{Answer, error, invalid};
+use crate::emulator::http::{BodyReader, Head};
+use crate::emulator::routes::check;
+use crate::emulator::service::{Call, Live, Service, token, whole};
+use crate::emulator::stores::no_store;
 
 const GRANULARITY: u64 = 8_388_608;
 pub const DOCUMENT_BYTES_MAX: u64 = 104_857_600;

@@ -7,12 +7,23 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use super::answer::{self, Answer, Fate};
+use super::faults::plan::Trouble;
+use super::faults::troubles::Luck;
+use super::http::answer::{self, Answer, Fate};
+use super::http::local;
 use super::http::{BodyReader, Head};
-use super::plan::Trouble;
+use super::query::search;
 use super::service::{Call, Service, whole};
-use super::troubles::Luck;
-use super::{control, files, listing, local, one_request, search, sessions, stores};
+use super::stores;
+use super::stores::files;
+use super::stores::listing;
+use super::uploads::one_request;
+use super::uploads::sessions;
+
+pub mod check;
+mod control;
+#[cfg(test)]
+mod fuzz;
 
 /// A JSON request that is longer is refused.
 pub const JSON_BYTES_MAX: u64 = 1 << 20;
@@ -289,6 +300,6 @@ mod tests {
             kind("POST", true, &upload, form).unwrap()
         }));
         kinds.sort_unstable();
-        assert_eq!(kinds, super::super::plan::KINDS);
+        assert_eq!(kinds, crate::emulator::faults::plan::KINDS);
     }
 }

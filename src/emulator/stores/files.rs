@@ -3,14 +3,16 @@
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
-use super::answer::{Answer, error, forbidden, invalid, precondition};
-use super::check;
 use super::documents::{blank, metadata, storage_full};
-use super::finish;
-use super::records::{Chunking, Content, Document, Searchable, Session, StoredFile};
-use super::service::{Call, Service, token, whole};
-use super::stores::{no_store, page};
 use crate::clock::{now_ms, rfc3339};
+use crate::emulator::data::records::{
+    Chunking, Content, Document, Searchable, Session, StoredFile,
+};
+use crate::emulator::http::answer::{Answer, error, forbidden, invalid, precondition};
+use crate::emulator::routes::check;
+use crate::emulator::service::{Call, Service, token, whole};
+use crate::emulator::stores::{no_store, page};
+use crate::emulator::uploads::finish;
 
 /// What the service calls itself where no request names it.
 const ORIGIN: &str = "https://generativelanguage.googleapis.com";

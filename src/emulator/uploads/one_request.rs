@@ -8,15 +8,15 @@ use std::io::{self, Read};
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, error, invalid};
-use super::check;
 use super::finish::{self, Made, NewDocument};
-use super::http::{BodyReader, Head};
 use super::multipart::{Broken, ContentType, PartHead, Parts};
-use super::routes::{Asked, JSON_BYTES_MAX};
-use super::service::{Live, Service, whole};
 use super::sessions::{DOCUMENT_BYTES_MAX, Reset, too_large};
-use super::stores::no_store;
+use crate::emulator::http::answer::{Answer, error, invalid};
+use crate::emulator::http::{BodyReader, Head};
+use crate::emulator::routes::check;
+use crate::emulator::routes::{Asked, JSON_BYTES_MAX};
+use crate::emulator::service::{Live, Service, whole};
+use crate::emulator::stores::no_store;
 
 /// `resumable`, `multipart` or `raw`; empty if the request names none.
 pub fn protocol(head: &Head) -> String {
@@ -112,7 +112,7 @@ fn taken(
     if reset.after {
         return Err(End::CutOff);
     }
-    let drops = |p: &super::Faults| p.multipart_metadata_dropped;
+    let drops = |p: &crate::emulator::Faults| p.multipart_metadata_dropped;
     if is_multipart && service.roll(asked.kind, "multipart_metadata_dropped", drops) {
         payload.request["customMetadata"] = json!([]);
     }

@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
 
-use super::answer::Answer;
-use super::http::{BodyReader, Head};
-use super::service::{Service, whole};
+use crate::emulator::http::answer::Answer;
+use crate::emulator::http::{BodyReader, Head};
+use crate::emulator::service::{Service, whole};
 
 /// A plan that is longer is refused.
 const PLAN_BYTES_MAX: u64 = 1 << 20;

@@ -4,13 +4,13 @@
 
 use serde_json::Value;
 
-use super::answer::{Answer, error, invalid};
-use super::check;
 use super::filter::{self, Filter};
 use super::grounding::Reply;
 use super::passages::Passage;
-use super::service::{Call, Service, whole};
-use super::stores::no_store;
+use crate::emulator::http::answer::{Answer, error, invalid};
+use crate::emulator::routes::check;
+use crate::emulator::service::{Call, Service, whole};
+use crate::emulator::stores::no_store;
 
 const STORES_MAX: usize = 5;
 /// Passages for an answer, if the request does not say how many (as captured).

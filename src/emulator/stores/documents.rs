@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{self, Answer};
-use super::records::{Document, End};
-use super::service::{Service, whole};
 use crate::clock::{UnixMs, now_ms};
+use crate::emulator::data::records::{Document, End};
+use crate::emulator::http::answer::{self, Answer};
+use crate::emulator::service::{Service, whole};
 
 pub fn storage_full(service: &Service, more: u64) -> rusqlite::Result<Option<Answer>> {
     let limit = whole(&service.dice).plan.storage_limit_bytes;

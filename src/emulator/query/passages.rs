@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use rusqlite::{OptionalExtension, params};
 
-use super::database::{DOCUMENT, Database, document};
-use super::records::{Chunking, Document};
+use crate::emulator::data::database::{DOCUMENT, Database, document};
+use crate::emulator::data::records::{Chunking, Document};
 
 /// The number of a passage is that of its document, and behind it so many bits of its place there.
 const PLACE_BITS: u32 = 16;

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use serde_json::{Value, json};
 
 use super::database::Database;
-use super::http::Head;
 use super::records::{Document, Moment};
 use crate::clock::{UnixMs, now_ms, rfc3339};
+use crate::emulator::http::Head;
 
 /// Requests kept for `/_emulator/requests`.
 const REQUESTS_MAX: usize = 20_000;

@@ -9,7 +9,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::answer::{Answer, error, forbidden};
-use super::http::Head;
+use crate::emulator::http::Head;
 
 /// The refusal of a request that does not come from this machine's own programs and pages.
 pub fn refusal(head: &Head) -> Option<Answer> {

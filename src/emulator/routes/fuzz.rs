@@ -9,9 +9,11 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Map, Value, json};
 
-use super::faults::Dice;
-use super::plan::Shape;
-use super::{Emulator, Faults, Options};
+use crate::emulator::Emulator;
+use crate::emulator::Faults;
+use crate::emulator::Options;
+use crate::emulator::faults::Dice;
+use crate::emulator::faults::plan::Shape;
 
 /// Says these bytes and nothing more; everything that comes back until the service hangs up.
 fn answer(emulator: &Emulator, bytes: &[u8]) -> Vec<u8> {

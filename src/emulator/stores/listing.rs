@@ -5,9 +5,9 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, error, invalid};
-use super::service::{Call, Service, whole};
-use super::stores::{no_store, page, wire_of};
+use crate::emulator::http::answer::{Answer, error, invalid};
+use crate::emulator::service::{Call, Service, whole};
+use crate::emulator::stores::{no_store, page, wire_of};
 
 type Result<T> = rusqlite::Result<T>;
 

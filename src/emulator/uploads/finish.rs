@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, error, invalid};
-use super::documents::{blank, metadata, storage_full};
-use super::files;
-use super::records::{Chunking, Content, Document, Searchable, Session};
-use super::service::{Live, Service, whole};
-use super::stores::{id_from, no_store};
+use crate::emulator::data::records::{Chunking, Content, Document, Searchable, Session};
+use crate::emulator::http::answer::{Answer, error, invalid};
+use crate::emulator::service::{Live, Service, whole};
+use crate::emulator::stores::documents::{blank, metadata, storage_full};
+use crate::emulator::stores::files;
+use crate::emulator::stores::{id_from, no_store};
 
 type Result = rusqlite::Result<Answer>;
 

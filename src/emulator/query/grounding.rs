@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::passages::Passage;
-use super::service::token;
+use crate::emulator::service::token;
 
 /// Characters of a passage that are quoted at the most.
 const QUOTE_CHARS_MAX: usize = 300;
