@@ -1,6 +1,7 @@
 //! `objlib emulator`: the local service as a program of its own.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -8,12 +9,15 @@ use serde_json::{Map, Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::emulator::{Emulator, Faults, Options};
+use crate::clock::{now_ms, rfc3339};
+use crate::emulator::{Emulator, Faults, Logged, Loose, Options};
 use crate::error::{Error, Kind};
+use crate::report::Style;
+use crate::text::one_line;
 
 #[derive(Debug, Args)]
 pub struct EmulatorArgs {
-    /// Port on 127.0.0.1; 0 takes any free one
+    /// Port to listen on; 0 takes any free one
     #[arg(long, default_value_t = 8765)]
     pub port: u16,
     /// Keep stores and documents in this file [default: in memory]
@@ -31,9 +35,18 @@ pub struct EmulatorArgs {
     /// Keep the last requests for GET /_emulator/requests
     #[arg(long)]
     pub record: bool,
-    /// Ignore unknown fields in requests
-    #[arg(long)]
-    pub loose: bool,
+    /// Switch off this rule by which requests are refused, or all; may be given several times
+    #[arg(long, value_name = "RULE", num_args = 0..=1, default_missing_value = "all", value_parser = Loose::of)]
+    pub loose: Vec<Loose>,
+    /// Address to listen on; any but loopback lets others use, change and delete everything
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// Let clients call the service by this name; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
+    /// Answer pages of this site, like http://app.test:3000; may be given several times
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    pub allow_origin: Vec<String>,
     #[command(flatten)]
     pub fault: FaultFlags,
 }
@@ -128,6 +141,8 @@ fault_flags! {
     start_no_url: f64,
     /// Uploads that start with a URL on another host
     start_foreign_url: f64,
+    /// Uploads whose headers are lost, so that the JSON of their start becomes the document
+    upload_headers_lost: f64,
     /// Uploads of one request that are refused in their multipart form
     multipart_refused: f64,
     /// Uploads of one request whose metadata is dropped
@@ -182,6 +197,8 @@ fault_flags! {
     file_no_body: f64,
     /// An upload session is forgotten after so long
     session_expiry_ms: u64,
+    /// An active document is not found by questions for so long
+    search_lag_ms: u64,
     /// Questions that are blocked, without an answer
     prompt_blocked: f64,
     /// Answers that are stopped for safety before their first word
@@ -190,14 +207,30 @@ fault_flags! {
     chunk_granularity: u64,
 }
 
+/// What stands in for a key where none is needed.
+const ANY_KEY: &str = "local";
+
 /// Serves until SIGINT or SIGTERM.
-pub fn run(args: &EmulatorArgs) -> Result<(), Error> {
+pub fn run(args: &EmulatorArgs, style: Style) -> Result<(), Error> {
+    let log: Option<fn(&Logged<'_>)> = match (style.json, style.verbose) {
+        (true, _) => Some(log_json),
+        (false, true) => Some(log_line),
+        (false, false) => None,
+    };
     let emulator = Emulator::start(Options {
+        host: Some(args.host),
         port: args.port,
+        allow_hosts: args.allow_host.clone(),
+        allow_origins: args.allow_origin.clone(),
+        log,
         data: args.data.clone(),
         faults: plan(args)?,
         seed: args.seed,
-        loose: args.loose,
+        loose: args
+            .loose
+            .iter()
+            .copied()
+            .fold(Loose::default(), Loose::and),
         record: args.record,
         refuse_keys: args.refuse_key.clone(),
         require_key: None,
@@ -211,13 +244,73 @@ pub fn run(args: &EmulatorArgs) -> Result<(), Error> {
         )
     };
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(fail)?;
+    if !args.host.is_loopback() {
+        super::warn(&format!(
+            "{}: whoever reaches this address can read, change and delete everything here",
+            args.host
+        ));
+    }
+    // In one piece, since whoever starts this as a child may read one line and no more.
     let mut out = io::stdout();
-    writeln!(out, "listening on {}", emulator.url())
+    out.write_all(banner(&emulator.url(), style.json).as_bytes())
         .and_then(|()| out.flush())
         .map_err(fail)?;
     signals.forever().next();
     emulator.stop();
     Ok(())
+}
+
+fn banner(url: &str, json: bool) -> String {
+    match json {
+        true => event(json!({"event": "listening", "url": url})),
+        false => format!(
+            "listening on {url}\n\nexport GOOGLE_GEMINI_BASE_URL={url}\nexport GEMINI_API_KEY={ANY_KEY}\n"
+        ),
+    }
+}
+
+fn event(mut event: Value) -> String {
+    event["time"] = json!(rfc3339(now_ms()));
+    format!("{event}\n")
+}
+
+/// A client may send any path; it must not move the cursor of whoever reads along.
+fn log_line(request: &Logged<'_>) {
+    let status = request
+        .status
+        .map_or("no answer".to_owned(), |status| status.to_string());
+    let time = rfc3339(now_ms());
+    let (method, path) = (one_line(request.method), one_line(request.path));
+    // Nobody need read along.
+    let _ = writeln!(
+        io::stderr().lock(),
+        "{time} {method} {path} {status} {} ms",
+        request.ms
+    );
+}
+
+fn log_json(request: &Logged<'_>) {
+    let line = event(
+        json!({"event": "request", "method": request.method, "path": request.path,
+        "status": request.status, "ms": request.ms}),
+    );
+    let _ = io::stdout().lock().write_all(line.as_bytes());
+}
+
+/// As browsers write one: a scheme and a host, and nothing behind them.
+fn origin(given: &str) -> Result<String, String> {
+    let authority = given
+        .strip_prefix("http://")
+        .or_else(|| given.strip_prefix("https://"))
+        .unwrap_or_default();
+    let is_fine = !authority.is_empty()
+        && authority
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !b"/*?#@".contains(&b));
+    match is_fine {
+        true => Ok(given.to_ascii_lowercase()),
+        false => Err("not an origin as browsers write it, like http://app.test:3000".to_owned()),
+    }
 }
 
 /// The plan's file or text, with the flags on top.
@@ -245,5 +338,5 @@ fn plan(args: &EmulatorArgs) -> Result<Faults, Error> {
         return Err(bad("not a JSON object".to_owned()));
     };
     fields.extend(args.fault.given());
-    serde_json::from_value(plan).map_err(|e| bad(e.to_string()))
+    Faults::of(plan).map_err(bad)
 }

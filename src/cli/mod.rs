@@ -62,7 +62,7 @@ fn run(cli: &Cli) -> u8 {
         Command::Library(args) => library::run(args, &database, style),
         Command::Store(args) => store::run(args, &database, style),
         #[cfg(feature = "emulator")]
-        Command::Emulator(args) => emulator::run(args).map(|()| 0),
+        Command::Emulator(args) => emulator::run(args, style).map(|()| 0),
     });
     done.unwrap_or_else(|e| complain(&e))
 }

@@ -5,9 +5,9 @@
 //! (SQLite) where it is given a file. Faults are data and can be changed while it runs; the ledger
 //! tells what really happened.
 //!
-//! Listens on loopback, and answers only what comes from this machine (`http::local`).
+//! Listens on loopback, and answers only what comes from this machine, unless told otherwise (`http::local`).
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,6 +26,7 @@ mod stores;
 mod uploads;
 
 pub use faults::plan::Faults;
+pub use routes::rules::Loose;
 
 /// Connections served at once; one more is closed at once.
 const CONNECTIONS_MAX: usize = 512;
@@ -35,20 +36,38 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// `None`: 127.0.0.1.
+    pub host: Option<IpAddr>,
     /// 0: any free one.
     pub port: u16,
+    /// Names besides those of this machine that clients may call it by.
+    pub allow_hosts: Vec<String>,
+    /// Sites whose pages are answered, as browsers name them.
+    pub allow_origins: Vec<String>,
+    /// Told of every request that was answered, or was not.
+    pub log: Option<fn(&Logged<'_>)>,
     /// `None`: in memory.
     pub data: Option<PathBuf>,
     pub faults: Faults,
     pub seed: u64,
-    /// Unknown fields are ignored instead of refused.
-    pub loose: bool,
+    /// The rules that are switched off.
+    pub loose: Loose,
     /// Keep the last requests for `/_emulator/requests`.
     pub record: bool,
     pub refuse_keys: Vec<String>,
     /// The one key that is taken; `None`: any. With it the control plane, which knows no keys, is not
     /// served.
     pub require_key: Option<String>,
+}
+
+/// A request and how it ended.
+pub struct Logged<'a> {
+    pub method: &'a str,
+    /// Without its query, so without a key or an upload's secret.
+    pub path: &'a str,
+    /// `None`: the client got no answer.
+    pub status: Option<u16>,
+    pub ms: u64,
 }
 
 /// A running service; stops when dropped.
@@ -65,10 +84,11 @@ impl Emulator {
                 Kind::System,
                 format!("port {}", options.port),
                 why,
-                "choose another one with --port (0 takes any)",
+                "choose another one with --port (0 takes any), or another --host",
             )
         };
-        let listener = TcpListener::bind(("127.0.0.1", options.port))
+        let host = options.host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let listener = TcpListener::bind((host, options.port))
             .map_err(|e| fail(format!("cannot be listened on: {e}")))?;
         let address = listener.local_addr().map_err(|e| fail(e.to_string()))?;
         let service = Arc::new(service::Service::open(&options)?);
@@ -87,8 +107,15 @@ impl Emulator {
         })
     }
 
+    /// For clients on this machine.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let mut address = self.address;
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        format!("http://{address}")
     }
 
     /// No new connection from here on. What was answered is on disk.

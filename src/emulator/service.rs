@@ -12,8 +12,10 @@ use super::data::ledger::Ledger;
 use super::data::records::{Content, Moment};
 use super::faults::Dice;
 use super::http::Head;
+use super::http::local::Doors;
+use super::routes::rules::Loose;
 use crate::clock::now_ms;
-use crate::emulator::Options;
+use crate::emulator::{Logged, Options};
 use crate::error::Error;
 
 /// Text kept for searching.
@@ -25,9 +27,11 @@ pub struct Service {
     pub ledger: Mutex<Ledger>,
     /// Uploads of which some bytes are here.
     pub live: Mutex<HashMap<String, Arc<Mutex<Live>>>>,
-    pub loose: bool,
+    pub loose: Loose,
     pub refuse_keys: Vec<String>,
     pub require_key: Option<String>,
+    pub doors: Doors,
+    pub log: Option<fn(&Logged<'_>)>,
     pub started: Instant,
     pub connections: AtomicU64,
 }
@@ -105,6 +109,12 @@ impl Service {
             loose: options.loose,
             refuse_keys: options.refuse_keys.clone(),
             require_key: options.require_key.clone(),
+            doors: Doors {
+                addresses: options.host.is_some_and(|host| !host.is_loopback()),
+                hosts: options.allow_hosts.clone(),
+                origins: options.allow_origins.clone(),
+            },
+            log: options.log,
             started: Instant::now(),
             connections: AtomicU64::new(0),
         })

@@ -81,7 +81,7 @@ impl Raw {
     }
 
     #[track_caller]
-    fn fired(&self, fault: &str, times: u64) {
+    pub fn fired(&self, fault: &str, times: u64) {
         assert_eq!(self.service.fired(fault), times, "{fault}");
     }
 

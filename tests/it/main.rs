@@ -42,6 +42,9 @@ mod faults;
 /// The emulator's own faults, by plain HTTP: each does what it says and is counted.
 mod emulator;
 
+/// What the emulator takes, refuses and serves, rule by rule, by plain HTTP.
+mod served;
+
 /// Uploads of one request, in the form that the service documents and in no other.
 mod one_request;
 

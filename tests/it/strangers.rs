@@ -96,7 +96,7 @@ fn a_head_request_gets_a_head() {
     let raw = Raw::start(&[]);
     let said = say(
         &raw,
-        b"HEAD /v1beta/fileSearchStores HTTP/1.1\r\nhost: localhost\r\n\r\n\
+        b"HEAD /nothing HTTP/1.1\r\nhost: localhost\r\n\r\n\
           GET /nothing HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
     );
     // The second answer begins where the first one's head ends.
@@ -166,9 +166,9 @@ fn a_file_that_is_not_called_as_a_file_can_be_is_refused() {
     assert_eq!(done.json()["file"]["name"], "files/my-file-1");
 }
 
-/// Ids that no resource can have get the ordinary refusals, whatever bytes they are made of.
+/// Ids that no resource can have, whatever bytes they are made of.
 #[test]
-fn ids_of_any_letters_are_only_not_found() {
+fn ids_of_any_letters_get_the_ordinary_refusals() {
     let raw = Raw::start(&[]);
     let id = "ä€😀".repeat(10);
     let escaped: String = id.bytes().map(|b| format!("%{b:02x}")).collect();
@@ -178,7 +178,7 @@ fn ids_of_any_letters_are_only_not_found() {
     for (path, status) in [
         (format!("files/{escaped}"), 403),
         (format!("fileSearchStores/{escaped}"), 400),
-        (format!("{}/documents/{escaped}", raw.store), 404),
+        (format!("{}/documents/{escaped}", raw.store), 400),
         (format!("{}/operations/%ff%00%0d%0a", raw.store), 404),
         ("fileSearchStores/%2e%2e".to_owned(), 400),
         ("fileSearchStores/%2e%2e%2fx".to_owned(), 404),
@@ -222,7 +222,7 @@ fn an_upload_into_a_store_that_was_deleted_meanwhile_fails() {
 /// One more byte than a document may have, whatever was announced.
 #[test]
 fn the_size_limit_holds_for_what_arrives() {
-    let raw = Raw::start(&[]);
+    let raw = Raw::start(&["--loose", "announced-length"]);
     let limit = 104_857_600;
     let url = format!(
         "{}/upload/v1beta/{}:uploadToFileSearchStore",

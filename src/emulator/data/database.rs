@@ -396,6 +396,16 @@ impl Database {
         )
     }
 
+    /// Forgets everything. Numbers go on, so that no page token of before finds anything of afterwards.
+    pub fn clear(&self) -> Result<()> {
+        self.together(|| {
+            self.conn.execute_batch(
+                "DELETE FROM documents; DELETE FROM operations; DELETE FROM files; DELETE FROM sessions;
+                 DELETE FROM ghosts; DELETE FROM stores; INSERT INTO passages (passages) VALUES ('delete-all');",
+            )
+        })
+    }
+
     pub fn sessions_by_status(&self) -> Result<Vec<(String, u64)>> {
         self.conn
             .prepare_cached("SELECT status, count(*) FROM sessions GROUP BY status")?

@@ -139,6 +139,15 @@ impl Dice {
         Some(named)
     }
 
+    /// As if there had never been a plan; the dice go on where they are.
+    pub fn reset(&mut self) {
+        let rng = self.rng.clone();
+        *self = Dice {
+            rng,
+            ..Dice::new(Faults::default(), 0)
+        };
+    }
+
     pub fn calls_seen(&self) -> u64 {
         self.calls_seen
     }

@@ -1,20 +1,31 @@
 //! Faults as data: what goes wrong, and how often.
 //!
-//! Promises: everything is off by default; a name or kind that does not exist is refused.
+//! Promises: everything is off by default; a name or kind that does not exist is refused with the nearest one.
 
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Value, json};
+
+use crate::emulator::routes::rules::nearest;
 
 /// Every kind of request there is.
 pub const KINDS: &[&str] = &[
+    "count_tokens",
     "document.delete",
     "document.get",
     "document.list",
+    "embed",
     "file.delete",
+    "file.download",
     "file.get",
     "file.list",
+    "file.register",
     "file.start",
     "generate",
     "import",
+    "interact",
+    "media.get",
+    "model.get",
+    "model.list",
     "operation.get",
     "store.create",
     "store.delete",
@@ -88,6 +99,8 @@ pub struct Faults {
     pub start_no_url: f64,
     /// The upload URL names another host.
     pub start_foreign_url: f64,
+    /// The headers of an upload's start are lost on the way: the JSON of its body becomes the document.
+    pub upload_headers_lost: f64,
     /// Uploads of one request are refused in their multipart form.
     pub multipart_refused: f64,
     /// They are taken, and their metadata is dropped.
@@ -136,6 +149,8 @@ pub struct Faults {
     /// The final answer of its upload lacks `file`.
     pub file_no_body: f64,
     pub session_expiry_ms: Option<u64>,
+    /// An active document is not found by questions for so long.
+    pub search_lag_ms: u64,
     /// Questions that are blocked: the answer has no candidate.
     pub prompt_blocked: f64,
     /// Answers that are stopped for safety before their first word.
@@ -143,6 +158,23 @@ pub struct Faults {
     /// Windows in which everything answers 503, in milliseconds since the start.
     pub outages: Vec<Outage>,
     pub chunk_granularity: Option<u64>,
+}
+
+impl Faults {
+    /// # Errors
+    /// What is wrong with the plan, for a person.
+    pub fn of(plan: Value) -> Result<Faults, String> {
+        let known = json!(Faults::default());
+        if let (Value::Object(given), Value::Object(known)) = (&plan, &known)
+            && let Some(unknown) = given.keys().find(|name| !known.contains_key(*name))
+        {
+            let like = nearest(unknown, known.keys().map(String::as_str));
+            return Err(format!(
+                "no fault is called `{unknown}`; the nearest is `{like}`"
+            ));
+        }
+        serde_json::from_value(plan).map_err(|e| e.to_string())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -220,8 +252,8 @@ fn known_kinds<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Err
     match kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
         None => Ok(kinds),
         Some(unknown) => Err(serde::de::Error::custom(format!(
-            "unknown kind `{unknown}`, expected one of {}",
-            KINDS.join(", ")
+            "no kind of request is called `{unknown}`; the nearest is `{}`",
+            nearest(unknown, KINDS.iter().copied())
         ))),
     }
 }
@@ -235,7 +267,10 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_fault_is_refused() {
+    fn an_unknown_fault_is_refused_with_the_nearest_one() {
+        let why = Faults::of(json!({"eror_503": 1})).unwrap_err();
+        assert!(why.contains("`error_503`"), "{why}");
+        assert!(Faults::of(json!({"error_503": 1})).is_ok());
         assert!(!reads(r#"{"error_504": 1}"#));
         assert!(reads(r#"{"error_503": 1}"#));
     }

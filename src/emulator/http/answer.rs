@@ -18,6 +18,15 @@ pub enum Fate {
 }
 
 impl Fate {
+    /// The same with another answer, where there is one.
+    pub fn map(self, of: impl FnOnce(Answer) -> Answer) -> Fate {
+        match self {
+            Fate::Answer(answer) => Fate::Answer(of(answer)),
+            Fate::Drip(answer, pause) => Fate::Drip(of(answer), pause),
+            other => other,
+        }
+    }
+
     /// As the client sees it; `None`: it sees none.
     pub fn status(&self) -> Option<u16> {
         match self {
@@ -53,6 +62,14 @@ impl Answer {
             content_type: "text/plain; charset=utf-8",
             headers: Vec::new(),
             body: text.as_bytes().to_vec(),
+        }
+    }
+
+    /// Server-sent events, as they are on the wire.
+    pub fn events(text: &str) -> Answer {
+        Answer {
+            content_type: "text/event-stream",
+            ..Answer::text(200, text)
         }
     }
 

@@ -6,42 +6,74 @@
 //! says that name. `Origin` is the site the page came from. Programs send a loopback `Host` by
 //! themselves and no `Origin`.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::answer::{Answer, error, forbidden};
 use crate::emulator::http::Head;
 
-/// The refusal of a request that does not come from this machine's own programs and pages.
-pub fn refusal(head: &Head) -> Option<Answer> {
+/// Who else is let in.
+#[derive(Debug, Clone, Default)]
+pub struct Doors {
+    /// Whoever calls this service by an address, since the port is open beyond loopback. An address cannot be
+    /// pointed elsewhere, unlike a name.
+    pub addresses: bool,
+    /// Whoever calls it by one of these names.
+    pub hosts: Vec<String>,
+    /// Pages of these sites, exactly so.
+    pub origins: Vec<String>,
+}
+
+impl Doors {
+    fn know_host(&self, authority: &str) -> bool {
+        let host = without_port(authority);
+        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+        self.addresses && bare.unwrap_or(host).parse::<IpAddr>().is_ok()
+            || self
+                .hosts
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(host))
+    }
+}
+
+/// The refusal of a request that does not come from this machine's own programs and pages, nor from whoever else is
+/// let in.
+pub fn refusal(head: &Head, doors: &Doors) -> Option<Answer> {
     let host = head.header("host");
     if host.is_empty() {
         return Some(error(400, "The Host header is missing.", Vec::new()));
     }
-    if !is_loopback(host) {
+    if !is_loopback(host) && !doors.know_host(host) {
         return Some(forbidden(&format!(
             "This service answers on its own machine only: Host must be localhost, 127.0.0.1 or [::1], \
-             and is {host:?}."
+             and is {host:?}. (--allow-host NAME lets another one in.)"
         )));
     }
     match head.headers.get("origin") {
-        Some(origin) if !is_loopback_origin(origin) => Some(forbidden(&format!(
-            "This service answers no page of another site: Origin is {origin:?}."
-        ))),
+        Some(origin) if !is_loopback_origin(origin) && !doors.origins.contains(origin) => {
+            Some(forbidden(&format!(
+                "This service answers no page of another site: Origin is {origin:?}. \
+                 (--allow-origin lets one in.)"
+            )))
+        }
         _ => None,
     }
 }
 
 /// `localhost`, 127.0.0.0/8 or `[::1]`, with or without a port.
 fn is_loopback(authority: &str) -> bool {
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => authority,
-    };
+    let host = without_port(authority);
     let v6 = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     match v6 {
         Some(v6) => v6.parse().is_ok_and(|a: Ipv6Addr| a.is_loopback()),
         None if host.eq_ignore_ascii_case("localhost") => true,
         None => host.parse().is_ok_and(|a: Ipv4Addr| a.is_loopback()),
+    }
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
     }
 }
 
@@ -84,6 +116,32 @@ mod tests {
             "localhost, example.com",
         ] {
             assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn others_are_let_in_by_address_or_by_name() {
+        let doors = Doors {
+            addresses: true,
+            hosts: vec!["gemini".to_owned()],
+            ..Doors::default()
+        };
+        for host in [
+            "192.168.1.5:8765",
+            "[fe80::1]:8765",
+            "Gemini:8765",
+            "gemini",
+        ] {
+            assert!(doors.know_host(host), "{host}");
+            assert!(!Doors::default().know_host(host), "{host}");
+        }
+        for host in [
+            "gemini.example.com",
+            "example.com",
+            "192.168.1.5.example.com",
+            "",
+        ] {
+            assert!(!doors.know_host(host), "{host}");
         }
     }
 

@@ -339,6 +339,7 @@ fn head_of(answer: &Answer, length: usize, keep: bool) -> Vec<u8> {
     let reason = match answer.status {
         200 => "OK",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         408 => "Request Timeout",
@@ -347,8 +348,10 @@ fn head_of(answer: &Answer, length: usize, keep: bool) -> Vec<u8> {
         413 => "Content Too Large",
         429 => "Too Many Requests",
         500 => "Internal Server Error",
+        502 => "Bad Gateway",
         503 => "Service Unavailable",
-        _ => "Status",
+        504 => "Gateway Timeout",
+        _ => "Unknown",
     };
     let mut out = format!(
         "HTTP/1.1 {} {reason}\r\nContent-Type: {}\r\nContent-Length: {length}\r\n",

@@ -222,8 +222,9 @@ impl Comparison {
             entry["numericValue"].as_f64(),
             entry["stringValue"].as_str(),
         ) {
-            (Some(number), _) => match self.value.parse::<f64>() {
-                Ok(value) => number.partial_cmp(&value),
+            // Numbers have 32 bits here, so those of the filter must not have more.
+            (Some(number), _) => match self.value.parse::<f32>() {
+                Ok(value) => (number as f32).partial_cmp(&value),
                 Err(_) => None,
             },
             (None, Some(text)) => Some(text.cmp(self.value.as_str())),

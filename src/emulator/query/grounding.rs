@@ -15,20 +15,20 @@ const STEM_CHARS: usize = 5;
 
 /// What is answered to one question.
 pub struct Reply {
-    model: String,
-    id: String,
-    prompt_words: usize,
-    tool_words: usize,
-    block_reason: Option<&'static str>,
-    finish_reason: &'static str,
-    pieces: Vec<Piece>,
+    pub(super) model: String,
+    pub(super) id: String,
+    pub(super) prompt_words: usize,
+    pub(super) tool_words: usize,
+    pub(super) block_reason: Option<&'static str>,
+    pub(super) finish_reason: &'static str,
+    pub(super) pieces: Vec<Piece>,
 }
 
 /// A part of the text, the passages that come with it, and those among all that it rests on.
 #[derive(Default)]
-struct Piece {
-    text: String,
-    chunks: Vec<Value>,
+pub(super) struct Piece {
+    pub text: String,
+    pub chunks: Vec<Value>,
     rests_on: Vec<usize>,
 }
 
@@ -161,10 +161,14 @@ impl Reply {
         supports
     }
 
+    pub(super) fn said_words(&self) -> usize {
+        let words = self.pieces.iter().map(|piece| count_words(&piece.text));
+        words.sum()
+    }
+
     /// Words stand for tokens.
     fn usage(&self) -> Value {
-        let said = self.pieces.iter().map(|piece| count_words(&piece.text));
-        let said: usize = said.sum();
+        let said = self.said_words();
         let counts = [
             ("promptTokenCount", self.prompt_words),
             ("candidatesTokenCount", said),
@@ -218,6 +222,6 @@ fn quote(text: &str, words: &[String]) -> String {
     best.0.chars().take(QUOTE_CHARS_MAX).collect()
 }
 
-fn count_words(text: &str) -> usize {
+pub fn count_words(text: &str) -> usize {
     text.split_whitespace().count()
 }

@@ -2,13 +2,17 @@
 //!
 //! Not a model: an answer quotes the passages that the words of the question find.
 
+use std::cell::Cell;
+
 use serde_json::Value;
 
 use super::filter::{self, Filter};
 use super::grounding::Reply;
+use super::models::{self, text_of};
 use super::passages::Passage;
-use crate::emulator::http::answer::{Answer, error, invalid};
-use crate::emulator::routes::check;
+use crate::emulator::http::answer::{Answer, invalid};
+use crate::emulator::routes::rules::Rule;
+use crate::emulator::routes::{check, shapes};
 use crate::emulator::service::{Call, Service, whole};
 use crate::emulator::stores::no_store;
 
@@ -18,46 +22,21 @@ const TOP_K: usize = 5;
 const TOP_K_MAX: i64 = 100;
 /// A word of a question that is shorter finds nothing.
 const WORD_CHARS_MIN: usize = 3;
-/// The models of the service's documentation, as it was when this was written.
-const MODELS: [&str; 12] = [
-    "gemini-2.5-flash",
-    "gemini-2.5-flash-lite",
-    "gemini-2.5-pro",
-    "gemini-3-flash-preview",
-    "gemini-3-pro-preview",
-    "gemini-3.1-flash-lite",
-    "gemini-3.1-pro-preview",
-    "gemini-3.5-flash",
-    "gemini-3.5-flash-lite",
-    "gemini-3.6-flash",
-    "gemini-3.7-flash",
-    "gemini-3.8-flash",
-];
-
 type Result = rusqlite::Result<Answer>;
 
 /// How the answer comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+enum Way {
     Whole,
     Stream,
 }
 
-impl Way {
-    /// By the last part of the path: `MODEL:generateContent`.
-    pub fn of(part: &str) -> Option<Way> {
-        match part.split_once(':')?.1 {
-            "generateContent" => Some(Way::Whole),
-            "streamGenerateContent" => Some(Way::Stream),
-            _ => None,
-        }
-    }
-}
-
 pub fn generate(service: &Service, call: &Call<'_>) -> Result {
-    let part = call.path.strip_prefix("models/").unwrap_or(call.path);
-    let way = Way::of(part).unwrap_or(Way::Whole);
-    let model = part.split(':').next().unwrap_or_default();
+    let (model, verb) = models::named(call.path);
+    let way = match verb {
+        "streamGenerateContent" => Way::Stream,
+        _ => Way::Whole,
+    };
     let is_sse = call.query("alt", "alt") == "sse";
     let reply = match reply(service, call, model)? {
         Ok(reply) => reply,
@@ -74,10 +53,7 @@ pub fn generate(service: &Service, call: &Call<'_>) -> Result {
         (Way::Stream, true) => {
             let messages = reply.messages();
             let lines = messages.iter().map(|m| format!("data: {m}\r\n\r\n"));
-            Answer {
-                content_type: "text/event-stream",
-                ..Answer::text(200, &lines.collect::<String>())
-            }
+            Answer::events(&lines.collect::<String>())
         }
     })
 }
@@ -87,10 +63,9 @@ fn reply(
     call: &Call<'_>,
     model: &str,
 ) -> rusqlite::Result<std::result::Result<Reply, Answer>> {
-    if !MODELS.contains(&model) && !service.loose {
-        return Ok(Err(no_model(model)));
-    }
-    let request = match check::read(&call.body, check::GENERATE, service.loose) {
+    let request = models::check_generates(service, model, "generateContent")
+        .and_then(|()| check::read(&call.body, shapes::GENERATE, service.loose));
+    let request = match request {
         Ok(request) => request,
         Err(refused) => return Ok(Err(refused)),
     };
@@ -99,18 +74,48 @@ fn reply(
         let words = "* GenerateContentRequest.contents: contents is not specified\n";
         return Ok(Err(invalid(words)));
     }
-    let tool = match Tool::of(&request["tools"]) {
-        Ok(tool) => tool,
-        Err(refused) => return Ok(Err(refused)),
-    };
-    let reply = Reply::new(model, &question);
-    if service.roll(call.kind, "prompt_blocked", |p| p.prompt_blocked) {
+    let tools = request["tools"].as_array().map_or(&[][..], Vec::as_slice);
+    let search = tools.iter().find(|tool| !tool["fileSearch"].is_null());
+    let others = ["googleSearch", "googleSearchRetrieval", "urlContext"];
+    let is_mixed = tools
+        .iter()
+        .any(|tool| others.iter().any(|other| !tool[*other].is_null()));
+    let tool = search.map(|tool| Tool::of(service, &tool["fileSearch"], is_mixed));
+    match tool.transpose() {
+        Ok(tool) => answer(
+            service,
+            call.kind,
+            Question {
+                model,
+                text: &question,
+                tool,
+            },
+        ),
+        Err(refused) => Ok(Err(refused)),
+    }
+}
+
+/// What is asked, of which model, and with which tool if with one.
+pub struct Question<'a> {
+    pub model: &'a str,
+    pub text: &'a str,
+    pub tool: Option<Tool>,
+}
+
+/// `kind`: of the request, for the faults.
+pub fn answer(
+    service: &Service,
+    kind: &str,
+    question: Question<'_>,
+) -> rusqlite::Result<std::result::Result<Reply, Answer>> {
+    let reply = Reply::new(question.model, question.text);
+    if service.roll(kind, "prompt_blocked", |p| p.prompt_blocked) {
         return Ok(Ok(reply.blocked()));
     }
-    if service.roll(call.kind, "answer_blocked", |p| p.answer_blocked) {
+    if service.roll(kind, "answer_blocked", |p| p.answer_blocked) {
         return Ok(Ok(reply.stopped()));
     }
-    let Some(tool) = tool else {
+    let Some(tool) = question.tool else {
         return Ok(Ok(reply.without_tool()));
     };
     for store in &tool.stores {
@@ -118,42 +123,30 @@ fn reply(
             return Ok(Err(no_store(store)));
         }
     }
-    let words = words(&question);
+    let words = words(question.text);
     let passages = tool.passages(service, &words)?;
     Ok(Ok(reply.quoting(&passages, &words)))
 }
 
-fn no_model(model: &str) -> Answer {
-    let words = format!(
-        "models/{model} is not found for API version v1beta, or is not supported for generateContent. \
-         Call ListModels to see the list of available models and their supported methods."
-    );
-    error(404, &words, Vec::new())
-}
-
 /// The file-search tool of a request.
-struct Tool {
+pub struct Tool {
     stores: Vec<String>,
     filter: Filter,
     top_k: usize,
 }
 
 impl Tool {
-    fn of(tools: &Value) -> std::result::Result<Option<Tool>, Answer> {
-        let tools = tools.as_array().cloned().unwrap_or_default();
-        let Some(tool) = tools.iter().find(|tool| !tool["fileSearch"].is_null()) else {
-            return Ok(None);
-        };
-        let others = ["googleSearch", "googleSearchRetrieval", "urlContext"];
-        if tools
-            .iter()
-            .any(|tool| others.iter().any(|other| !tool[*other].is_null()))
-        {
+    /// `is_mixed`: a tool is there as well that cannot be beside it.
+    pub fn of(
+        service: &Service,
+        given: &Value,
+        is_mixed: bool,
+    ) -> std::result::Result<Tool, Answer> {
+        if is_mixed && !service.loose.has(Rule::ToolMix) {
             return Err(invalid(
                 "The file_search tool cannot be combined with google_search or url_context.",
             ));
         }
-        let given = &tool["fileSearch"];
         let names = given["fileSearchStoreNames"].as_array();
         let names = names.into_iter().flatten().filter_map(Value::as_str);
         let stores: Vec<String> = names.map(str::to_owned).collect();
@@ -164,7 +157,8 @@ impl Tool {
         }
         let top_k = match given["topK"].as_i64().unwrap_or(0) {
             0 => TOP_K,
-            n @ 1..=TOP_K_MAX => n as usize,
+            n if (1..=TOP_K_MAX).contains(&n) => n as usize,
+            n if service.loose.has(Rule::TopK) => n.clamp(1, TOP_K_MAX) as usize,
             _ => {
                 return Err(invalid(&format!(
                     "* FileSearch.top_k: top_k must be between 1 and {TOP_K_MAX}.\n"
@@ -173,20 +167,30 @@ impl Tool {
         };
         let filter = given["metadataFilter"].as_str().unwrap_or_default();
         let filter = filter::parse(filter).map_err(|why| invalid(&why))?;
-        Ok(Some(Tool {
+        Ok(Tool {
             stores,
             filter,
             top_k,
-        }))
+        })
     }
 
     fn passages(&self, service: &Service, words: &[String]) -> rusqlite::Result<Vec<Passage>> {
         let now = service.moment();
-        whole(&service.database).passages(words, self.top_k, &|document| {
-            self.stores.contains(&document.store)
+        let lag = whole(&service.dice).plan.search_lag_ms;
+        let visible = now.now.saturating_sub_unsigned(lag);
+        let is_late = Cell::new(false);
+        let found = whole(&service.database).passages(words, self.top_k, &|document| {
+            let fits = self.stores.contains(&document.store)
                 && document.state(&now) == "STATE_ACTIVE"
-                && self.filter.matches(&document.metadata)
-        })
+                && self.filter.matches(&document.metadata);
+            let is_new = document.ready_ms > visible;
+            is_late.set(is_late.get() || fits && is_new);
+            fits && !is_new
+        });
+        if is_late.get() {
+            whole(&service.dice).fire("search_lag_ms");
+        }
+        found
     }
 }
 
@@ -196,12 +200,7 @@ fn question(contents: &Value) -> String {
         Value::Array(contents) => contents.last().unwrap_or(&Value::Null),
         other => other,
     };
-    let parts = match &last["parts"] {
-        Value::Array(parts) => parts.as_slice(),
-        other => std::slice::from_ref(other),
-    };
-    let texts: Vec<&str> = parts.iter().filter_map(|p| p["text"].as_str()).collect();
-    texts.join(" ")
+    text_of(last).join(" ")
 }
 
 fn words(text: &str) -> Vec<String> {

@@ -4,92 +4,14 @@
 
 use serde_json::{Map, Value};
 
+use super::rules::{Loose, Rule};
+use super::shapes::Shape;
 use crate::emulator::http::answer::{Answer, bad_request, invalid};
 
-#[derive(Debug, Clone, Copy)]
-pub enum Shape {
-    Text,
-    Number,
-    /// int32
-    Integer,
-    /// A number or a decimal string.
-    Int64,
-    /// Taken as it is.
-    Any,
-    List(&'static Shape),
-    Object(&'static [(&'static str, Shape)]),
-}
-
-const STRING_LIST: Shape = Shape::Object(&[("values", Shape::List(&Shape::Text))]);
-const METADATA: Shape = Shape::List(&Shape::Object(&[
-    ("key", Shape::Text),
-    ("stringValue", Shape::Text),
-    ("numericValue", Shape::Number),
-    ("stringListValue", STRING_LIST),
-]));
-const CHUNKING: Shape = Shape::Object(&[(
-    "whiteSpaceConfig",
-    Shape::Object(&[
-        ("maxTokensPerChunk", Shape::Integer),
-        ("maxOverlapTokens", Shape::Integer),
-    ]),
-)]);
-
-pub const STORE: Shape = Shape::Object(&[
-    ("name", Shape::Text),
-    ("displayName", Shape::Text),
-    ("embeddingModel", Shape::Text),
-]);
-pub const UPLOAD: Shape = Shape::Object(&[
-    ("displayName", Shape::Text),
-    ("customMetadata", METADATA),
-    ("chunkingConfig", CHUNKING),
-    ("mimeType", Shape::Text),
-]);
-pub const IMPORT: Shape = Shape::Object(&[
-    ("fileName", Shape::Text),
-    ("customMetadata", METADATA),
-    ("chunkingConfig", CHUNKING),
-]);
-pub const CREATE_FILE: Shape = Shape::Object(&[(
-    "file",
-    Shape::Object(&[
-        ("name", Shape::Text),
-        ("displayName", Shape::Text),
-        ("mimeType", Shape::Text),
-        ("sizeBytes", Shape::Int64),
-    ]),
-)]);
-const TOOL: Shape = Shape::Object(&[
-    (
-        "fileSearch",
-        Shape::Object(&[
-            ("fileSearchStoreNames", Shape::List(&Shape::Text)),
-            ("metadataFilter", Shape::Text),
-            ("topK", Shape::Integer),
-        ]),
-    ),
-    ("codeExecution", Shape::Any),
-    ("computerUse", Shape::Any),
-    ("functionDeclarations", Shape::Any),
-    ("googleMaps", Shape::Any),
-    ("googleSearch", Shape::Any),
-    ("googleSearchRetrieval", Shape::Any),
-    ("urlContext", Shape::Any),
-]);
-pub const GENERATE: Shape = Shape::Object(&[
-    ("contents", Shape::Any),
-    ("tools", Shape::List(&TOOL)),
-    ("systemInstruction", Shape::Any),
-    ("generationConfig", Shape::Any),
-    ("safetySettings", Shape::Any),
-    ("toolConfig", Shape::Any),
-    ("cachedContent", Shape::Any),
-    ("model", Shape::Any),
-]);
+pub const DISPLAY_NAME_CHARS_MAX: usize = 512;
 
 /// A request's body; an empty one is an empty object.
-pub fn read(body: &[u8], shape: Shape, loose: bool) -> Result<Value, Answer> {
+pub fn read(body: &[u8], shape: Shape, loose: Loose) -> Result<Value, Answer> {
     if body.is_empty() {
         return Ok(Value::Object(Map::new()));
     }
@@ -98,7 +20,8 @@ pub fn read(body: &[u8], shape: Shape, loose: bool) -> Result<Value, Answer> {
     normal(value, shape, "", loose)
 }
 
-fn normal(value: Value, shape: Shape, path: &str, loose: bool) -> Result<Value, Answer> {
+/// The value with the fields' names in lowerCamelCase and its numbers as numbers. `path`: where it stands.
+pub fn normal(value: Value, shape: Shape, path: &str, loose: Loose) -> Result<Value, Answer> {
     let wrong = |kind: &str, value: &Value| {
         let message = format!("Invalid value at '{path}' ({kind}), {value}");
         bad_request(path, &message)
@@ -107,17 +30,15 @@ fn normal(value: Value, shape: Shape, path: &str, loose: bool) -> Result<Value, 
         (Shape::Any, value) | (_, value @ Value::Null) => Ok(value),
         (Shape::Text, value @ Value::String(_)) => Ok(value),
         (Shape::Text, other) => Err(wrong("TYPE_STRING", &other)),
-        (Shape::Number, value @ Value::Number(_)) => Ok(value),
-        (Shape::Number, other) => Err(wrong("TYPE_FLOAT", &other)),
-        (Shape::Integer, value) if value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => {
-            Ok(value)
-        }
-        (Shape::Integer, other) => Err(wrong("TYPE_INT32", &other)),
-        (Shape::Int64, value) if value.is_i64() || value.is_u64() => Ok(value),
-        (Shape::Int64, Value::String(text)) if text.parse::<i64>().is_ok() => {
-            Ok(Value::String(text))
-        }
-        (Shape::Int64, other) => Err(wrong("TYPE_INT64", &other)),
+        (Shape::Number, value @ Value::Number(_)) if loose.has(Rule::Float32) => Ok(value),
+        (Shape::Number, value) => float(&value).ok_or_else(|| wrong("TYPE_FLOAT", &value)),
+        (Shape::Integer, value) => integer(&value)
+            .filter(|n| i32::try_from(*n).is_ok())
+            .map(Value::from)
+            .ok_or_else(|| wrong("TYPE_INT32", &value)),
+        (Shape::Int64, value) => integer(&value)
+            .map(Value::from)
+            .ok_or_else(|| wrong("TYPE_INT64", &value)),
         (Shape::List(item), Value::Array(values)) => values
             .into_iter()
             .enumerate()
@@ -130,7 +51,7 @@ fn normal(value: Value, shape: Shape, path: &str, loose: bool) -> Result<Value, 
             for (name, value) in object {
                 let camel = camel(&name);
                 let Some((_, shape)) = fields.iter().find(|(field, _)| *field == camel) else {
-                    if loose {
+                    if loose.has(Rule::UnknownFields) {
                         continue;
                     }
                     let place = if path.is_empty() {
@@ -153,6 +74,37 @@ fn normal(value: Value, shape: Shape, path: &str, loose: bool) -> Result<Value, 
         }
         (Shape::Object(_), other) => Err(wrong("message", &other)),
     }
+}
+
+/// proto3 JSON takes a number as text too, with an exponent or without, and an integral one with a fraction of 0.
+fn integer(value: &Value) -> Option<i64> {
+    let whole = |n: f64| (n.fract() == 0.0 && n.abs() < 9e18).then_some(n as i64);
+    match value {
+        Value::Number(n) => n.as_i64().or_else(|| n.as_f64().and_then(whole)),
+        Value::String(text) => {
+            let exact = text.parse().ok();
+            exact.or_else(|| text.parse().ok().and_then(whole))
+        }
+        _ => None,
+    }
+}
+
+/// The nearest number of 32 bits, written as short as it can be.
+fn float(value: &Value) -> Option<Value> {
+    let given = match value {
+        Value::Number(n) => n.as_f64(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    shortest(given? as f32)
+}
+
+/// As short as 32 bits need it; nothing for what is no number.
+pub fn shortest(number: f32) -> Option<Value> {
+    let text = number.to_string();
+    let whole = text.parse::<i64>().map(Value::from);
+    let value = whole.or_else(|_| text.parse::<f64>().map(Value::from));
+    value.ok().filter(Value::is_number)
 }
 
 fn camel(name: &str) -> String {
@@ -183,15 +135,18 @@ fn snake(name: &str) -> String {
 }
 
 /// The semantic rules of an upload or import request.
-pub fn document(message: &str, request: &Value) -> Result<(), Answer> {
+pub fn document(message: &str, request: &Value, loose: Loose) -> Result<(), Answer> {
     let refuse = |field: &str, text: &str| Err(invalid(&format!("* {message}.{field}: {text}.\n")));
-    if chars(&request["displayName"]) > 512 {
+    let is_limited = !loose.has(Rule::Limits);
+    if is_limited && chars(&request["displayName"]) > DISPLAY_NAME_CHARS_MAX {
         return refuse(
             "display_name",
             "display_name cannot be more than 512 characters long",
         );
     }
-    if let Some(mime) = request["mimeType"].as_str() {
+    if let Some(mime) = request["mimeType"].as_str()
+        && !loose.has(Rule::MimeTypes)
+    {
         // Several valid types are refused in this place.
         let refused = ["application/x-sh", "wordprocessingml", "spreadsheetml"];
         if mime.split('/').count() != 2 || refused.iter().any(|r| mime.contains(r)) {
@@ -203,7 +158,7 @@ pub fn document(message: &str, request: &Value) -> Result<(), Answer> {
         }
     }
     let metadata = request["customMetadata"].as_array();
-    if metadata.is_some_and(|m| m.len() > 20) {
+    if is_limited && metadata.is_some_and(|m| m.len() > 20) {
         return refuse("custom_metadata", "at most 20 entries are allowed");
     }
     for (i, entry) in metadata.into_iter().flatten().enumerate() {
@@ -215,7 +170,7 @@ pub fn document(message: &str, request: &Value) -> Result<(), Answer> {
         if values.iter().filter(|v| !entry[**v].is_null()).count() != 1 {
             return refuse(&field, "exactly one value is required");
         }
-        if chars(&entry["stringValue"]) > 256 {
+        if is_limited && chars(&entry["stringValue"]) > 256 {
             return refuse(
                 &format!("{field}.string_value"),
                 "String value cannot be more than 256 characters long",
@@ -223,7 +178,7 @@ pub fn document(message: &str, request: &Value) -> Result<(), Answer> {
         }
         let list = entry["stringListValue"]["values"].as_array();
         for (j, text) in list.into_iter().flatten().enumerate() {
-            if chars(text) > 256 {
+            if is_limited && chars(text) > 256 {
                 return refuse(
                     &format!("{field}.string_list_value.values[{j}]"),
                     "StringList value cannot be more than 256 characters long",
@@ -231,7 +186,10 @@ pub fn document(message: &str, request: &Value) -> Result<(), Answer> {
             }
         }
     }
-    chunking(&request["chunkingConfig"]["whiteSpaceConfig"], &refuse)
+    match loose.has(Rule::Chunking) {
+        true => Ok(()),
+        false => chunking(&request["chunkingConfig"]["whiteSpaceConfig"], &refuse),
+    }
 }
 
 fn chunking(
@@ -256,10 +214,10 @@ fn chunking(
 }
 
 /// The rules of a file of the Files API, which may choose its own name.
-pub fn file(request: &Value) -> Result<(), Answer> {
+pub fn file(request: &Value, loose: Loose) -> Result<(), Answer> {
     let file = &request["file"];
     let refuse = |text: &str| Err(invalid(&format!("* CreateFileRequest.file.{text}.\n")));
-    if chars(&file["displayName"]) > 512 {
+    if chars(&file["displayName"]) > DISPLAY_NAME_CHARS_MAX && !loose.has(Rule::Limits) {
         return refuse("display_name: display_name cannot be more than 512 characters long");
     }
     let name = file["name"].as_str().unwrap_or_default();
@@ -282,12 +240,13 @@ pub fn is_id(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-fn chars(value: &Value) -> usize {
+pub fn chars(value: &Value) -> usize {
     value.as_str().map_or(0, |text| text.chars().count())
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::shapes::*;
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
@@ -303,7 +262,7 @@ mod tests {
         let body = json!({"display_name": "x", "customMetadata": [
             {"key": "l", "string_list_value": {"values": ["a"]}}],
             "chunking_config": {"white_space_config": {"max_tokens_per_chunk": 200}}});
-        let read = read(body.to_string().as_bytes(), UPLOAD, false).unwrap();
+        let read = read(body.to_string().as_bytes(), UPLOAD, Loose::default()).unwrap();
         assert_eq!(read["displayName"], "x");
         assert_eq!(
             read["customMetadata"][0]["stringListValue"]["values"][0],
@@ -318,12 +277,82 @@ mod tests {
     #[test]
     fn unknown_fields_are_named_with_their_place() {
         let body = br#"{"customMetadata": [{"key": "k", "value": 1}]}"#;
-        let text = message(read(body, UPLOAD, false).unwrap_err());
+        let text = message(read(body, UPLOAD, Loose::default()).unwrap_err());
         assert_eq!(
             text,
             "Invalid JSON payload received. Unknown name \"value\" at 'custom_metadata[0]': Cannot find field."
         );
-        assert!(read(body, UPLOAD, true).is_ok());
+        assert!(read(body, UPLOAD, Loose::ALL).is_ok());
+    }
+
+    #[test]
+    fn numbers_come_in_every_form_that_proto3_json_has() {
+        let size = |n: Value| {
+            let body = json!({"file": {"sizeBytes": n}}).to_string();
+            read(body.as_bytes(), CREATE_FILE, Loose::default())
+                .map(|v| v["file"]["sizeBytes"].clone())
+        };
+        for n in [
+            json!(18350),
+            json!("18350"),
+            json!(18350.0),
+            json!("1.835e4"),
+        ] {
+            assert_eq!(size(n.clone()).unwrap(), 18350, "{n}");
+        }
+        for n in [
+            json!(1.5),
+            json!("x"),
+            json!(""),
+            json!("inf"),
+            json!(true),
+            json!(1e300),
+        ] {
+            assert!(
+                message(size(n.clone()).unwrap_err()).contains("TYPE_INT64"),
+                "{n}"
+            );
+        }
+        let number = |n: Value| {
+            let body = json!({"customMetadata": [{"key": "k", "numericValue": n}]}).to_string();
+            read(body.as_bytes(), UPLOAD, Loose::default())
+                .map(|v| v["customMetadata"][0]["numericValue"].to_string())
+        };
+        for (given, kept) in [
+            (json!(2026), "2026"),
+            (json!("2026"), "2026"),
+            (json!(16_777_217), "16777216"),
+            (json!(0.1), "0.1"),
+            (json!(-2.50), "-2.5"),
+            (json!(123_456.789), "123456.79"),
+        ] {
+            assert_eq!(number(given).unwrap(), kept);
+        }
+        for n in [json!(1e39), json!("NaN"), json!("x")] {
+            assert!(
+                message(number(n.clone()).unwrap_err()).contains("TYPE_FLOAT"),
+                "{n}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_output_only_is_ignored_and_not_unknown() {
+        let body = br#"{"displayName": "s", "create_time": "x", "sizeBytes": "7", "activeDocumentsCount": 1}"#;
+        assert!(read(body, STORE, Loose::default()).is_ok());
+        assert!(read(br#"{"sizeByte": "7"}"#, STORE, Loose::default()).is_err());
+    }
+
+    #[test]
+    fn each_limit_can_be_switched_off() {
+        let many = json!({"displayName": "x".repeat(513),
+            "customMetadata": vec![json!({"key": "k", "stringValue": "v"}); 21],
+            "chunkingConfig": {"whiteSpaceConfig": {"maxTokensPerChunk": 9}}});
+        let check = |loose| document("M", &many, loose);
+        let (limits, chunking) = (Loose::of("limits").unwrap(), Loose::of("chunking").unwrap());
+        assert!(message(check(limits).unwrap_err()).contains("chunk"));
+        assert!(message(check(chunking).unwrap_err()).contains("display_name"));
+        assert!(check(limits.and(chunking)).is_ok());
     }
 
     #[test]
@@ -340,8 +369,10 @@ mod tests {
                 {"maxTokensPerChunk": 100, "maxOverlapTokens": 100}}}),
         ];
         for case in cases {
-            let read = read(case.to_string().as_bytes(), UPLOAD, false).unwrap();
-            let text = message(document("UploadToFileSearchStoreRequest", &read).unwrap_err());
+            let read = read(case.to_string().as_bytes(), UPLOAD, Loose::default()).unwrap();
+            let text = message(
+                document("UploadToFileSearchStoreRequest", &read, Loose::default()).unwrap_err(),
+            );
             assert!(
                 text.starts_with("* UploadToFileSearchStoreRequest."),
                 "{text}"
@@ -351,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_chosen_file_name_is_an_id() {
-        let name = |name: &str| file(&json!({"file": {"name": name}}));
+        let name = |name: &str| file(&json!({"file": {"name": name}}), Loose::default());
         for legal in ["", "a", "files/a-1", &"x".repeat(40)] {
             assert!(name(legal).is_ok(), "{legal}");
         }
@@ -377,8 +408,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_can_be_read(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            for shape in [STORE, UPLOAD, IMPORT, CREATE_FILE, GENERATE] {
-                let _ = read(&body, shape, false);
+            for shape in [STORE, UPLOAD, IMPORT, CREATE_FILE, GENERATE, COUNT_TOKENS, EMBED_BATCH, INTERACTION] {
+                let _ = read(&body, shape, Loose::default());
             }
         }
     }

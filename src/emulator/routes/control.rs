@@ -1,9 +1,10 @@
-//! The control plane: ledger, recorded requests, and the fault plan in force.
+//! The control plane: ledger, recorded requests, the fault plan in force, and the way back to an empty service.
 
 use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
 
+use crate::emulator::Faults;
 use crate::emulator::http::answer::Answer;
 use crate::emulator::http::{BodyReader, Head};
 use crate::emulator::service::{Service, whole};
@@ -33,6 +34,17 @@ pub fn handle(service: &Service, path: &str, head: &Head, body: &mut BodyReader<
             Answer::json(&plan)
         }
         ("PUT", "faults") => change_faults(service, body),
+        ("DELETE", "faults") => {
+            whole(&service.dice).reset();
+            Answer::json(&json!({}))
+        }
+        ("DELETE", "data") => {
+            whole(&service.live).clear();
+            match whole(&service.database).clear() {
+                Ok(()) => Answer::json(&json!({})),
+                Err(e) => Answer::text(500, &e.to_string()),
+            }
+        }
         _ => Answer::text(404, "Not Found"),
     }
 }
@@ -53,7 +65,7 @@ fn change_faults(service: &Service, body: &mut BodyReader<'_>) -> Answer {
     for (name, value) in &given {
         plan[name] = value.clone();
     }
-    match serde_json::from_value(plan) {
+    match Faults::of(plan) {
         Ok(plan) => {
             dice.plan = plan;
             if given.contains_key("calls") {

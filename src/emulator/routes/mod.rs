@@ -5,14 +5,15 @@
 
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::Logged;
 use super::faults::plan::Trouble;
 use super::faults::troubles::Luck;
 use super::http::answer::{self, Answer, Fate};
 use super::http::local;
 use super::http::{BodyReader, Head};
-use super::query::search;
+use super::query::{embeddings, interactions, models, search};
 use super::service::{Call, Service, whole};
 use super::stores;
 use super::stores::files;
@@ -24,9 +25,20 @@ pub mod check;
 mod control;
 #[cfg(test)]
 mod fuzz;
+pub mod rules;
+pub mod shapes;
 
 /// A JSON request that is longer is refused.
 pub const JSON_BYTES_MAX: u64 = 1 << 20;
+
+/// What is served, for whoever asks for something else.
+const SERVED: &str = "fileSearchStores (create, get, list, delete, importFile, documents, operations, media), \
+    upload/…/fileSearchStores/*:uploadToFileSearchStore, files (get, list, delete, download, register), \
+    upload/…/files, models (get, list, generateContent, streamGenerateContent, countTokens, embedContent, \
+    batchEmbedContents), interactions (create)";
+/// Headers of an answer that a page may read.
+const EXPOSED: &str = "X-GUploader-UploadID, X-Goog-Upload-Status, X-Goog-Upload-URL, X-Goog-Upload-Control-URL, \
+    X-Goog-Upload-Chunk-Granularity, X-Goog-Upload-Size-Received";
 
 /// How an upload is sent.
 #[derive(Clone, Copy)]
@@ -67,9 +79,20 @@ fn kind(method: &str, upload: bool, path: &str, form: Form<'_>) -> Option<&'stat
         ("GET", false, ["fileSearchStores", _, "operations", _]) => "operation.get",
         ("GET", false, ["fileSearchStores", _, "upload", "operations", _]) => "operation.get",
         ("GET", false, ["files"]) => "file.list",
+        ("POST", false, ["files:register"]) => "file.register",
+        ("GET", false, ["files", f]) if f.ends_with(":download") => "file.download",
         ("GET", false, ["files", _]) => "file.get",
         ("DELETE", false, ["files", _]) => "file.delete",
-        ("POST", false, ["models", m]) if search::Way::of(m).is_some() => "generate",
+        ("GET", false, ["fileSearchStores", _, "media", _]) => "media.get",
+        ("GET", false, ["models"]) => "model.list",
+        ("GET", false, ["models", _]) => "model.get",
+        ("POST", false, ["models", m]) => match models::named(m).1 {
+            "generateContent" | "streamGenerateContent" => "generate",
+            "countTokens" => "count_tokens",
+            "embedContent" | "batchEmbedContents" => "embed",
+            _ => return None,
+        },
+        ("POST", false, ["interactions"]) => "interact",
         _ => return None,
     })
 }
@@ -102,8 +125,51 @@ impl Asked<'_> {
 
 impl Service {
     pub fn handle(&self, head: &Head, body: &mut BodyReader<'_>) -> Fate {
-        if let Some(refused) = local::refusal(head) {
-            return Fate::Answer(refused);
+        let began = Instant::now();
+        let fate = match local::refusal(head, &self.doors) {
+            Some(refused) => Fate::Answer(refused),
+            None => self.for_its_page(head, self.routed(head, body)),
+        };
+        if let Some(log) = self.log {
+            log(&Logged {
+                method: &head.method,
+                path: &head.path,
+                status: fate.status(),
+                ms: began.elapsed().as_millis() as u64,
+            });
+        }
+        fate
+    }
+
+    /// A page of a site that was let in may read the answer; the browser asks for that.
+    fn for_its_page(&self, head: &Head, fate: Fate) -> Fate {
+        let origin = head.header("origin");
+        if !self.doors.origins.iter().any(|known| known == origin) {
+            return fate;
+        }
+        fate.map(|answer| {
+            answer
+                .with("Access-Control-Allow-Origin", origin)
+                .with("Access-Control-Expose-Headers", EXPOSED)
+                .with("Vary", "Origin")
+        })
+    }
+
+    fn routed(&self, head: &Head, body: &mut BodyReader<'_>) -> Fate {
+        if head.method == "OPTIONS"
+            && self
+                .doors
+                .origins
+                .iter()
+                .any(|o| o == head.header("origin"))
+        {
+            let answer = Answer::text(200, "")
+                .with("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
+                .with(
+                    "Access-Control-Allow-Headers",
+                    head.header("access-control-request-headers"),
+                );
+            return Fate::Answer(answer);
         }
         if self.require_key.is_none()
             && let Some(path) = head.path.strip_prefix("/_emulator/")
@@ -122,8 +188,13 @@ impl Service {
             command: &command,
         };
         let Some(kind) = kind(&head.method, upload, path, form) else {
-            whole(&self.ledger).violation(format!("no route: {} {}", head.method, head.path));
-            return Fate::Answer(Answer::text(404, "Not Found"));
+            let route = format!("{} {}", head.method, head.path);
+            whole(&self.ledger).violation(format!("no route: {route}"));
+            return Fate::Answer(answer::error(
+                404,
+                &format!("{route} is not served by this local service. Served: {SERVED}."),
+                Vec::new(),
+            ));
         };
         let number = whole(&self.ledger).request(kind, head);
         let asked = Asked {
@@ -217,7 +288,15 @@ impl Service {
             "file.get" => files::get(self, call),
             "file.delete" => files::delete(self, call),
             "import" => files::import(self, call),
+            "file.download" => files::download(self, call),
+            "file.register" => files::register(self, call),
+            "media.get" => stores::media(self, call),
+            "model.get" => models::get(self, call),
+            "model.list" => models::list(self, call),
             "generate" => search::generate(self, call),
+            "count_tokens" => models::count_tokens(self, call),
+            "embed" => embeddings::embed(self, call),
+            "interact" => interactions::create(self, call),
             _ => Ok(Answer::text(404, "Not Found")),
         };
         // An error of our own database is the service's 500.
@@ -283,7 +362,15 @@ mod tests {
             ("GET", false, "files".to_owned(), ""),
             ("GET", false, "files/f".to_owned(), ""),
             ("DELETE", false, "files/f".to_owned(), ""),
+            ("POST", false, "files:register".to_owned(), ""),
+            ("GET", false, "files/f:download".to_owned(), ""),
+            ("GET", false, format!("{store}/media/m"), ""),
+            ("GET", false, "models".to_owned(), ""),
+            ("GET", false, "models/m".to_owned(), ""),
             ("POST", false, "models/m:generateContent".to_owned(), ""),
+            ("POST", false, "models/m:countTokens".to_owned(), ""),
+            ("POST", false, "models/m:embedContent".to_owned(), ""),
+            ("POST", false, "interactions".to_owned(), ""),
         ];
         let form = |command| Form {
             protocol: "",

@@ -9,13 +9,10 @@ use crate::emulator::data::records::{
     Chunking, Content, Document, Searchable, Session, StoredFile,
 };
 use crate::emulator::http::answer::{Answer, error, forbidden, invalid, precondition};
-use crate::emulator::routes::check;
+use crate::emulator::routes::{check, shapes};
 use crate::emulator::service::{Call, Service, token, whole};
-use crate::emulator::stores::{no_store, page};
+use crate::emulator::stores::{PageSizes, no_store, page};
 use crate::emulator::uploads::finish;
-
-/// What the service calls itself where no request names it.
-const ORIGIN: &str = "https://generativelanguage.googleapis.com";
 
 type Result = rusqlite::Result<Answer>;
 
@@ -25,15 +22,29 @@ fn wire(service: &Service, file: &StoredFile, origin: &str) -> Value {
     if state == "PROCESSING" {
         whole(&service.dice).fire("file_processing_ms");
     }
+    let is_registered = file.sha256.is_empty();
+    let source = match is_registered {
+        true => "REGISTERED",
+        false => "UPLOADED",
+    };
     let mut wire = json!({
-        "name": file.name, "mimeType": file.mime, "sizeBytes": file.size.to_string(),
+        "name": file.name,
         "createTime": rfc3339(file.created_ms), "updateTime": rfc3339(file.created_ms),
         "expirationTime": rfc3339(file.expires_ms(&at)),
+        "uri": format!("{origin}/v1beta/{}", file.name), "state": state, "source": source});
+    let texts = [
+        ("displayName", &file.display_name),
+        ("mimeType", &file.mime),
+    ];
+    for (field, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+        wire[field] = json!(text);
+    }
+    if !is_registered {
         // The base64 of the hex text, as the service really sends it.
-        "sha256Hash": BASE64_STANDARD.encode(&file.sha256),
-        "uri": format!("{origin}/v1beta/{}", file.name), "state": state, "source": "UPLOADED"});
-    if !file.display_name.is_empty() {
-        wire["displayName"] = json!(file.display_name);
+        wire["sha256Hash"] = json!(BASE64_STANDARD.encode(&file.sha256));
+    }
+    if file.size > 0 {
+        wire["sizeBytes"] = json!(file.size.to_string());
     }
     if state == "FAILED" {
         wire["error"] = json!({"code": 3, "message": "The file could not be processed."});
@@ -42,12 +53,12 @@ fn wire(service: &Service, file: &StoredFile, origin: &str) -> Value {
 }
 
 /// The end of an upload to the Files API.
-pub fn uploaded(service: &Service, session: &Session, content: Content) -> Result {
+pub fn uploaded(service: &Service, session: &Session, content: Content, origin: &str) -> Result {
     let mut file = new_file(session, content);
     file.fails = service.roll("upload.body", "file_fail", |p| p.file_fail);
     let answer = match service.roll("upload.body", "file_no_body", |p| p.file_no_body) {
         true => json!({}),
-        false => json!({"file": wire(service, &file, ORIGIN)}),
+        false => json!({"file": wire(service, &file, origin)}),
     };
     let database = whole(&service.database);
     if database.file(&file.name)?.is_some() {
@@ -98,7 +109,15 @@ pub fn delete(service: &Service, call: &Call<'_>) -> Result {
 }
 
 pub fn list(service: &Service, call: &Call<'_>) -> Result {
-    let (size, after) = match page(call, "ListFilesRequest", 10, 100) {
+    let (size, after) = match page(
+        service,
+        call,
+        "ListFilesRequest",
+        PageSizes {
+            default: 10,
+            max: 100,
+        },
+    ) {
         Ok(page) => page,
         Err(refused) => return Ok(refused),
     };
@@ -123,14 +142,14 @@ pub fn list(service: &Service, call: &Call<'_>) -> Result {
 
 pub fn import(service: &Service, call: &Call<'_>) -> Result {
     let store = call.path.trim_end_matches(":importFile");
-    let request = match check::read(&call.body, check::IMPORT, service.loose) {
+    let request = match check::read(&call.body, shapes::IMPORT, service.loose) {
         Ok(request) => request,
         Err(refused) => return Ok(refused),
     };
-    if whole(&service.database).store(store)?.is_none() {
+    let Some(found) = whole(&service.database).store(store)? else {
         return Ok(no_store(store));
-    }
-    if let Err(refused) = check::document("ImportFileRequest", &request) {
+    };
+    if let Err(refused) = check::document("ImportFileRequest", &request, service.loose) {
         return Ok(refused);
     }
     let Some(name) = request["fileName"].as_str() else {
@@ -146,6 +165,9 @@ pub fn import(service: &Service, call: &Call<'_>) -> Result {
             "The File {} is not in an ACTIVE state and usage is not allowed.",
             name.trim_start_matches("files/")
         )));
+    }
+    if let Err(refused) = service.check_mime(&file.mime, &found.embedding_model) {
+        return Ok(refused);
     }
     if let Some(full) = storage_full(service, file.size)? {
         return Ok(full);
@@ -189,6 +211,57 @@ pub fn import(service: &Service, call: &Call<'_>) -> Result {
         // Deleted since this request looked for it.
         false => no_store(store),
     })
+}
+
+/// `files/*:download`. Only generated files can be downloaded, and nothing generates any here.
+pub fn download(service: &Service, call: &Call<'_>) -> Result {
+    let name = call.path.trim_end_matches(":download");
+    Ok(match find(service, name)? {
+        Some(_) => precondition(&format!(
+            "The File {} was uploaded, and only generated files can be downloaded.",
+            name.trim_start_matches("files/")
+        )),
+        None => no_file(name),
+    })
+}
+
+/// `files:register`: files of Cloud Storage. Nobody fetches them here, so they have no content.
+pub fn register(service: &Service, call: &Call<'_>) -> Result {
+    let request = match check::read(&call.body, shapes::REGISTER, service.loose) {
+        Ok(request) => request,
+        Err(refused) => return Ok(refused),
+    };
+    let uris = request["uris"].as_array().map_or(&[][..], Vec::as_slice);
+    let object = |uri: &Value| {
+        let (bucket, object) = uri.as_str()?.strip_prefix("gs://")?.split_once('/')?;
+        (!bucket.is_empty() && !object.is_empty()).then(|| object.to_owned())
+    };
+    let objects: Option<Vec<String>> = uris.iter().map(object).collect();
+    let Some(objects) = objects.filter(|objects| !objects.is_empty()) else {
+        let words = "* RegisterFilesRequest.uris: at least one is required, each like gs://bucket/object.\n";
+        return Ok(invalid(words));
+    };
+    let files = objects.into_iter().map(|object| StoredFile {
+        name: format!("files/{}", token(12)),
+        display_name: object.rsplit('/').next().unwrap_or_default().to_owned(),
+        mime: String::new(),
+        size: 0,
+        // What marks it as registered.
+        sha256: String::new(),
+        created_ms: now_ms(),
+        text: String::new(),
+        fails: false,
+    });
+    let files: Vec<StoredFile> = files.collect();
+    let database = whole(&service.database);
+    database.together(|| files.iter().try_for_each(|file| database.add_file(file)))?;
+    drop(database);
+    let origin = Service::origin(call.head);
+    let files: Vec<Value> = files
+        .iter()
+        .map(|file| wire(service, file, &origin))
+        .collect();
+    Ok(Answer::json(&json!({ "files": files })))
 }
 
 /// What a file of the Files API is called that names itself.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::emulator::http::answer::{Answer, error, invalid};
 use crate::emulator::service::{Call, Service, whole};
-use crate::emulator::stores::{no_store, page, wire_of};
+use crate::emulator::stores::{PageSizes, no_store, page, wire_of};
 
 type Result<T> = rusqlite::Result<T>;
 
@@ -16,7 +16,15 @@ type Listed = (i64, Value);
 
 pub fn documents(service: &Service, call: &Call<'_>) -> Result<Answer> {
     let store = call.path.trim_end_matches("/documents");
-    let (size, after) = match page(call, "ListDocumentsRequest", 10, 20) {
+    let (size, after) = match page(
+        service,
+        call,
+        "ListDocumentsRequest",
+        PageSizes {
+            default: 10,
+            max: 20,
+        },
+    ) {
         Ok(page) => page,
         Err(refused) => return Ok(refused),
     };

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::data::records::{Document, Moment, Store};
 use super::http::answer::{Answer, error, forbidden, invalid, precondition};
-use super::routes::check;
+use super::routes::rules::Rule;
+use super::routes::{check, shapes};
 use super::service::{Call, Service, token, whole};
 use crate::clock::{now_ms, rfc3339};
 
@@ -15,7 +16,8 @@ pub mod listing;
 type Result = rusqlite::Result<Answer>;
 
 /// What a store may be made with; the first if nothing is said.
-const EMBEDDING_MODELS: [&str; 2] = ["models/gemini-embedding-001", "models/gemini-embedding-2"];
+pub const EMBEDDING_MODELS: [&str; 2] =
+    ["models/gemini-embedding-001", "models/gemini-embedding-2"];
 
 /// Letters, digits and dashes of a display name, and a random end.
 pub fn id_from(display_name: &str, dashes: bool) -> String {
@@ -37,12 +39,13 @@ pub fn id_from(display_name: &str, dashes: bool) -> String {
 }
 
 pub fn create(service: &Service, call: &Call<'_>) -> Result {
-    let request = match check::read(&call.body, check::STORE, service.loose) {
+    let request = match check::read(&call.body, shapes::STORE, service.loose) {
         Ok(request) => request,
         Err(refused) => return Ok(refused),
     };
     let display_name = request["displayName"].as_str().unwrap_or_default();
-    if display_name.chars().count() > 512 {
+    let is_long = check::chars(&request["displayName"]) > check::DISPLAY_NAME_CHARS_MAX;
+    if is_long && !service.loose.has(Rule::Limits) {
         return Ok(invalid(
             "* CreateFileSearchStoreRequest.file_search_store.display_name: display_name cannot be \
              more than 512 characters long.\n",
@@ -51,6 +54,7 @@ pub fn create(service: &Service, call: &Call<'_>) -> Result {
     let model = match request["embeddingModel"].as_str().unwrap_or_default() {
         "" => EMBEDDING_MODELS[0],
         model if EMBEDDING_MODELS.contains(&model) => model,
+        model if service.loose.has(Rule::EmbeddingModels) => model,
         model => {
             return Ok(invalid(&format!(
                 "* CreateFileSearchStoreRequest.file_search_store.embedding_model: {model} is not a model \
@@ -59,11 +63,16 @@ pub fn create(service: &Service, call: &Call<'_>) -> Result {
         }
     };
     let name = format!("fileSearchStores/{}", id_from(display_name, true));
-    let database = whole(&service.database);
-    database.add_store(&name, display_name, model)?;
-    Ok(Answer::json(&json!({
-        "name": name, "displayName": display_name, "embeddingModel": model,
-        "createTime": rfc3339(now_ms()), "updateTime": rfc3339(now_ms())})))
+    let made = {
+        let database = whole(&service.database);
+        database.add_store(&name, display_name, model)?;
+        database.store(&name)?
+    };
+    match made {
+        Some(store) => Ok(Answer::json(&wire(service, store)?)),
+        // Deleted by somebody who guessed its name.
+        None => Ok(no_store(&name)),
+    }
 }
 
 fn wire(service: &Service, store: Store) -> rusqlite::Result<Value> {
@@ -88,16 +97,28 @@ fn wire(service: &Service, store: Store) -> rusqlite::Result<Value> {
     Ok(wire)
 }
 
+/// How many come on a page if the request does not say, and at the most.
+pub struct PageSizes {
+    pub default: u64,
+    pub max: u64,
+}
+
 /// A page's size and the place where it begins, or the refusal.
 pub fn page(
+    service: &Service,
     call: &Call<'_>,
     message: &str,
-    default: u64,
-    max: u64,
+    sizes: PageSizes,
 ) -> std::result::Result<(u64, i64), Answer> {
+    let PageSizes { default, max } = sizes;
+    let is_loose = service.loose.has(Rule::PageSize);
     let size = match call.query("pageSize", "page_size") {
         "" | "0" => Some(default),
-        text => text.parse().ok().filter(|n| (1..=max).contains(n)),
+        text => match text.parse() {
+            Ok(n) if (1..=max).contains(&n) => Some(n),
+            Ok(n) if n > max && is_loose => Some(max),
+            _ => None,
+        },
     };
     let size = size.ok_or_else(|| {
         invalid(&format!(
@@ -114,7 +135,15 @@ pub fn page(
 }
 
 pub fn list(service: &Service, call: &Call<'_>) -> Result {
-    let (size, after) = match page(call, "ListFileSearchStoresRequest", 10, 20) {
+    let (size, after) = match page(
+        service,
+        call,
+        "ListFileSearchStoresRequest",
+        PageSizes {
+            default: 10,
+            max: 20,
+        },
+    ) {
         Ok(page) => page,
         Err(refused) => return Ok(refused),
     };
@@ -147,6 +176,17 @@ pub fn no_store(name: &str) -> Answer {
         ),
         false => invalid("Invalid FileSearchStore name."),
     }
+}
+
+/// `GET …/media/*`: the images that answers cite. None is kept here, and no answer names one.
+pub fn media(service: &Service, call: &Call<'_>) -> Result {
+    let store = call.path.split("/media/").next().unwrap_or_default();
+    if whole(&service.database).store(store)?.is_none() {
+        return Ok(no_store(store));
+    }
+    let words =
+        "Media does not exist: this local service reads no images, so its answers cite none.";
+    Ok(error(404, words, Vec::new()))
 }
 
 pub fn get(service: &Service, call: &Call<'_>) -> Result {
@@ -195,7 +235,17 @@ pub fn wire_of(service: &Service, document: &Document, now: &Moment) -> Value {
     document.wire(now)
 }
 
+/// Of what cannot be the name of a document.
+fn ill_formed(service: &Service, name: &str) -> Option<Answer> {
+    let mut ids = name.split('/').skip(1).step_by(2);
+    let is_fine = service.loose.has(Rule::DocumentIds) || ids.all(check::is_id);
+    (!is_fine).then(|| invalid("Invalid Document name."))
+}
+
 pub fn get_document(service: &Service, call: &Call<'_>) -> Result {
+    if let Some(refused) = ill_formed(service, call.path) {
+        return Ok(refused);
+    }
     let document = whole(&service.database).document(call.path)?;
     let lag = whole(&service.dice).plan.get_lag_ms;
     let visible = now_ms().saturating_sub_unsigned(lag);
@@ -210,6 +260,9 @@ pub fn get_document(service: &Service, call: &Call<'_>) -> Result {
 }
 
 pub fn delete_document(service: &Service, call: &Call<'_>) -> Result {
+    if let Some(refused) = ill_formed(service, call.path) {
+        return Ok(refused);
+    }
     let (now, haunts) = (
         service.moment(),
         whole(&service.dice).plan.list_ghost_ms > 0,

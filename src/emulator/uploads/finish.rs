@@ -39,12 +39,12 @@ pub enum Made {
     Refused(Answer),
 }
 
-/// The last byte of a session is here.
-pub fn finalize(service: &Service, session: &Session, live: &mut Live) -> Result {
+/// The last byte of a session is here. `origin`: what the client calls this service by.
+pub fn finalize(service: &Service, session: &Session, live: &mut Live, origin: &str) -> Result {
     let kind = "upload.body";
     if session.target == "files" {
         let content = content(service, kind, live);
-        return files::uploaded(service, session, content);
+        return files::uploaded(service, session, content, origin);
     }
     match made(service, kind, &NewDocument::of(session), live)? {
         Made::Document(answer) => Ok(answer),
@@ -101,9 +101,10 @@ pub fn document(
         store: new.store.to_owned(),
         display_name: display_name.to_owned(),
         metadata: metadata(new.request),
-        mime: match new.mime {
-            "" => "text/plain".to_owned(),
-            mime => mime.to_owned(),
+        mime: match (new.mime, new.request["mimeType"].as_str()) {
+            ("", Some(mime)) => mime.to_owned(),
+            ("", None) => "text/plain".to_owned(),
+            (mime, _) => mime.to_owned(),
         },
         size: content.size,
         sha256: content.sha256,

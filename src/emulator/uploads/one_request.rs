@@ -13,8 +13,8 @@ use super::multipart::{Broken, ContentType, PartHead, Parts};
 use super::sessions::{DOCUMENT_BYTES_MAX, Reset, too_large};
 use crate::emulator::http::answer::{Answer, error, invalid};
 use crate::emulator::http::{BodyReader, Head};
-use crate::emulator::routes::check;
 use crate::emulator::routes::{Asked, JSON_BYTES_MAX};
+use crate::emulator::routes::{check, shapes};
 use crate::emulator::service::{Live, Service, whole};
 use crate::emulator::stores::no_store;
 
@@ -96,9 +96,9 @@ fn taken(
 ) -> Result<Answer, End> {
     let store = asked.path.strip_suffix(":uploadToFileSearchStore");
     let store = store.unwrap_or(asked.path);
-    if whole(&service.database).store(store)?.is_none() {
+    let Some(found) = whole(&service.database).store(store)? else {
         return Err(no_store(store).into());
-    }
+    };
     let is_multipart = asked.kind == "upload.multipart";
     if is_multipart && service.roll(asked.kind, "multipart_refused", |p| p.multipart_refused) {
         return Err(invalid("Request contains an invalid argument.").into());
@@ -106,8 +106,8 @@ fn taken(
     let left = reset.within.then(|| body.announced().unwrap_or(0) / 2);
     let body = CutShort { from: body, left };
     let mut payload = match is_multipart {
-        true => related(service, asked, body)?,
-        false => raw(service, asked, body)?,
+        true => related(service, asked, body, &found.embedding_model)?,
+        false => raw(service, asked, body, &found.embedding_model)?,
     };
     if reset.after {
         return Err(End::CutOff);
@@ -127,7 +127,12 @@ fn taken(
     }
 }
 
-fn related(service: &Service, asked: &Asked<'_>, body: impl Read) -> Result<Payload, End> {
+fn related(
+    service: &Service,
+    asked: &Asked<'_>,
+    body: impl Read,
+    model: &str,
+) -> Result<Payload, End> {
     let malformed = |why: &'static str| End::from(Broken::Malformed(why));
     let form = ContentType::parse(asked.head.header("content-type"))
         .filter(|form| form.essence == "multipart/related")
@@ -154,11 +159,12 @@ fn related(service: &Service, asked: &Asked<'_>, body: impl Read) -> Result<Payl
         }
     })?;
     whole(&service.ledger).body(asked.number, &json);
-    let request = check::read(&json, check::UPLOAD, service.loose)?;
-    check::document("UploadToFileSearchStoreRequest", &request)?;
+    let request = check::read(&json, shapes::UPLOAD, service.loose)?;
+    check::document("UploadToFileSearchStoreRequest", &request, service.loose)?;
 
     let head = parts.next()?.ok_or_else(|| malformed(two))?;
     let form = type_of(&head).ok_or_else(|| malformed("The second part has no Content-Type."))?;
+    service.check_mime(&form.essence, model)?;
     let encoding = head.get("content-transfer-encoding");
     if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("binary")) {
         return Err(malformed("The payload can only be encoded as binary."));
@@ -179,8 +185,15 @@ fn type_of(head: &PartHead) -> Option<ContentType> {
     ContentType::parse(head.get("content-type")?)
 }
 
-fn raw(service: &Service, asked: &Asked<'_>, mut body: impl Read) -> Result<Payload, End> {
+fn raw(
+    service: &Service,
+    asked: &Asked<'_>,
+    mut body: impl Read,
+    model: &str,
+) -> Result<Payload, End> {
     let form = ContentType::parse(asked.head.header("content-type"));
+    let mime = form.map(|form| form.essence).unwrap_or_default();
+    service.check_mime(&mime, model)?;
     let mut live = Live::default();
     let mut block = vec![0; 64 * 1024];
     loop {
@@ -191,7 +204,7 @@ fn raw(service: &Service, asked: &Asked<'_>, mut body: impl Read) -> Result<Payl
     }
     Ok(Payload {
         request: json!({}),
-        mime: form.map(|form| form.essence).unwrap_or_default(),
+        mime,
         live,
     })
 }

@@ -13,7 +13,8 @@ use crate::clock::now_ms;
 use crate::emulator::data::records::{Content, Session};
 use crate::emulator::http::answer::{Answer, error, invalid};
 use crate::emulator::http::{BodyReader, Head};
-use crate::emulator::routes::check;
+use crate::emulator::routes::rules::Rule;
+use crate::emulator::routes::{check, shapes};
 use crate::emulator::service::{Call, Live, Service, token, whole};
 use crate::emulator::stores::no_store;
 
@@ -29,31 +30,45 @@ type Result = rusqlite::Result<Answer>;
 
 pub fn start(service: &Service, call: &Call<'_>) -> Result {
     let header = |name: &str| call.head.header(name);
-    if header("x-goog-upload-protocol") != "resumable"
-        || !header("x-goog-upload-command").eq_ignore_ascii_case("start")
-    {
+    let store = call.path.strip_suffix(":uploadToFileSearchStore");
+    let (target, shape) = match store {
+        Some(store) => (store, shapes::UPLOAD),
+        None => ("files", shapes::CREATE_FILE),
+    };
+    let found = match store {
+        Some(store) => whole(&service.database).store(store)?,
+        None => None,
+    };
+    if let (Some(store), None) = (store, &found) {
+        return Ok(no_store(store));
+    }
+    let (protocol, command) = (
+        header("x-goog-upload-protocol"),
+        header("x-goog-upload-command"),
+    );
+    if store.is_some() {
+        let were_never_sent = protocol.is_empty() && command.is_empty();
+        if were_never_sent
+            || service.roll(call.kind, "upload_headers_lost", |p| p.upload_headers_lost)
+        {
+            return metadata_as_document(service, call, target);
+        }
+    }
+    if protocol != "resumable" || !command.eq_ignore_ascii_case("start") {
         return Ok(invalid(
             "Only the resumable upload protocol is served here: X-Goog-Upload-Protocol: resumable, \
              X-Goog-Upload-Command: start.",
         ));
     }
-    let store = call.path.strip_suffix(":uploadToFileSearchStore");
-    let (target, shape) = match store {
-        Some(store) => (store, check::UPLOAD),
-        None => ("files", check::CREATE_FILE),
-    };
-    if let Some(store) = store
-        && whole(&service.database).store(store)?.is_none()
-    {
-        return Ok(no_store(store));
-    }
     let request = match check::read(&call.body, shape, service.loose) {
         Ok(request) => request,
         Err(refused) => return Ok(refused),
     };
-    let checked = match store {
-        Some(_) => check::document("UploadToFileSearchStoreRequest", &request),
-        None => check::file(&request),
+    let mime = header("x-goog-upload-header-content-type");
+    let checked = match &found {
+        Some(store) => check::document("UploadToFileSearchStoreRequest", &request, service.loose)
+            .and_then(|()| service.check_mime(mime, &store.embedding_model)),
+        None => check::file(&request, service.loose),
     };
     if let Err(refused) = checked {
         return Ok(refused);
@@ -66,14 +81,14 @@ pub fn start(service: &Service, call: &Call<'_>) -> Result {
         id: token(32),
         target: target.to_owned(),
         request,
-        mime: header("x-goog-upload-header-content-type").to_owned(),
+        mime: mime.to_owned(),
         length,
         status: "active".to_owned(),
         answer: None,
         created_ms: now_ms(),
     };
     whole(&service.database).add_session(&session)?;
-    if store.is_some() && service.roll(call.kind, "start_final", |p| p.start_final) {
+    if found.is_some() && service.roll(call.kind, "start_final", |p| p.start_final) {
         let new = NewDocument::of(&session);
         let answer = match finish::document(service, call.kind, &new, Content::empty())? {
             Made::Document(answer) => answer,
@@ -84,11 +99,32 @@ pub fn start(service: &Service, call: &Call<'_>) -> Result {
     Ok(started(service, call, &session))
 }
 
+/// Without its upload headers a request is a whole upload, and the JSON of its body the document (fact sheet 16).
+fn metadata_as_document(service: &Service, call: &Call<'_>, store: &str) -> Result {
+    let mut live = Live::default();
+    live.take(&call.body);
+    let new = NewDocument {
+        store,
+        request: &json!({}),
+        mime: "application/json",
+        session: None,
+    };
+    match finish::made(service, call.kind, &new, &mut live)? {
+        Made::Document(answer) | Made::Refused(answer) => Ok(answer),
+    }
+}
+
 fn bytes_max(target: &str) -> u64 {
     match target {
         "files" => FILE_BYTES_MAX,
         _ => DOCUMENT_BYTES_MAX,
     }
+}
+
+fn longer(announced: u64) -> Answer {
+    invalid(&format!(
+        "The upload is longer than the {announced} bytes that were announced."
+    ))
 }
 
 pub fn too_large(bytes_max: u64) -> Answer {
@@ -256,6 +292,7 @@ fn transfer(
     if live.bodies > 1 {
         whole(&service.ledger).accept(&session.id);
     }
+    let is_exact = !service.loose.has(Rule::AnnouncedLength);
     let sends = command.split(',').any(|c| c.trim() == "upload");
     if sends {
         let offset = head.header("x-goog-upload-offset").parse::<u64>();
@@ -268,13 +305,20 @@ fn transfer(
             return Ok(Some(answer.with("X-Goog-Upload-Status", "active")));
         }
         let stop_at = reset.within.then(|| body.announced().unwrap_or(0) / 2);
-        match live.receive(service, body, stop_at, bytes_max(&session.target)) {
+        let announced = session.length.filter(|_| is_exact);
+        let most = announced
+            .unwrap_or(u64::MAX)
+            .min(bytes_max(&session.target));
+        match live.receive(service, body, stop_at, most) {
             Received::Whole => {}
             Received::BrokenOff => return Ok(None),
             Received::TooMuch => {
                 whole(&service.live).remove(&session.id);
-                let answer =
-                    finish::failed(service, &session, too_large(bytes_max(&session.target)))?;
+                let refused = match announced {
+                    Some(announced) => longer(announced),
+                    None => too_large(most),
+                };
+                let answer = finish::failed(service, &session, refused)?;
                 return Ok(Some(answer.with("X-Goog-Upload-Status", "final")));
             }
         }
@@ -289,7 +333,7 @@ fn transfer(
                 .with("X-Goog-Upload-Size-Received", live.received.to_string()),
         ));
     }
-    if session.length.is_some_and(|n| n != live.received) {
+    if is_exact && session.length.is_some_and(|n| n != live.received) {
         whole(&service.ledger).violation(format!(
             "finalized with {} of {:?} announced bytes",
             live.received, session.length
@@ -297,7 +341,7 @@ fn transfer(
         let answer = invalid("The upload's size is not the announced one.");
         return Ok(Some(answer.with("X-Goog-Upload-Status", "active")));
     }
-    let answer = finish::finalize(service, &session, &mut live)?;
+    let answer = finish::finalize(service, &session, &mut live, &Service::origin(head))?;
     whole(&service.live).remove(&session.id);
     Ok(Some(answer.with("X-Goog-Upload-Status", "final")))
 }
