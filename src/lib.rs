@@ -19,6 +19,8 @@ pub mod cli;
 
 pub mod app;
 
+pub mod mcp;
+
 pub mod scan;
 
 pub mod metadata;

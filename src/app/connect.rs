@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Service, Target};
+use super::{Call, Service, Target};
 use crate::client::{self, Client, Endpoint};
 use crate::clock;
 use crate::error::{Error, Kind};
@@ -98,6 +98,26 @@ pub fn client(
         Arc::clone(&gate),
     )?;
     Ok((gate, client))
+}
+
+/// For what only asks: one request at a time, no lock, and no database where there is none yet.
+pub fn asking<T>(
+    call: &Call<'_>,
+    target: &Target,
+    ask: impl FnOnce(&Client, &Reader) -> Result<T, Error>,
+) -> Result<T, Error> {
+    with_service(&target.service, call.database, |reached| {
+        let reader = Reader::of(call.database)?;
+        let pace = Pace {
+            rpm: Rpm::Auto,
+            concurrency: Concurrency::Asked(1),
+            lease: Arc::new(Lease::of_a_reader()),
+            shutdown: call.shutdown,
+            waits: call.waits,
+        };
+        let (_, client) = self::client(target, reached, pace, &reader)?;
+        ask(&client, &reader)
+    })
 }
 
 /// What an earlier run found, while it is fresh.

@@ -50,6 +50,9 @@ pub mod purge;
 /// A question to stores, answered with citations.
 pub mod search;
 
+/// What a store holds, a page at a time.
+pub mod documents;
+
 /// One call of a command.
 pub struct Call<'a> {
     pub database: &'a Path,

@@ -5,16 +5,14 @@
 //! leads out of its library's folder.
 
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
-use super::connect::{self, Pace, known_store_name};
+use super::connect::{self, known_store_name};
 use super::{Call, Target};
 use crate::client::{Client, Failure, FailureKind, Passage, Question, Reply};
 use crate::error::{Error, Kind};
 use crate::identity::{LIBRARY_KEY, MetadataEntry, PATH_KEY, Value};
 use crate::names::StoreName;
-use crate::state::{Lease, Reader};
-use crate::throttle::{Concurrency, Rpm};
+use crate::state::Reader;
 
 /// What was asked for.
 pub struct Options {
@@ -68,18 +66,8 @@ pub enum Local {
 /// # Errors
 /// No such store; the question was refused.
 pub fn run(call: &Call<'_>, options: &Options, say: &mut dyn FnMut(&str)) -> Result<Found, Error> {
-    let target = &options.target;
-    connect::with_service(&target.service, call.database, |reached| {
-        let reader = &Reader::of(call.database)?;
-        let pace = Pace {
-            rpm: Rpm::Auto,
-            concurrency: Concurrency::Asked(1),
-            lease: Arc::new(Lease::of_a_reader()),
-            shutdown: call.shutdown,
-            waits: call.waits,
-        };
-        let (_, client) = connect::client(target, reached, pace, reader)?;
-        let stores = resolved(options, &client, reader)?;
+    connect::asking(call, &options.target, |client, reader| {
+        let stores = resolved(options, client, reader)?;
         let filter = filter(options.filter.as_deref(), options.library.as_deref());
         let question = Question {
             text: &options.query,
@@ -105,15 +93,25 @@ pub fn run(call: &Call<'_>, options: &Options, say: &mut dyn FnMut(&str)) -> Res
 fn resolved(options: &Options, client: &Client, reader: &Reader) -> Result<Vec<StoreName>, Error> {
     let mut names: Vec<StoreName> = Vec::new();
     for wanted in &options.stores {
-        let name = match known_store_name(reader, &options.target.endpoint_name, wanted)? {
-            Some(name) => name,
-            None => find(wanted, client)?,
-        };
+        let name = store_name(wanted, &options.target, client, reader)?;
         if !names.contains(&name) {
             names.push(name);
         }
     }
     Ok(names)
+}
+
+/// The store of a name, which the service is asked for if the database does not know it.
+pub(super) fn store_name(
+    wanted: &str,
+    target: &Target,
+    client: &Client,
+    reader: &Reader,
+) -> Result<StoreName, Error> {
+    match known_store_name(reader, &target.endpoint_name, wanted)? {
+        Some(name) => Ok(name),
+        None => find(wanted, client),
+    }
 }
 
 fn find(wanted: &str, client: &Client) -> Result<StoreName, Error> {
@@ -238,7 +236,7 @@ fn text_of<'e>(entries: &'e [MetadataEntry], key: &str) -> Option<&'e str> {
 }
 
 /// `path`: as documents have it.
-fn local(library: &str, path: &str, reader: &Reader) -> Result<Local, Error> {
+pub(super) fn local(library: &str, path: &str, reader: &Reader) -> Result<Local, Error> {
     let Some(library) = reader.library_named(library)? else {
         return Ok(Local::Unknown);
     };

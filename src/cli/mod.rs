@@ -35,6 +35,8 @@ pub mod verify;
 pub mod purge;
 pub mod search;
 
+pub mod mcp;
+
 #[cfg(feature = "emulator")]
 pub mod emulator;
 
@@ -59,6 +61,7 @@ fn run(cli: &Cli) -> u8 {
         Command::Purge(args) => purge::run(args, &database, style),
         Command::Search(args) => search::run(args, &database, style),
         Command::Status(args) => status::run(args, &database, style),
+        Command::Mcp(args) => mcp::run(args, &database, style),
         Command::Library(args) => library::run(args, &database, style),
         Command::Store(args) => store::run(args, &database, style),
         #[cfg(feature = "emulator")]

@@ -19,7 +19,7 @@ use crate::report::Style;
 use crate::text::{json_line, lines, one_line};
 
 /// The service looks into so many stores at once (fact sheet 13).
-const STORES_MAX: usize = 5;
+pub(super) const STORES_MAX: usize = 5;
 /// Characters of a passage's first line that are shown.
 const FIRST_LINE_CHARS_MAX: usize = 100;
 
@@ -63,10 +63,7 @@ pub fn run(args: &args::Search, database: &Path, style: Style) -> Result<u8, Err
             "ask in other words, or another model (--model); --passages shows what was found",
         ));
     }
-    let exit = match found.citations.is_empty() {
-        true => NOTHING_FOUND,
-        false => FOUND,
-    };
+    let exit = exit(&found);
     screen.end();
     let text = match style.json {
         true => json_line(&to_json(&found, &options, args.passages, exit)) + "\n",
@@ -80,6 +77,13 @@ pub fn run(args: &args::Search, database: &Path, style: Style) -> Result<u8, Err
         }
     };
     say(&text).map(|()| exit)
+}
+
+pub(super) fn exit(found: &Found) -> u8 {
+    match found.citations.is_empty() {
+        true => NOTHING_FOUND,
+        false => FOUND,
+    }
 }
 
 /// A terminal that shows words as they come.
@@ -142,7 +146,7 @@ fn options(args: &args::Search) -> Result<Options, Error> {
     })
 }
 
-fn to_json(found: &Found, options: &Options, passages: bool, exit: u8) -> Value {
+pub(super) fn to_json(found: &Found, options: &Options, passages: bool, exit: u8) -> Value {
     let stores: Vec<&str> = found.stores.iter().map(|name| name.as_str()).collect();
     let citations = found.citations.iter().zip(1..);
     let citations: Vec<Value> = citations.map(|(citation, n)| cited(citation, n)).collect();
@@ -183,17 +187,17 @@ fn cited(citation: &Citation, n: usize) -> Value {
 }
 
 /// What a person reads.
-struct Page<'a> {
+pub(super) struct Page<'a> {
     /// As they were named.
-    stores: &'a [String],
+    pub stores: &'a [String],
     /// Whole passages, and nothing that the model says.
-    passages: bool,
+    pub passages: bool,
     /// The text was shown as it came.
-    said: bool,
+    pub said: bool,
 }
 
 impl Page<'_> {
-    fn of(&self, found: &Found) -> String {
+    pub fn of(&self, found: &Found) -> String {
         let mut page = String::new();
         let text = lines(found.text.trim_end());
         if !self.passages && !text.is_empty() {

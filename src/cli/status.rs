@@ -110,7 +110,7 @@ fn libraries(reader: &Reader, store: Option<&StoreRow>) -> Result<Vec<LibraryRow
     Ok(libraries)
 }
 
-fn page(
+pub(super) fn page(
     reader: &Reader,
     store: Option<StoreRow>,
     next: Next,

@@ -4,7 +4,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::listening::Listening;
 use super::{args, settings};
@@ -18,6 +18,9 @@ use crate::text::{json_line, one_line};
 
 /// Files named per kind of difference, unless `--verbose`.
 const NAMED_MAX: u64 = 5;
+
+/// Differences that an agent is told of by name.
+const DIFFERENCES_MAX: u64 = 100;
 
 /// The exit codes of this command.
 const CLEAN: u8 = 0;
@@ -47,7 +50,8 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
             if style.verbose {
                 print_differences(&mut out, &plan)?;
             }
-            print_line(&mut out, &plan, args.repair, left, exit);
+            let line = to_json(&plan, args.repair, left, exit);
+            let _ = writeln!(out, "{}", json_line(&line));
         }
         false if style.quiet => {}
         false => {
@@ -120,7 +124,33 @@ fn print_differences(out: &mut impl Write, plan: &RepairPlan) -> Result<(), Erro
     })
 }
 
-fn print_line(out: &mut impl Write, plan: &RepairPlan, repair: bool, left: u64, exit: u8) {
+/// For an agent: the line of `--json`, and the first differences by name.
+pub(super) fn with_differences(plan: &RepairPlan, left: u64) -> Result<Value, Error> {
+    let mut line = to_json(plan, false, left, if left == 0 { CLEAN } else { DRIFT });
+    let mut differences = Vec::new();
+    plan.drift.each(None, DIFFERENCES_MAX, &mut |drift| {
+        let (kind, ..) = KINDS[drift.kind as usize];
+        differences.push(json!({"kind": kind, "library": drift.library, "path": drift.path}));
+        Ok(())
+    })?;
+    line["differences"] = json!(differences);
+    Ok(line)
+}
+
+/// For an agent: the page, which names the first few of each kind.
+pub(super) fn to_text(plan: &RepairPlan, store: &str, next: &Next) -> Result<String, Error> {
+    let mut text = Vec::new();
+    let shown = Page {
+        name: &one_line(store),
+        repair: false,
+        left: plan.drift.total(),
+        verbose: false,
+    };
+    print_page(&mut text, plan, &shown, next)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn to_json(plan: &RepairPlan, repair: bool, left: u64, exit: u8) -> Value {
     let mut line = json!({
         "event": "verify", "time": rfc3339(now_ms()), "documents": plan.documents,
         "matching": plan.matching, "foreign": plan.foreign, "elsewhere": plan.elsewhere, "in_doubt": plan.in_doubt,
@@ -128,7 +158,7 @@ fn print_line(out: &mut impl Write, plan: &RepairPlan, repair: bool, left: u64, 
     for ((name, ..), kind) in KINDS.iter().zip(DriftKind::ALL) {
         line[*name] = json!(plan.drift.count(kind));
     }
-    let _ = writeln!(out, "{}", json_line(&line));
+    line
 }
 
 /// What the page says beside the plan.

@@ -51,10 +51,22 @@ pub(super) fn describe(request: &mut serde_json::Value, metadata: &[MetadataEntr
     }
 }
 
+/// As many as the service lists at once (fact sheet 11).
+pub const PAGE_DOCUMENTS_MAX: u8 = 20;
+
+/// A page of documents with their display names, to be shown.
+#[derive(Debug)]
+pub struct ShownPage {
+    pub documents: Vec<(Document, String)>,
+    pub next: Option<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireDocument {
     name: String,
+    #[serde(default)]
+    display_name: String,
     #[serde(default)]
     state: String,
     #[serde(default)]
@@ -98,9 +110,12 @@ impl WireDocument {
 }
 
 impl WireList {
-    fn read(self, store: &StoreName) -> Result<DocumentsPage, Failure> {
-        let read = |wire: WireDocument| match DocumentName::of_store(store, &wire.name) {
-            Some(name) => Ok(wire.read(name)),
+    fn shown(self, store: &StoreName) -> Result<ShownPage, Failure> {
+        let read = |mut wire: WireDocument| match DocumentName::of_store(store, &wire.name) {
+            Some(name) => {
+                let display_name = std::mem::take(&mut wire.display_name);
+                Ok((wire.read(name), display_name))
+            }
             None => Err(Failure::new(
                 FailureKind::BadAnswer,
                 format!(
@@ -109,7 +124,7 @@ impl WireList {
                 ),
             )),
         };
-        Ok(DocumentsPage {
+        Ok(ShownPage {
             documents: self
                 .documents
                 .into_iter()
@@ -118,10 +133,28 @@ impl WireList {
             next: Some(self.next_page_token).filter(|token| !token.is_empty()),
         })
     }
+
+    fn read(self, store: &StoreName) -> Result<DocumentsPage, Failure> {
+        let ShownPage { documents, next } = self.shown(store)?;
+        let documents = documents.into_iter().map(|(document, _)| document);
+        Ok(DocumentsPage {
+            documents: documents.collect(),
+            next,
+        })
+    }
 }
 
 fn page_call(step: &'static str, store: &StoreName, page_token: Option<&str>) -> Call<'static> {
-    let mut path = format!("{store}/documents?pageSize=20");
+    page_of(PAGE_DOCUMENTS_MAX, step, store, page_token)
+}
+
+fn page_of(
+    size: u8,
+    step: &'static str,
+    store: &StoreName,
+    page_token: Option<&str>,
+) -> Call<'static> {
+    let mut path = format!("{store}/documents?pageSize={size}");
     if let Some(token) = page_token {
         path.push_str("&pageToken=");
         path.push_str(&escaped(token));
@@ -154,6 +187,17 @@ impl Client {
     ) -> Result<DocumentsPage, Failure> {
         let call = page_call("list", store, page_token);
         self.ask::<WireList>(&call)?.read(store)
+    }
+
+    /// The same to be shown, `size` of them at the most.
+    pub fn documents_shown(
+        &self,
+        store: &StoreName,
+        page_token: Option<&str>,
+        size: u8,
+    ) -> Result<ShownPage, Failure> {
+        let call = page_of(size, "list", store, page_token);
+        self.ask::<WireList>(&call)?.shown(store)
     }
 
     /// The same as a poll of all that the page shows: one try.

@@ -41,7 +41,7 @@ mod fuzz;
 
 pub use agent::{Client, ClientSettings, Counts};
 pub use body::{Body, Pace};
-pub use documents::{Document, DocumentState, DocumentsPage};
+pub use documents::{Document, DocumentState, DocumentsPage, PAGE_DOCUMENTS_MAX};
 pub use endpoint::Endpoint;
 pub use failure::{Failure, FailureKind};
 pub use files::{FileState, TemporaryFile};

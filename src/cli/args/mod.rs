@@ -9,12 +9,14 @@ use crate::identity::CHUNK_TOKENS;
 use crate::throttle::{Rpm, Tier, bandwidth::BytesPerSecond};
 
 mod age;
+mod mcp;
 mod remote;
 mod search;
 
 pub use age::Age;
+pub use mcp::Mcp;
 pub use remote::{DEFAULT_STORE, Remote, Service, Store, store_name};
-pub use search::Search;
+pub use search::{Search, model_name};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -109,6 +111,8 @@ pub enum Command {
     /// The stores of the account, and what is known of them here
     #[command(subcommand)]
     Store(Box<Stores>),
+    /// Let agents search, look and upload: Model Context Protocol over stdin and stdout
+    Mcp(Box<Mcp>),
     /// Run a local File Search service for trying and testing
     #[cfg(feature = "emulator")]
     Emulator(Box<super::emulator::EmulatorArgs>),

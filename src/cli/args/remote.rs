@@ -43,7 +43,7 @@ pub struct Remote {
     pub service: Service,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Service {
     /// Service to talk to [env: GOOGLE_GEMINI_BASE_URL] [default: Google's]
     #[arg(long, value_name = "URL")]

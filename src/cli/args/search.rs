@@ -5,10 +5,10 @@ use clap::Args;
 use super::remote::{DEFAULT_STORE, Service, store_name};
 
 /// The model of the service's own examples, and not among those that it calls earlier (fact sheet 13).
-const DEFAULT_MODEL: &str = "gemini-3.5-flash";
+pub const DEFAULT_MODEL: &str = "gemini-3.5-flash";
 
 /// Also as the service spells it: `models/NAME`.
-fn model_name(given: &str) -> Result<String, &'static str> {
+pub fn model_name(given: &str) -> Result<String, &'static str> {
     let name = given.trim();
     let name = name.strip_prefix("models/").unwrap_or(name);
     let legal = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
