@@ -63,6 +63,9 @@ mod store;
 /// Questions, and answers that cite files of this machine.
 mod search;
 
+/// Agents, by the Model Context Protocol.
+mod mcp;
+
 /// Database and store compared, and made equal.
 mod verify;
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The official Python SDK against the emulator: what a real client of the real service expects.
+# Official Python clients: the service's SDK against the emulator, as a real client of the real service, and
+# that of the Model Context Protocol against `objlib mcp`, as an agent.
 # Usage: tests/sdk/run.sh [PATH TO objlib]   (builds a debug binary if none is given)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -17,3 +18,4 @@ if [ "$(cat "$venv/installed" 2>/dev/null)" != "$want" ]; then
   echo "$want" > "$venv/installed"
 fi
 "$venv/bin/python" tests/sdk/check.py "$objlib"
+"$venv/bin/python" tests/sdk/agent.py "$objlib"

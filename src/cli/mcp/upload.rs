@@ -141,7 +141,6 @@ impl Toolbox {
         }
         command.args(folder);
         let upload = Upload::start(command, store)?;
-        *poison::lock(&self.uploads.0) = Some(Arc::clone(&upload));
         let said = upload.begun();
         if said.has_stopped() {
             return Err(Failed {
@@ -153,6 +152,7 @@ impl Toolbox {
                     .unwrap_or(1),
             });
         }
+        *poison::lock(&self.uploads.0) = Some(Arc::clone(&upload));
         let mut text = upload.line(&said);
         if said.exit.is_none() {
             text += "; it goes on by itself, also when this session ends: upload_status tells how far it is";
@@ -171,21 +171,23 @@ impl Toolbox {
         };
         let (status, page) = self.status_of(&store)?;
         let own = own.filter(|upload| upload.store == store);
-        let Some(upload) = own else {
-            // Of an earlier session, or started by a person: the database knows it.
-            let last = &status["last_run"];
-            let state = match last["outcome"].as_str() {
-                Some("running") => "running",
-                _ if status["worker"].is_object() => "running",
-                Some(_) => "ended",
-                None => "none",
-            };
+        let own = own
+            .as_ref()
+            .map(|upload| (upload, poison::lock(&upload.said)));
+        let state = match status["last_run"]["outcome"].as_str() {
+            Some("running") => "running",
+            _ if status["worker"].is_object() => "running",
+            Some(_) => "ended",
+            None => "none",
+        };
+        // What this session has started is over when another upload runs: that one is what is asked about.
+        let own = own.filter(|(_, said)| said.exit.is_none() || state != "running");
+        let Some((upload, said)) = own else {
             return Ok(Answer {
                 text: format!("upload: {state}\n{page}"),
                 structured: json!({"state": state, "status": status}),
             });
         };
-        let said = poison::lock(&upload.said);
         let mut structured = upload.to_json(&said);
         structured["status"] = status;
         let mut text = upload.line(&said) + "\n";
