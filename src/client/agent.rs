@@ -10,6 +10,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::transport::DefaultConnector;
 
 use super::endpoint::Endpoint;
+use super::meter::Meter;
 use super::resolver::CachingResolver;
 use super::secrets::Secrets;
 use crate::error::{Error, Kind};
@@ -50,6 +51,7 @@ pub struct Client {
     pub(super) lease: Arc<Lease>,
     pub(super) waits: Waits,
     pub(super) sent: Sent,
+    pub(super) meter: Meter,
 }
 
 /// Connections apart by what a stop does to them. Whoever waits for an answer sees no flag, so the connection
@@ -129,6 +131,7 @@ impl Client {
             lease: settings.lease,
             waits: settings.waits,
             sent: Sent::default(),
+            meter: Meter::default(),
         })
     }
 
@@ -137,6 +140,11 @@ impl Client {
             Class::Read => &self.agents.read,
             Class::Write => &self.agents.write,
         }
+    }
+
+    /// What the answers said, and how long they took.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     pub fn counts(&self) -> Counts {

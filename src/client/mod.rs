@@ -10,6 +10,8 @@ pub mod agent;
 
 mod resolver;
 
+pub mod meter;
+
 pub mod send;
 
 mod secrets;

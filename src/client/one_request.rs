@@ -115,7 +115,7 @@ impl Client {
             return broken_off(broken);
         }
         let got = self.received(result, Class::Write, None);
-        let answer = self.judged(pass, got, About::Store);
+        let answer = self.judged(pass, got, ("upload", About::Store));
         match answer.and_then(|answer| ended(&answer)) {
             Ok(Ended::Document(submitted)) => Delivered::Document(submitted),
             Ok(Ended::File(_)) => Delivered::Unanswered(Unanswered {

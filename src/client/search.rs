@@ -102,7 +102,7 @@ impl Client {
             }
             result => {
                 let received = self.received(result, call.class, None);
-                let response = self.judged(pass, received, call.about)?;
+                let response = self.judged(pass, received, (call.step, call.about))?;
                 answer.take(&response.json()?)
             }
         }

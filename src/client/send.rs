@@ -152,7 +152,7 @@ impl Client {
         let answer = self.exchange(call);
         let answer = self.received(answer, call.class, None);
         proof::point("after", call.step);
-        self.judged(pass, answer, call.about)
+        self.judged(pass, answer, (call.step, call.about))
     }
 
     /// Leave to send one request: by the throttle, and by the lock.
@@ -202,9 +202,10 @@ impl Client {
         &self,
         pass: Pass,
         answer: Result<Received, Failure>,
-        about: About,
+        (step, about): (&str, About),
     ) -> Result<Response, Failure> {
         let result = answer.and_then(|received| received.judged(about));
+        self.meter.count(step, &result, pass.sent_at().elapsed());
         self.gate.report(pass, verdict(&result));
         result
     }

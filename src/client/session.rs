@@ -339,19 +339,19 @@ impl Client {
             .build()
             .send_empty();
         proof::point("after", command);
-        Ok(self.of_session(pass, result, session))
+        Ok(self.of_session((command, pass), result, session))
     }
 
     /// The answer of a session, and whether the service said in it that the session is over.
     fn of_session(
         &self,
-        pass: Pass,
+        (step, pass): (&str, Pass),
         result: Result<http::Response<ureq::Body>, ureq::Error>,
         session: &SessionUrl,
     ) -> (bool, Result<Response, Failure>) {
         let got = self.received(result, pass.class(), Some(session));
         let is_final = got.as_ref().is_ok_and(Received::is_final);
-        let result = self.judged(pass, got, About::Session);
+        let result = self.judged(pass, got, (step, About::Session));
         let foreign = |failure: &Failure| failure.kind == FailureKind::NotTheService;
         // Nobody but the service can end a session: what it has received must not be sent again.
         let is_final = is_final && !result.as_ref().is_err_and(foreign);
@@ -389,7 +389,7 @@ impl Client {
             self.gate.report(pass, Verdict::Answered);
             return Sent::Broken(broken);
         }
-        match self.of_session(pass, result, session) {
+        match self.of_session(("body", pass), result, session) {
             (true, Ok(answer)) => match ended(&answer) {
                 Ok(ended) => Sent::Ended(ended),
                 Err(failure) => Sent::Unclear(failure),

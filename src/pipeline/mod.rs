@@ -44,6 +44,9 @@ pub mod outcome;
 /// How fast a run may go, said as it changes.
 pub mod watch;
 
+/// What it did over time, for its report.
+pub mod record;
+
 /// What was asked for.
 pub struct RunSettings {
     pub store: StoreRow,

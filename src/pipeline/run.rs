@@ -15,8 +15,10 @@ use super::following::poll_queue::{Known, PollQueue};
 use super::following::poller::Poller;
 use super::following::times::OperationTimes;
 use super::outcome::Outcomes;
+use super::outcome::notes::Notes;
 use super::outcome::tally::Tally;
 use super::reconcile::take_back;
+use super::record::{Counted, Record};
 use super::sending::one_request::InOneRequest;
 use super::sending::worker::{Returned, Task, Worker};
 use super::{Parts, RunSettings, forget, watch};
@@ -40,6 +42,15 @@ pub struct Run<'r> {
 }
 
 impl Run<'_> {
+    fn counted(&self) -> Counted<'_> {
+        Counted {
+            run: self.id,
+            client: &self.parts.client,
+            gate: &self.parts.gate,
+            outcomes: self.outcomes,
+        }
+    }
+
     /// The last place in the queue that was ever taken.
     pub fn last_queued(&self) -> Result<i64, Error> {
         self.parts.reader.last_queued(self.settings.store.id)
@@ -99,6 +110,7 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
             known(settings, &parts, wanted + on_the_way)?,
         )),
         tally: Arc::clone(&tally),
+        notes: Arc::new(Notes::default()),
         progress: Arc::clone(&parts.progress),
         events: Arc::clone(&parts.events),
         max_attempts: settings.max_attempts,
@@ -107,15 +119,18 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
     let stop = |error: Error| stop_for(&fatal, &parts.shutdown, error);
     // Nothing to do: no thread, no request.
     let is_idle = wanted + on_the_way == 0 && settings.purge.is_none();
+    let this = Run {
+        id: run,
+        settings,
+        parts: &parts,
+        outcomes: &outcomes,
+        limit,
+        stop: &stop,
+    };
+    let counted = this.counted();
+    let mut record = Record::new(Instant::now());
     let progressed = match !is_idle || is_anything_unneeded(settings, &parts)? {
-        true => with_threads(&Run {
-            id: run,
-            settings,
-            parts: &parts,
-            outcomes: &outcomes,
-            limit,
-            stop: &stop,
-        }),
+        true => with_threads(&this, &mut record),
         false => None,
     };
     keep(settings, &parts, &outcomes);
@@ -142,10 +157,17 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
         }
         (Some(_), None) => wanted,
     };
+    let error = poison::lock(&fatal).take();
+    let details = record.end(
+        &counted,
+        Instant::now(),
+        error.as_ref().map(Error::to_string),
+    );
+    parts.writer.send(Change::Sampled { run, details }, |_| {});
     let ended = Ended {
         run,
         tally,
-        error: poison::lock(&fatal).take(),
+        error,
         waiting,
         all_gone,
         elapsed: began.elapsed(),
@@ -212,7 +234,7 @@ fn link(settings: &RunSettings, parts: &Parts) -> Result<u64, Error> {
 }
 
 /// Starts workers, pollers and the watch, runs the passes, joins all.
-fn with_threads(run: &Run<'_>) -> Option<Progressed> {
+fn with_threads(run: &Run<'_>, record: &mut Record) -> Option<Progressed> {
     let (settings, parts) = (run.settings, run.parts);
     let (outcomes, stop) = (run.outcomes, run.stop);
     let workers = settings.concurrency;
@@ -256,9 +278,8 @@ fn with_threads(run: &Run<'_>) -> Option<Progressed> {
             spawn(scope, format!("poller-{number}"), stop, body);
         }
         let watching = closed.1;
-        let (gate, client) = (&parts.gate, &parts.client);
-        let (progress, events) = (&parts.progress, &*parts.events);
-        let body = move || watch::run(gate, client, progress, events, &watching);
+        let counted = run.counted();
+        let body = move || watch::run(&counted, record, &watching);
         spawn(scope, "watch".to_owned(), stop, body);
         drop((task_queue, returned));
         let mut progressed = None;

@@ -1,34 +1,29 @@
-//! The watch: tells people and programs how fast the run may go, and why it waits.
+//! The watch: tells people and programs how fast the run may go, and why it waits; and has the run recorded.
 //!
-//! Owns nothing; reads the throttle a few times a second.
+//! Owns nothing; reads the throttle and the counters a few times a second.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use crate::client::Client;
+use super::record::{Counted, Record};
 use crate::proof;
-use crate::report::{Event, EventSink, Progress, ThrottleView};
-use crate::throttle::gate::{Gate, Snapshot};
+use crate::report::{Event, ThrottleView};
+use crate::state::Change;
+use crate::throttle::gate::Snapshot;
 
 const EVERY: Duration = Duration::from_millis(250);
 /// A smaller change of the rate is not worth an event.
 const RATE_CHANGE_MIN: f64 = 0.10;
 
 /// Until `closed` is.
-pub fn run(
-    gate: &Gate,
-    client: &Client,
-    progress: &Arc<Progress>,
-    events: &dyn EventSink,
-    closed: &Receiver<()>,
-) {
+pub fn run(of: &Counted<'_>, record: &mut Record, closed: &Receiver<()>) {
+    let (progress, events) = (&of.outcomes.progress, &of.outcomes.events);
     let mut said: Option<Snapshot> = None;
     while let Err(RecvTimeoutError::Timeout) = closed.recv_timeout(EVERY) {
         proof::mishap("watch");
-        let now = gate.snapshot();
-        let counts = client.counts();
+        let now = of.gate.snapshot();
+        let counts = of.client.counts();
         progress.throttle(ThrottleView {
             state: now.state,
             rate_per_min: now.rate_per_min,
@@ -45,6 +40,14 @@ pub fn run(
                 concurrency: now.concurrency,
             });
             said = Some(now);
+        }
+        if let Some(details) = record.look(of, Instant::now()) {
+            // Nobody waits for it: the commit is the next one that is due anyway, or one of its own.
+            let sampled = Change::Sampled {
+                run: of.run,
+                details,
+            };
+            of.outcomes.writer.send(sampled, |_| {});
         }
     }
 }

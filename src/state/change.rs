@@ -382,6 +382,11 @@ pub enum Change {
         store: i64,
         bookmark: Bookmark,
     },
+    /// What a run has done so far, for its report.
+    Sampled {
+        run: i64,
+        details: String,
+    },
     /// Nothing; its acknowledgement says that all that was sent before is on disk.
     Flush,
     RunEnded {
@@ -500,7 +505,8 @@ impl From<rusqlite::Error> for Refusal {
 }
 
 impl Change {
-    /// What a scan has found. Nobody waits for its commit: the end of the scan waits for all of them.
+    /// What a scan has found, and samples of a run. Nobody waits for its commit: the end of the scan, or of the
+    /// run, waits for all of them.
     pub(super) fn is_finding(&self) -> bool {
         matches!(
             self,
@@ -509,6 +515,7 @@ impl Change {
                 | Change::FileSkipped(_)
                 | Change::FileMissing { .. }
                 | Change::FileLeftOut { .. }
+                | Change::Sampled { .. }
         )
     }
 
@@ -559,6 +566,7 @@ impl Change {
             Change::RateFound { .. } => "commit rate",
             Change::OperationTimes { .. } => "commit times",
             Change::Bookmarked { .. } => "commit bookmark",
+            Change::Sampled { .. } => "commit samples",
             Change::Flush => "flush",
             Change::RunEnded { .. } => "commit run end",
         }

@@ -116,6 +116,7 @@ fn fill(conn: &Connection) {
          SELECT i, 'h', 1, 'v', 1 + i % 2, i, i, 'done' FROM n;
          {numbers} INSERT INTO upload_batches (run_id, number, status, started_ms)
          SELECT i, 1, 'done', i FROM n;
+         {numbers} INSERT INTO run_details SELECT i, '{{}}' FROM n;
          {}{}{}{} COMMIT;",
         uploads(1, 1, 0),
         uploads(2, 1, 0),

@@ -11,11 +11,17 @@ pub const APPLICATION_ID: i32 = 0x6f62_6a6c;
 /// libraries, stores, columns or indexes that this one rests on, and are refused.
 const FIRST: i32 = 7;
 
-const STEPS: &[&str] = &[V1];
+const STEPS: &[&str] = &[V1, V2];
 
 /// The newest schema this program knows.
 pub fn newest() -> i32 {
     FIRST + STEPS.len() as i32 - 1
+}
+
+/// Whether runs of this database may have details: what only reads finds it as an older objlib has left it.
+pub fn has_details(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.query_row("PRAGMA user_version", [], |r| r.get::<_, i32>(0))
+        .map(|version| version > FIRST)
 }
 
 /// Whether a database of this version is one that no released objlib has written.
@@ -241,6 +247,14 @@ CREATE TABLE upload_locks (
     pid INTEGER NOT NULL,
     acquired_ms INTEGER NOT NULL,
     heartbeat_ms INTEGER NOT NULL
+) STRICT;
+";
+
+/// What a run did over time: JSON, as `pipeline/record.rs` writes it.
+const V2: &str = "
+CREATE TABLE run_details (
+    run_id INTEGER PRIMARY KEY REFERENCES runs(id),
+    details TEXT NOT NULL
 ) STRICT;
 ";
 

@@ -25,6 +25,10 @@ impl Pass {
     pub fn class(&self) -> Class {
         self.class
     }
+
+    pub fn sent_at(&self) -> Instant {
+        self.sent_at
+    }
 }
 
 /// For whom this request decides.

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::notes::Notes;
 use self::subject::Subject;
 use self::tally::Tally;
 use crate::client::Failure;
@@ -22,12 +23,16 @@ pub mod subject;
 /// Plain counters.
 pub mod tally;
 
+/// Causes and slow files.
+pub mod notes;
+
 /// Commits outcomes; one each for workers and pollers, cheap to clone.
 #[derive(Clone)]
 pub struct Outcomes {
     pub writer: Writer,
     pub polls: Arc<PollQueue>,
     pub tally: Arc<Tally>,
+    pub notes: Arc<Notes>,
     pub progress: Arc<Progress>,
     pub events: Arc<dyn EventSink>,
     pub max_attempts: u32,
@@ -101,7 +106,7 @@ impl Outcomes {
     pub fn handed_back(&self, subject: &Subject, back: HandBack) {
         let after = self.clone();
         let subject = subject.clone();
-        let said = back.cause.as_ref().map(|c| c.words.clone());
+        let said = back.cause.clone();
         let upload = subject.upload;
         let change = Change::HandedBack { upload, back };
         self.writer.send(change, move |done| {
@@ -129,7 +134,7 @@ impl Outcomes {
     pub fn rejected(&self, subject: &Subject, cause: Cause, document: Option<DocumentName>) {
         let after = self.clone();
         let subject = subject.clone();
-        let words = cause.words.clone();
+        let said = cause.clone();
         let change = Change::Rejected {
             upload: subject.upload,
             cause,
@@ -138,18 +143,20 @@ impl Outcomes {
         self.writer.send(change, move |done| {
             if after.committed(&done) {
                 after.tally.failed.add(1);
-                after.say(&subject, FileStatus::Failed, document, Some(words));
+                after.say(&subject, FileStatus::Failed, document, Some(said));
             }
         });
     }
 
     /// The file is gone or is no longer what it was: this upload ends without a word at the service.
-    pub fn skipped(&self, subject: &Subject, change: Change, why: String) {
+    pub fn skipped(&self, subject: &Subject, change: Change, words: String) {
         let after = self.clone();
         let subject = subject.clone();
+        let kind = "changed or gone";
         self.writer.send(change, move |done| {
             if after.committed(&done) {
                 after.tally.skipped.add(1);
+                let why = Cause { kind, words };
                 after.say(&subject, FileStatus::Skipped, None, Some(why));
             }
         });
@@ -187,8 +194,9 @@ impl Outcomes {
         subject: &Subject,
         status: FileStatus,
         document: Option<DocumentName>,
-        error: Option<String>,
+        cause: Option<Cause>,
     ) {
+        self.notes.take(subject, status, cause.as_ref());
         self.progress.outcome(status, subject.bytes);
         self.events.send(Event::File {
             library: Arc::clone(&subject.library),
@@ -198,7 +206,7 @@ impl Outcomes {
             attempts: subject.attempts,
             seconds: subject.started.elapsed().as_secs_f64(),
             document: document.map(|d| d.to_string()),
-            error,
+            error: cause.map(|cause| cause.words),
         });
     }
 }

@@ -173,6 +173,7 @@ impl Change {
             } => at.rate_found(endpoint, class, *per_minute),
             Change::OperationTimes { endpoint, times_ms } => at.operation_times(endpoint, times_ms),
             Change::Bookmarked { store, bookmark } => at.bookmarked(*store, bookmark),
+            Change::Sampled { run, details } => at.sampled(*run, details),
             Change::Flush => Ok(Applied::default()),
             Change::RunEnded {
                 run,

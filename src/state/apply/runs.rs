@@ -10,6 +10,9 @@ use crate::state::lock::Holder;
 use crate::state::statement::statements;
 use crate::state::upload_state::Support;
 
+/// So many runs before the last keep what their reports draw, some 20 KB each.
+const RUNS_DETAILED: i64 = 100;
+
 #[derive(Clone, Copy)]
 pub(super) enum BatchColumn {
     Succeeded,
@@ -46,6 +49,9 @@ statements! {
     RUN_STARTED: Single =>
         "INSERT INTO runs (instance, host, pid, version, store_id, started_ms)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    FORGET_DETAILS: Page => "DELETE FROM run_details WHERE run_id < ?1";
+    SAMPLED: Single =>
+        "INSERT INTO run_details VALUES (?1, ?2) ON CONFLICT (run_id) DO UPDATE SET details = excluded.details";
     INTERRUPT_BATCHES_OF: Single =>
         "UPDATE upload_batches SET status = 'interrupted', completed_ms = ?2
          WHERE run_id = ?1 AND status IN ('filling', 'filled')";
@@ -108,7 +114,7 @@ impl At<'_> {
         self.run(&INTERRUPT_BATCHES, [])?;
         self.run(&LEAVE_BATCHES, [store])?;
         self.run(&END_CRASHED, [])?;
-        self.run(
+        let started = self.run(
             &RUN_STARTED,
             params![
                 me.instance,
@@ -118,7 +124,13 @@ impl At<'_> {
                 store,
                 self.now
             ],
-        )
+        )?;
+        self.run(&FORGET_DETAILS, [started.row - RUNS_DETAILED])?;
+        Ok(started)
+    }
+
+    pub(super) fn sampled(&self, run: i64, details: &str) -> Outcome {
+        self.run(&SAMPLED, params![run, details])
     }
 
     pub(super) fn run_ended(

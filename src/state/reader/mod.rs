@@ -28,10 +28,14 @@ mod gone;
 /// Uploads, with all that a worker needs of their files.
 mod uploads;
 
+/// Runs, and what their reports draw.
+mod runs;
+
 pub use files::{FileLike, FilePath, KnownFile};
 pub(super) use gone::PURGEABLE;
 pub use gone::{GoneFile, Missing};
 pub use libraries::{Libraries, LibraryRow};
+pub use runs::RunRow;
 pub use stores::StoreRow;
 pub use uploads::{Job, Queued};
 
@@ -58,6 +62,7 @@ pub(super) fn all_declared() -> Vec<super::explain::Declared> {
         files::declared(),
         gone::declared(),
         uploads::declared(),
+        runs::declared(),
     ];
     topics.into_iter().flatten().collect()
 }
