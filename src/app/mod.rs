@@ -52,6 +52,8 @@ pub mod search;
 
 /// What a store holds, a page at a time.
 pub mod documents;
+/// What a run did, as a page.
+pub mod report;
 
 /// One call of a command.
 pub struct Call<'a> {

@@ -257,6 +257,7 @@ fn finish(
         unreadable,
         gone: parts.reader.purgeable_files(store, &libraries)?,
         beyond_limit: counts.pending.saturating_sub(ended.waiting),
+        run: Some(ended.run),
         next: Next::default(),
     };
     // After a failed commit nothing can be written; the numbers are those of the last one.

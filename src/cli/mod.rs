@@ -33,6 +33,7 @@ pub mod store;
 pub mod verify;
 
 pub mod purge;
+pub mod report;
 pub mod search;
 
 pub mod mcp;
@@ -62,6 +63,7 @@ fn run(cli: &Cli) -> u8 {
         Command::Search(args) => search::run(args, &database, style),
         Command::Status(args) => status::run(args, &database, style),
         Command::Mcp(args) => mcp::run(args, &database, style),
+        Command::Report(args) => report::run(args, &database, style),
         Command::Library(args) => library::run(args, &database, style),
         Command::Store(args) => store::run(args, &database, style),
         #[cfg(feature = "emulator")]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::args::{self, MethodArg};
 use super::listening::Listening;
-use super::settings;
+use super::{report, settings};
 use crate::app::{self, exit_of_stop};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::panic;
 use crate::pipeline::rules::MethodChoice;
 use crate::report::{Event, Style, Summary};
@@ -34,6 +34,18 @@ pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
         summary.exit = error.kind.exit_code();
         summary.error = Some(error.to_string());
     }
+    // An error that came before any run has said all there is to say.
+    let is_reported = summary.run.is_some() || summary.error.is_none();
+    if let Some(path) = args.report.as_ref().filter(|_| is_reported)
+        && let Err(error) = leave_page(database, summary.run, path)
+    {
+        reporter.send(Event::Warning(error.to_string()));
+        // How the run itself ended counts for more.
+        summary.exit = match summary.exit {
+            0 => error.kind.exit_code(),
+            exit => exit,
+        };
+    }
     let exit = summary.exit;
     reporter.finish_with(Event::Summary(summary));
     exit
@@ -55,6 +67,9 @@ fn upload(args: &args::Upload, database: &Path, listening: &Listening) -> Result
         passes: args.passes,
         max_attempts: args.max_attempts,
     };
+    if let Some(path) = &args.report {
+        report::check(path)?;
+    }
     listening.listen()?;
     let summary = app::upload::run(&listening.call(database), &options)?;
     let endpoint = &options.target.endpoint_name;
@@ -62,6 +77,18 @@ fn upload(args: &args::Upload, database: &Path, listening: &Listening) -> Result
         next: settings::next(&args.remote, database, endpoint),
         ..summary
     })
+}
+
+fn leave_page(database: &Path, run: Option<i64>, path: &Path) -> Result<(), Error> {
+    match run {
+        Some(run) => report::write(database, run, path),
+        None => Err(Error::new(
+            Kind::System,
+            path.display().to_string(),
+            "no page was written, since no run began",
+            "see what stopped it",
+        )),
+    }
 }
 
 /// The plan is an event, and the last line comes after it.

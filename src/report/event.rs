@@ -105,6 +105,24 @@ pub enum LimitedBy {
 }
 
 impl LimitedBy {
+    const ALL: [LimitedBy; 10] = [
+        LimitedBy::Quota,
+        LimitedBy::Ceiling,
+        LimitedBy::Outage,
+        LimitedBy::Storage,
+        LimitedBy::Concurrency,
+        LimitedBy::Disk,
+        LimitedBy::Cpu,
+        LimitedBy::Bandwidth,
+        LimitedBy::Indexing,
+        LimitedBy::Nothing,
+    ];
+
+    /// As the row of a run has it.
+    pub fn parse(text: &str) -> Option<LimitedBy> {
+        LimitedBy::ALL.into_iter().find(|by| by.as_str() == text)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             LimitedBy::Quota => "quota",
@@ -140,6 +158,8 @@ pub struct Summary {
     pub gone: u64,
     /// Files that wait and that `--limit` left for another run.
     pub beyond_limit: u64,
+    /// The run that it is the end of, if one began.
+    pub run: Option<i64>,
     /// What makes the next command line mean the same database and store.
     pub next: Next,
 }

@@ -30,6 +30,8 @@ pub mod summary;
 
 pub mod status;
 
+pub mod html;
+
 pub mod plan;
 
 pub mod units;

@@ -167,7 +167,7 @@ fn undone(s: &Summary) -> Vec<String> {
     lines
 }
 
-fn held_back(by: LimitedBy) -> Option<&'static str> {
+pub(super) fn held_back(by: LimitedBy) -> Option<&'static str> {
     match by {
         LimitedBy::Quota => Some("the service's quota (a higher tier of the account raises it)"),
         LimitedBy::Ceiling => Some("your own limit on requests (--rpm or --tier)"),

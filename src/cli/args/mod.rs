@@ -11,12 +11,14 @@ use crate::throttle::{Rpm, Tier, bandwidth::BytesPerSecond};
 mod age;
 mod mcp;
 mod remote;
+mod report;
 mod search;
 
 pub use age::Age;
 pub use mcp::Mcp;
 pub use remote::{DEFAULT_STORE, Remote, Service, Store, store_name};
 pub use search::{Search, model_name};
+pub use report::Report;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -105,6 +107,8 @@ pub enum Command {
     Search(Box<Search>),
     /// What is done, what waits and why, and what to do next
     Status(Status),
+    /// One page of a run: how fast it went, what held it back, what failed
+    Report(Report),
     /// The folders that are known, under their names, and where they go
     #[command(subcommand)]
     Library(Library),
@@ -278,6 +282,9 @@ pub struct Upload {
     /// Send nothing; say what would be sent
     #[arg(long)]
     pub dry_run: bool,
+    /// At the end, also after Ctrl-C, write a page of the run there, as `objlib report` does
+    #[arg(long, value_name = "FILE.html", conflicts_with = "dry_run")]
+    pub report: Option<PathBuf>,
     /// Requests a minute: auto finds the limit, N is a ceiling, 0 means none
     #[arg(
         long,

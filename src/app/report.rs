@@ -1,0 +1,47 @@
+//! The page of a run, from what the database holds. Needs no lock and no service.
+
+use std::path::Path;
+
+use crate::clock::{now_ms, rfc3339};
+use crate::error::{Error, Kind};
+use crate::report::html::{Details, RunReport};
+use crate::state::Reader;
+use crate::waits::Waits;
+
+/// `run`: the last one, if none is named.
+///
+/// # Errors
+/// There is no such run, or none at all.
+pub fn report(database: &Path, run: Option<i64>, waits: &Waits) -> Result<RunReport, Error> {
+    let reader = Reader::open(database)?;
+    // Row and record are those of one moment, also while the run goes on.
+    reader.renew()?;
+    let Some(newest) = reader.newest_run()? else {
+        return Err(Error::new(
+            Kind::Input,
+            database.display().to_string(),
+            "there was no run yet, so there is nothing to report",
+            "run `objlib upload DIR` first",
+        ));
+    };
+    let wanted = run.unwrap_or(newest);
+    let Some(row) = reader.run(wanted, waits.lock_stale_after)? else {
+        return Err(unknown(&reader, wanted)?);
+    };
+    Ok(RunReport {
+        details: reader.run_details(wanted)?.map(|json| Details::read(&json)),
+        run: row,
+        now: now_ms(),
+    })
+}
+
+fn unknown(reader: &Reader, run: i64) -> Result<Error, Error> {
+    let known = reader.newest_runs()?.into_iter();
+    let known = known.map(|(run, started)| format!("{run} of {}", rfc3339(started)));
+    Ok(Error::new(
+        Kind::Input,
+        format!("run {run}"),
+        "there is none of this number",
+        format!("the last ones are {}", known.collect::<Vec<_>>().join(", ")),
+    ))
+}
