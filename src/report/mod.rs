@@ -18,12 +18,6 @@ pub mod ndjson;
 
 pub mod progress;
 
-mod pace;
-
-pub mod bars;
-
-pub mod lines;
-
 pub mod next;
 
 pub mod summary;
@@ -42,6 +36,7 @@ pub use plan::UploadPlan;
 pub use progress::{Progress, ThrottleView};
 pub use status::{LibraryLine, Status, StoreLine};
 
+use self::progress::{bars, lines};
 use crate::poison;
 use crate::shutdown::Shutdown;
 use crate::text::one_line;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::pace::Pace;
+use super::progress::pace::Pace;
 
 /// "1.5 MB": decimal, as disks and the service's limits are counted.
 pub fn bytes(n: u64) -> String {

@@ -10,8 +10,8 @@ use std::sync::{Mutex, MutexGuard};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
-use super::progress::{InFlight, Snapshot};
-use super::units::{a_second, bytes, left, time};
+use super::{InFlight, Snapshot};
+use crate::report::units::{a_second, bytes, left, time};
 use crate::text::one_line;
 
 /// Files in flight that are shown; there may be hundreds.
@@ -315,8 +315,8 @@ pub mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
+    use super::super::ThrottleView;
     use super::super::pace::Pace;
-    use super::super::progress::ThrottleView;
     use crate::throttle::breaker::BreakerState;
 
     pub fn snapshot() -> Snapshot {

@@ -7,10 +7,16 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use self::pace::{Done, Looks, Pace};
 use super::event::FileStatus;
-use super::pace::{Done, Looks, Pace};
 use crate::poison;
 use crate::throttle::breaker::BreakerState;
+
+pub mod bars;
+
+pub mod lines;
+
+pub(super) mod pace;
 
 #[derive(Debug)]
 pub struct Progress {

@@ -1,8 +1,7 @@
 //! Progress where there is no terminal: a plain line now and then.
 
-use super::progress::Snapshot;
-use super::units::time;
-use super::units::{a_second, bytes, left};
+use super::Snapshot;
+use crate::report::units::{a_second, bytes, left, time};
 
 pub fn line(s: &Snapshot) -> String {
     let mut line = format!(
