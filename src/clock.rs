@@ -23,6 +23,42 @@ pub fn rfc3339(ms: UnixMs) -> String {
     }
 }
 
+/// A moment, and what the clocks on the walls here showed then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Local {
+    pub ms: UnixMs,
+    /// Ahead of UTC.
+    offset_ms: i64,
+}
+
+impl Local {
+    pub const fn new(ms: UnixMs, offset_ms: i64) -> Local {
+        Local { ms, offset_ms }
+    }
+
+    fn shown_ms(self) -> i64 {
+        self.ms.saturating_add(self.offset_ms)
+    }
+
+    /// Days since 1970-01-01 on the calendar here.
+    pub fn day(self) -> i64 {
+        self.shown_ms().div_euclid(86_400_000)
+    }
+
+    /// "2026-11-26 02:10", and " UTC" where the clocks show that, or nothing is known of them.
+    pub fn date_and_time(self) -> String {
+        let shown = rfc3339(self.shown_ms());
+        let zone = match self.offset_ms {
+            0 => " UTC",
+            _ => "",
+        };
+        match (shown.get(..10), shown.get(11..16)) {
+            (Some(date), Some(time)) => format!("{date} {time}{zone}"),
+            _ => shown,
+        }
+    }
+}
+
 /// From one time of RFC 3339 to a later one; `None` if they are none, or in another order.
 pub fn between(earlier: &str, later: &str) -> Option<Duration> {
     let time = |text: &str| text.parse::<Timestamp>().ok();

@@ -38,6 +38,9 @@ pub mod upload;
 /// What held a run back.
 mod bottleneck;
 
+/// What is known, and who works on it.
+pub mod status;
+
 /// Stores, seen from both sides, made and deleted.
 pub mod store;
 

@@ -11,6 +11,7 @@ use super::folders::{Folders, roots};
 use crate::error::Error;
 use crate::library::{self, Found};
 use crate::report::Event;
+use crate::report::progress::reading::What;
 use crate::scan::{self, Catalog, Filter, Record, Recorder, Skip};
 use crate::state::reader::{LibraryRow, StoreRow};
 use crate::state::{Change, Described, KnownFile, Reader, SeenFile, Writer, writer};
@@ -74,6 +75,10 @@ pub(super) fn record(
             library: &library.name,
             call,
         };
+        let _reading = call
+            .progress
+            .reading()
+            .begin(What::Folder(library.name.clone()));
         let stop = || call.shutdown.is_stopping();
         let found = scan::run(&root, &folders.options, &catalog, &mut telling, &stop);
         let recorder = telling.recorder;
@@ -127,10 +132,14 @@ struct Telling<'a, 'w> {
 
 impl Record for Telling<'_, '_> {
     fn file(&mut self, file: SeenFile) -> Result<(), Error> {
+        let reading = self.call.progress.reading();
+        reading.saw(1);
+        reading.hashed(file.reading.size_bytes);
         self.recorder.file(file)
     }
 
     fn skip(&mut self, skip: Skip) -> Result<(), Error> {
+        self.call.progress.reading().saw(1);
         if self.call.verbose {
             self.call.events.send(Event::Skip {
                 library: self.library.to_owned(),
@@ -162,6 +171,7 @@ impl Record for Telling<'_, '_> {
     }
 
     fn unchanged(&mut self, known: &KnownFile, path: &str) -> Result<(), Error> {
+        self.call.progress.reading().saw(1);
         self.recorder.unchanged(known, path)
     }
 }

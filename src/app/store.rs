@@ -12,6 +12,7 @@ use crate::error::{Error, Kind};
 use crate::names::StoreName;
 use crate::pipeline::reconcile::patience::Patience;
 use crate::pipeline::reconcile::store::Resolve;
+use crate::report::units::count;
 use crate::state::figures::Share;
 use crate::state::reader::StoreRow;
 use crate::state::writer::{self, Started};
@@ -106,7 +107,7 @@ pub fn delete(
         }
         let documents = store.remote.as_ref().map_or(0, Store::documents);
         if documents > 0 && !force {
-            let why = format!("it holds {documents} documents");
+            let why = format!("it holds {}", count(documents, "document"));
             return Err(not_empty(&target.store, &why));
         }
         if !confirm(&store)? {

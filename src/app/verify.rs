@@ -87,6 +87,7 @@ fn compare(
         reader,
         shutdown: call.shutdown,
         waits: &call.waits,
+        reading: call.progress.reading(),
     };
     let plan = verify.compare()?;
     let repair = Repair {

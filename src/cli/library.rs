@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::args;
 use super::settings;
-use super::status::{library_line, say};
+use super::status::say;
+use crate::app;
 use crate::clock::{now_ms, rfc3339};
 use crate::error::{Error, Kind};
 use crate::library;
@@ -47,7 +48,7 @@ fn list(
     let files = reader.file_counts_by_library(&libraries.iter().map(|row| row.id).collect())?;
     for library in libraries {
         let files = files.get(&library.id).copied().unwrap_or_default();
-        let line = library_line(reader, library, &files)?;
+        let line = app::status::library_line(reader, library, &files)?;
         text.push_str(&match style.json {
             true => {
                 let mut line = line.to_json();

@@ -114,8 +114,13 @@ pub fn next_for(store: &str, service: &args::Service, database: &Path, endpoint:
 }
 
 pub fn style(global: &Global) -> Style {
-    let terminal = std::io::stderr().is_terminal();
+    let terminal = std::io::stderr().is_terminal() && !is_dumb();
     let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
+    let color = |terminal: bool| match global.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => terminal && !plain,
+    };
     let progress = terminal && !global.no_progress && !global.quiet;
     Style {
         json: global.json,
@@ -123,12 +128,14 @@ pub fn style(global: &Global) -> Style {
         verbose: global.verbose,
         progress,
         redraw: waits().scaled(if progress { FRAME } else { LINE }),
-        color: match global.color {
-            Color::Always => true,
-            Color::Never => false,
-            Color::Auto => terminal && !plain,
-        },
+        color: color(terminal),
+        color_out: color(std::io::stdout().is_terminal() && !is_dumb()),
     }
+}
+
+/// A terminal that knows no more than lines.
+pub fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// The store and its service.

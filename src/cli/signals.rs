@@ -81,7 +81,7 @@ fn end_after_grace(shutdown: &Arc<Shutdown>) {
     }
 }
 
-fn failed(why: &str) -> Error {
+pub fn failed(why: &str) -> Error {
     Error::new(
         Kind::System,
         "signals",

@@ -12,6 +12,7 @@ use crate::app::{self, exit_of_stop};
 use crate::clock::{now_ms, rfc3339};
 use crate::error::Error;
 use crate::pipeline::reconcile::verify::RepairPlan;
+use crate::report::units::count;
 use crate::report::{Next, Style};
 use crate::state::drift::DriftKind;
 use crate::text::{json_line, one_line};
@@ -154,6 +155,7 @@ fn to_json(plan: &RepairPlan, repair: bool, left: u64, exit: u8) -> Value {
     let mut line = json!({
         "event": "verify", "time": rfc3339(now_ms()), "documents": plan.documents,
         "matching": plan.matching, "foreign": plan.foreign, "elsewhere": plan.elsewhere, "in_doubt": plan.in_doubt,
+        "under_way": plan.under_way, "unsent": plan.unsent,
         "repaired": if repair { plan.drift.total() - left } else { 0 }, "exit": exit});
     for ((name, ..), kind) in KINDS.iter().zip(DriftKind::ALL) {
         line[*name] = json!(plan.drift.count(kind));
@@ -183,8 +185,10 @@ fn print_page(
 ) -> Result<(), Error> {
     let _ = writeln!(
         out,
-        "store `{}`: {} documents, {} match the database",
-        shown.name, plan.documents, plan.matching
+        "store `{}`: {}, {} match the database",
+        shown.name,
+        count(plan.documents, "document"),
+        plan.matching
     );
     let most = if shown.verbose { u64::MAX } else { NAMED_MAX };
     for (kind, (_, what, then)) in DriftKind::ALL.into_iter().zip(KINDS) {
@@ -222,6 +226,27 @@ fn print_page(
     Ok(())
 }
 
+/// What is under way, or not sent yet, is no difference; but nobody is to take it for being there.
+fn agree(plan: &RepairPlan, next: &Next) -> String {
+    let (under_way, unsent) = (plan.under_way, plan.unsent);
+    let upload = next.line("upload");
+    match (under_way, unsent) {
+        (0, 0) => "they agree".to_owned(),
+        (0, n) => format!(
+            "they agree; {} still to be sent: `{upload}`",
+            count(n, "file")
+        ),
+        (n, 0) => format!(
+            "they agree; {} still on the way: `{upload}`",
+            count(n, "file")
+        ),
+        _ => format!(
+            "they agree; {} still on the way and {unsent} to be sent: `{upload}`",
+            count(under_way, "file")
+        ),
+    }
+}
+
 /// The last line: what to do next.
 fn closing(plan: &RepairPlan, shown: &Page<'_>, next: &Next) -> String {
     let resend = [
@@ -233,7 +258,7 @@ fn closing(plan: &RepairPlan, shown: &Page<'_>, next: &Next) -> String {
     ];
     let resend = resend.iter().any(|kind| plan.drift.count(*kind) > 0);
     match (plan.drift.total(), shown.repair, shown.left) {
-        (0, ..) => "they agree".to_owned(),
+        (0, ..) => agree(plan, next),
         (_, false, _) => format!("next: `{}`", next.line("verify --repair")),
         (_, true, 0) if resend => format!("repaired; next: `{}`", next.line("upload")),
         (_, true, 0) => "repaired".to_owned(),

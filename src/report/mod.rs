@@ -30,11 +30,12 @@ pub mod plan;
 
 pub mod units;
 
+pub mod when;
+
 pub use event::{Event, EventSink, FileStatus, LimitedBy, Summary};
 pub use next::Next;
 pub use plan::UploadPlan;
 pub use progress::{Progress, ThrottleView};
-pub use status::{LibraryLine, Status, StoreLine};
 
 use self::progress::{bars, lines};
 use crate::poison;
@@ -58,7 +59,9 @@ pub struct Style {
     pub verbose: bool,
     /// stderr is a terminal that may be drawn on.
     pub progress: bool,
+    /// Of stderr.
     pub color: bool,
+    pub color_out: bool,
     /// Between two frames of the bars, or two lines of progress.
     pub redraw: Duration,
 }
@@ -285,7 +288,12 @@ impl Printer {
     fn draw(&mut self) {
         proof::mishap("draw");
         let snapshot = self.progress.snapshot(Instant::now());
-        if !snapshot.running || self.style.quiet {
+        if self.style.quiet {
+            return;
+        }
+        if !snapshot.running && snapshot.reading.is_none() {
+            // What was read is read, and nothing else is under way.
+            self.clear();
             return;
         }
         if self.style.progress {

@@ -51,8 +51,9 @@ fn all() -> Vec<Declared> {
 }
 
 /// By what a plan may go through a table row by row: it has as many rows as somebody has named folders and
-/// stores, or it is the list of a parameter, or what an inner query has found already.
-const SMALL: [&str; 9] = [
+/// stores, or it is the list of a parameter, or what an inner query has found already, or it is none.
+const SMALL: [&str; 10] = [
+    "CONSTANT",
     "libraries",
     "l",
     "stores",

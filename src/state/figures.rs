@@ -1,20 +1,18 @@
-//! What `status`, the summary and a dry run show: counts, the last run, and what failed or was skipped.
+//! What `status`, the summary and a dry run show: counts, and what failed or was skipped.
 //!
 //! Promises: what is counted is what was committed when it was asked for. Lists come by pages, each of them
 //! read at once, so that whoever reads slowly what is printed of them holds up neither the writer nor its
 //! write-ahead log.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use rusqlite::{Row, params};
 
-use super::lock::{self, Holder};
 use super::reader::{Libraries, PAGE, Reader, count};
 use super::statement::statements;
 use super::upload_state::UploadState;
-use super::{IS_IMAGE, RUN_IS_OPEN, TAKES_IMAGES, UploadId};
-use crate::clock::{self, UnixMs};
+use super::{IS_IMAGE, TAKES_IMAGES, UploadId};
+use crate::clock::UnixMs;
 use crate::error::Error;
 
 /// Uploads of present files' current content, by state.
@@ -50,20 +48,6 @@ pub struct FileCounts {
     pub skipped: u64,
     /// Of the present files.
     pub bytes: u64,
-}
-
-/// The last run.
-#[derive(Debug, Clone)]
-pub struct LastRun {
-    pub run: i64,
-    pub started_ms: UnixMs,
-    pub ended_ms: Option<UnixMs>,
-    /// `running` while the objlib that began it lives.
-    pub outcome: String,
-    pub indexed: u64,
-    pub failed: u64,
-    pub pending: u64,
-    pub processing: u64,
 }
 
 /// Why some files wait or failed: all of them met the same error.
@@ -154,12 +138,6 @@ statements! {
     EACH_SKIPPED_FOR: All("what could not be read is looked for among what this call selects") =>
         "SELECT library_id, path FROM skipped_files
          WHERE library_id IN (SELECT value FROM json_each(?1)) AND reason = ?2";
-    // The lock's row tells whether the objlib that began the run is the one that works now.
-    LAST_RUN: Single =>
-        "SELECT r.id, r.started_ms, r.ended_ms, r.outcome, r.indexed, r.failed, r.pending,
-             r.processing, r.instance, r.host, r.pid, l.heartbeat_ms, ", RUN_IS_OPEN,
-        "FROM runs r LEFT JOIN upload_locks l ON l.instance = r.instance
-         WHERE r.id = (SELECT max(id) FROM runs)";
     REASONS: All("groups the files that have met an error, which make up its index") =>
         "SELECT u.error, count(*), min(u.since_ms) FROM uploads u
          WHERE u.store_id = ?1 AND u.current = 1 AND u.status = ?2 AND u.error IS NOT NULL
@@ -332,37 +310,6 @@ impl Reader {
             Ok(())
         };
         self.checked(EACH_SKIPPED_FOR.each(&self.conn, params![libraries, reason], take))
-    }
-
-    /// `stale_after`: how long a run without a heartbeat is taken to be alive.
-    pub fn last_run(&self, stale_after: Duration) -> Result<Option<LastRun>, Error> {
-        let me = Holder::this_process();
-        let now = clock::now_ms();
-        let run = LAST_RUN.first(&self.conn, [], |r| {
-            let holder = Holder {
-                instance: r.get(8)?,
-                host: r.get(9)?,
-                pid: r.get(10)?,
-            };
-            let heartbeat: Option<UnixMs> = r.get(11)?;
-            let lives =
-                heartbeat.is_some_and(|beat| lock::is_alive(&holder, beat, &me, now, stale_after));
-            Ok(LastRun {
-                run: r.get(0)?,
-                started_ms: r.get(1)?,
-                ended_ms: r.get(2)?,
-                outcome: match (r.get::<_, bool>(12)?, lives) {
-                    (true, true) => "running".to_owned(),
-                    (true, false) => "crashed".to_owned(),
-                    (false, _) => r.get::<_, Option<String>>(3)?.unwrap_or_default(),
-                },
-                indexed: count(r, 4)?,
-                failed: count(r, 5)?,
-                pending: count(r, 6)?,
-                processing: count(r, 7)?,
-            })
-        });
-        self.checked(run)
     }
 
     /// Why uploads in this state are there, most frequent first; the first twenty.

@@ -129,14 +129,14 @@ fn a_run_whose_objlib_is_dead_is_not_said_to_be_running() {
             .unwrap()
             .to_owned()
     };
-    assert_eq!(outcome(), "crashed");
+    assert_eq!(outcome(), "killed");
     // On another host, only the heartbeat can tell.
     let beat = |ms: i64| {
         let sql = "INSERT OR REPLACE INTO upload_locks VALUES (1, 'i', 'far', 1, 0, ?1)";
         db.execute(sql, [ms]).unwrap();
     };
     beat(0);
-    assert_eq!(outcome(), "crashed");
+    assert_eq!(outcome(), "killed");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     beat(now.unwrap().as_millis() as i64);
     assert_eq!(outcome(), "running");

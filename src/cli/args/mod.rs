@@ -17,8 +17,8 @@ mod search;
 pub use age::Age;
 pub use mcp::Mcp;
 pub use remote::{DEFAULT_STORE, Remote, Service, Store, store_name};
-pub use search::{Search, model_name};
 pub use report::Report;
+pub use search::{Search, model_name};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -375,6 +375,9 @@ pub struct Status {
     /// List the files that no rule of their library met
     #[arg(long, conflicts_with_all = ["failed", "skipped"])]
     pub unmatched: bool,
+    /// Show it again every two seconds, until Ctrl-C
+    #[arg(long, conflicts_with_all = ["failed", "skipped", "unmatched"])]
+    pub watch: bool,
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The tools that only look: search, libraries, status, documents, verify.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::{Toolbox, library, wrong};
@@ -12,7 +10,6 @@ use crate::cli::{args, search, settings, status, verify};
 use crate::client::{DocumentState, PAGE_DOCUMENTS_MAX};
 use crate::error::{Error, Kind};
 use crate::mcp::{Answer, Arguments, Call, Failed};
-use crate::report::Style;
 use crate::state::Reader;
 use crate::text::one_line;
 
@@ -62,7 +59,7 @@ impl Toolbox {
         let (mut text, mut lines) = (String::new(), Vec::new());
         for row in &all {
             let counts = files.get(&row.id).copied().unwrap_or_default();
-            let line = status::library_line(&reader, row, &counts)?;
+            let line = app::status::library_line(&reader, row, &counts)?;
             text += &(line.to_text() + "\n");
             lines.push(line.to_json());
         }
@@ -84,23 +81,9 @@ impl Toolbox {
     /// What `objlib status` prints, for programs and for people.
     pub fn status_of(&self, store: &str) -> Result<(Value, String), Error> {
         let reader = Reader::open(&self.database)?;
-        let row = reader.store_used_last(store)?;
-        let service = &self.args.service;
-        let endpoint = settings::endpoint_name(service)?;
-        let next = settings::next_for(store, service, &self.database, &endpoint);
-        let page = |json| {
-            let style = Style {
-                json,
-                quiet: false,
-                verbose: false,
-                progress: false,
-                color: false,
-                redraw: Duration::MAX,
-            };
-            status::page(&reader, row.clone(), next.clone(), style)
-        };
-        let structured = serde_json::from_str(&page(true)?).unwrap_or_default();
-        Ok((structured, page(false)?))
+        let status = status::of(&reader, &self.database, store)?;
+        let text = status.lines(false).join("\n") + "\n";
+        Ok((status.to_json(), text))
     }
 
     pub fn list_documents(&self, call: &mut Call<'_>) -> Result<Answer, Failed> {

@@ -10,6 +10,7 @@ use crate::client::{Client, Document, DocumentState, DocumentsPage, Failure, Fai
 use crate::error::Error;
 use crate::names::StoreName;
 use crate::pipeline::outcome;
+use crate::report::progress::reading::{Reading, What};
 use crate::shutdown::Shutdown;
 use crate::state::Bookmark;
 use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
@@ -36,8 +37,13 @@ pub enum Listing {
     Partial(ListedDocuments, String),
 }
 
-pub fn list(store: &StoreName, client: &Client, shutdown: &Shutdown) -> Result<Listing, Error> {
-    list_after(Duration::ZERO, store, client, shutdown)
+pub fn list(
+    store: &StoreName,
+    client: &Client,
+    shutdown: &Shutdown,
+    reading: &Reading,
+) -> Result<Listing, Error> {
+    list_after(Duration::ZERO, store, client, shutdown, reading)
 }
 
 /// `lag`: waited between the count and the first page. What others add to the store all the time is counted
@@ -47,7 +53,9 @@ pub fn list_after(
     store: &StoreName,
     client: &Client,
     shutdown: &Shutdown,
+    reading: &Reading,
 ) -> Result<Listing, Error> {
+    let _reading = reading.begin(What::Store(store.to_string()));
     let documents = ListedDocuments::new()?;
     let mut surplus = 0;
     let mut last_page: Option<Bookmark> = None;
@@ -55,6 +63,7 @@ pub fn list_after(
     let mut read = || -> Result<Option<String>, Failure> {
         // Counted before, so that what is added meanwhile cannot make up for what is lost.
         let counted = patient(shutdown, || client.get_store(store))?.documents();
+        reading.expects(counted);
         if !shutdown.sleep(lag) {
             return Ok(Some("interrupted".to_owned()));
         }
@@ -63,6 +72,7 @@ pub fn list_after(
             let token = last_page.as_ref().map(|page| page.token.as_str());
             let page: DocumentsPage = patient(shutdown, || client.documents_page(store, token))?;
             before += page.documents.len() as u64;
+            reading.saw(page.documents.len() as u64);
             for document in page.documents {
                 documents.add(&listed(document)).map_err(local)?;
             }

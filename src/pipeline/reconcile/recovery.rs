@@ -68,7 +68,12 @@ impl LookUp<'_> {
         if !self.shutdown.sleep(wait) {
             return Ok(LookedUp::Stopped);
         }
-        let listing = listing::list(self.store, self.client, self.shutdown)?;
+        let listing = listing::list(
+            self.store,
+            self.client,
+            self.shutdown,
+            self.outcomes.progress.reading(),
+        )?;
         let (documents, surplus, partial) = match listing {
             Listing::Whole {
                 documents, surplus, ..

@@ -100,7 +100,13 @@ fn whole_listing(settings: &RunSettings, parts: &Parts) -> Result<(ListedDocumen
     let mut why = String::new();
     for lag in [Duration::ZERO, parts.waits.list_lag] {
         let store = &settings.store.name;
-        match listing::list_after(lag, store, &parts.client, &parts.shutdown)? {
+        match listing::list_after(
+            lag,
+            store,
+            &parts.client,
+            &parts.shutdown,
+            parts.progress.reading(),
+        )? {
             Listing::Whole {
                 documents,
                 surplus,

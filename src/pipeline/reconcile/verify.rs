@@ -15,6 +15,7 @@ use crate::client::{Client, FailureKind};
 use crate::error::{Error, Kind};
 use crate::identity::Identity;
 use crate::names::DocumentName;
+use crate::report::progress::reading::Reading;
 use crate::shutdown::Shutdown;
 use crate::state::drift::{Drift, DriftKind, DriftTable, Mend};
 use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
@@ -39,6 +40,10 @@ pub struct RepairPlan {
     pub own: u64,
     /// Rows on the way; the next upload settles them.
     pub in_doubt: u64,
+    /// Files whose upload has begun and not ended, and files that are still to be sent: of neither can more be
+    /// said.
+    pub under_way: u64,
+    pub unsent: u64,
     /// Documents of nobody known that are not active yet.
     being_made: u64,
     pub drift: DriftTable,
@@ -53,6 +58,8 @@ impl RepairPlan {
             elsewhere: 0,
             own: 0,
             in_doubt: 0,
+            under_way: 0,
+            unsent: 0,
             being_made: 0,
             drift: DriftTable::new()?,
         })
@@ -107,6 +114,7 @@ pub struct Verify<'r> {
     pub reader: &'r Reader,
     pub shutdown: &'r Shutdown,
     pub waits: &'r Waits,
+    pub reading: &'r Reading,
 }
 
 impl Verify<'_> {
@@ -115,6 +123,11 @@ impl Verify<'_> {
     pub fn compare(&self) -> Result<RepairPlan, Error> {
         let (documents, surplus) = self.whole_listing()?;
         let mut plan = RepairPlan::new(documents.count()?)?;
+        let linked = self.reader.linked(self.store.id)?;
+        let linked = linked.iter().map(|library| library.id).collect();
+        let counts = self.reader.upload_counts(self.store.id, &linked)?;
+        plan.under_way = counts.uploading + counts.processing;
+        plan.unsent = counts.pending;
         let libraries = self.reader.libraries()?;
         let libraries: Libraries = libraries.into_iter().map(Library::new).collect();
         documents.each(&mut |document| match &document.identity {
@@ -158,13 +171,14 @@ impl Verify<'_> {
     fn whole_listing(&self) -> Result<(ListedDocuments, bool), Error> {
         let began = Instant::now();
         loop {
-            let why = match listing::list(&self.store.name, self.client, self.shutdown)? {
-                Listing::Whole {
-                    documents, surplus, ..
-                } => return Ok((documents, surplus > 0)),
-                Listing::Behind(_, why) => why,
-                Listing::Partial(_, why) => return Err(self.cannot_tell(&why)),
-            };
+            let why =
+                match listing::list(&self.store.name, self.client, self.shutdown, self.reading)? {
+                    Listing::Whole {
+                        documents, surplus, ..
+                    } => return Ok((documents, surplus > 0)),
+                    Listing::Behind(_, why) => why,
+                    Listing::Partial(_, why) => return Err(self.cannot_tell(&why)),
+                };
             let left = self.waits.list_lag.saturating_sub(began.elapsed());
             let wait = left.min(self.waits.scaled(LIST_AGAIN));
             if wait.is_zero() || !self.shutdown.sleep(wait) {

@@ -15,7 +15,7 @@ use super::summary;
 use super::units::{bytes, time};
 use crate::clock::{UnixMs, rfc3339};
 use crate::state::RunTotals;
-use crate::state::reader::RunRow;
+use crate::state::reader::Run;
 
 /// Shapes and what is around them.
 mod chart;
@@ -33,7 +33,7 @@ const STYLE: &str = include_str!("style.css");
 
 /// A run, and what it has recorded; `None`: its objlib recorded nothing, or it was long ago.
 pub struct RunReport {
-    pub run: RunRow,
+    pub run: Run,
     pub details: Option<Details>,
     /// When the page is made.
     pub now: UnixMs,

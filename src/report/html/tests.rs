@@ -2,8 +2,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn report(details: Option<&str>, edit: impl FnOnce(&mut RunRow)) -> RunReport {
-    let mut run = RunRow {
+fn report(details: Option<&str>, edit: impl FnOnce(&mut Run)) -> RunReport {
+    let mut run = Run {
+        instance: String::new(),
+        store_id: None,
+        heard_ms: None,
         run: 7,
         store: Some([
             "docs".into(),

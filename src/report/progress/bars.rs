@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
-use super::{InFlight, Snapshot};
+use super::{InFlight, Snapshot, reading};
 use crate::report::units::{a_second, bytes, left, time};
 use crate::text::one_line;
 
@@ -201,7 +201,11 @@ impl TermLike for Screen {
 
 /// The lines, none wider than `width` columns.
 pub fn frame(s: &Snapshot, width: usize) -> Vec<String> {
-    let mut lines = vec![pipeline(s, width), batch(s)];
+    let mut lines = match s.running {
+        true => vec![pipeline(s, width), batch(s)],
+        false => Vec::new(),
+    };
+    lines.extend(s.reading.as_ref().map(reading::words));
     lines.extend(
         s.in_flight
             .iter()
@@ -348,6 +352,7 @@ pub mod tests {
             batch: 2,
             batch_files: 150,
             batch_done: 20,
+            reading: None,
             in_flight: vec![
                 InFlight {
                     path: "notes/first.md".to_owned(),

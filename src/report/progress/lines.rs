@@ -1,9 +1,12 @@
 //! Progress where there is no terminal: a plain line now and then.
 
-use super::Snapshot;
+use super::{Snapshot, reading};
 use crate::report::units::{a_second, bytes, left, time};
 
 pub fn line(s: &Snapshot) -> String {
+    if let (false, Some(read)) = (s.running, &s.reading) {
+        return reading::words(read);
+    }
     let mut line = format!(
         "{} of {} files indexed, {} of {}, {}",
         s.indexed,
@@ -17,6 +20,9 @@ pub fn line(s: &Snapshot) -> String {
     }
     if s.failed > 0 {
         line.push_str(&format!(", {} failed", s.failed));
+    }
+    if let Some(read) = &s.reading {
+        line.push_str(&format!(", {}", reading::words(read)));
     }
     match (&s.paused, s.eta) {
         (Some((why, left)), _) => {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use self::pace::{Done, Looks, Pace};
+use self::reading::{ReadSoFar, Reading};
 use super::event::FileStatus;
 use crate::poison;
 use crate::throttle::breaker::BreakerState;
@@ -17,6 +18,8 @@ pub mod bars;
 pub mod lines;
 
 pub(super) mod pace;
+
+pub mod reading;
 
 #[derive(Debug)]
 pub struct Progress {
@@ -35,6 +38,7 @@ pub struct Progress {
     workers: Vec<Slot>,
     throttle: Mutex<Option<ThrottleView>>,
     looks: Mutex<Looks>,
+    reading: Reading,
 }
 
 #[derive(Debug, Default)]
@@ -81,6 +85,8 @@ pub struct Snapshot {
     pub batch_files: u64,
     pub batch_done: u64,
     pub in_flight: Vec<InFlight>,
+    /// Something is read through.
+    pub reading: Option<ReadSoFar>,
 }
 
 #[derive(Debug, Clone)]
@@ -109,7 +115,12 @@ impl Progress {
             workers: (0..workers).map(|_| Slot::default()).collect(),
             throttle: Mutex::new(None),
             looks: Mutex::default(),
+            reading: Reading::default(),
         }
+    }
+
+    pub fn reading(&self) -> &Reading {
+        &self.reading
     }
 
     /// What this run has to bring to `indexed`.
@@ -229,6 +240,7 @@ impl Progress {
             batch_files,
             batch_done: self.batch_done.load(Relaxed).min(batch_files),
             in_flight: self.workers.iter().filter_map(Slot::look).collect(),
+            reading: self.reading.look(now),
         }
     }
 }

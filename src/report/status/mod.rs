@@ -2,19 +2,43 @@
 
 use std::time::Duration;
 
+use console::Style;
 use serde_json::{Value, json};
 
 use super::next::Next;
 use super::units::{bytes, count, time};
-use crate::clock::{self, UnixMs, rfc3339};
-use crate::scan::LibrarySettings;
-use crate::state::figures::{FailedFile, LastRun, Reason, SkippedFile};
-use crate::text::{json_line, one_line};
+use super::when::when;
+use crate::clock::{Local, rfc3339};
+use crate::state::reader::{KILLED, Run, Worker};
+use crate::text::one_line;
+
+mod library;
+
+pub mod lists;
+
+pub use library::{LibraryLine, StoreLine, settings_text};
 
 const BAR_COLUMNS: u64 = 20;
 
 #[derive(Debug, Clone)]
 pub struct Status {
+    pub now: Local,
+    /// Every library of the database, whichever stores it goes into.
+    pub libraries: Vec<LibraryLine>,
+    /// Never empty; the first is the one that the object for programs is about.
+    pub stores: Vec<StoreStatus>,
+    /// The living objlib that holds the lock, and since when.
+    pub worker: Option<(Local, Worker)>,
+    pub last_run: Option<LastRun>,
+    /// The last run is the worker's.
+    pub is_running: bool,
+}
+
+/// How far a store is; also of no store yet.
+#[derive(Debug, Clone, Default)]
+pub struct StoreStatus {
+    pub id: Option<i64>,
+    pub store: Option<StoreLine>,
     pub files: u64,
     pub pending: u64,
     pub uploading: u64,
@@ -27,110 +51,46 @@ pub struct Status {
     pub gone: u64,
     pub skipped: u64,
     pub bytes: u64,
-    pub store: Option<StoreLine>,
-    /// Every library of the database, whichever stores it goes into.
-    pub libraries: Vec<LibraryLine>,
-    pub last_run: Option<LastRun>,
-    /// For people only: why files wait, and what makes the next command mean the same.
-    pub why: Vec<Reason>,
+    pub waiting: Vec<Waiting>,
+    /// For people only: what makes the next command mean this store.
     pub next: Next,
 }
 
-/// A folder under a name, and where it goes.
+/// Files that wait, or are tried again, for one cause.
 #[derive(Debug, Clone)]
-pub struct LibraryLine {
-    pub name: String,
-    pub root: String,
+pub struct Waiting {
     pub files: u64,
-    pub bytes: u64,
-    pub missing: u64,
-    pub left_out: u64,
-    pub skipped: u64,
-    pub stores: Vec<StoreLine>,
-    pub settings: LibrarySettings,
-}
-
-impl LibraryLine {
-    pub fn to_json(&self) -> Value {
-        json!({"name": self.name, "root": self.root, "files": self.files, "bytes": self.bytes,
-               "missing": self.missing, "left_out": self.left_out, "skipped": self.skipped,
-               "settings": self.settings,
-               "stores": self.stores.iter().map(StoreLine::to_json).collect::<Vec<_>>()})
-    }
-
-    pub fn to_text(&self) -> String {
-        let stores: Vec<&str> = self
-            .stores
-            .iter()
-            .map(|s| s.display_name.as_str())
-            .collect();
-        let goes = match stores.is_empty() {
-            true => "not sent anywhere yet".to_owned(),
-            false => format!("goes into {}", stores.join(", ")),
-        };
-        one_line(&format!(
-            "library   {}  {}  {} ({}), {goes}",
-            self.name,
-            self.root,
-            count(self.files, "file"),
-            bytes(self.bytes)
-        ))
-    }
-}
-
-/// What is kept with a library, a line each; `rules` is the whole text.
-pub fn settings_text(settings: &LibrarySettings) -> String {
-    let mut lines = Vec::new();
-    for text in &settings.set {
-        lines.push(format!("set       {}", one_line(text)));
-    }
-    for (extension, mime) in settings.types.each() {
-        lines.push(format!("type      .{} as {mime}", one_line(extension)));
-    }
-    if let Some(chunking) = settings.chunking {
-        let (tokens_max, overlap) = (chunking.tokens_max(), chunking.overlap_tokens());
-        lines.push(format!(
-            "chunks    up to {tokens_max} words, {overlap} of them shared"
-        ));
-    }
-    if let Some(rules) = &settings.rules {
-        let rules = rules.trim_end().lines().map(one_line);
-        lines.push("rules".to_owned());
-        lines.extend(rules.map(|line| format!("  {line}")));
-    }
-    lines.iter().map(|line| format!("{line}\n")).collect()
-}
-
-impl StoreLine {
-    fn to_json(&self) -> Value {
-        json!({"display_name": self.display_name, "name": self.name, "endpoint": self.endpoint})
-    }
+    pub since: Local,
+    pub cause: String,
 }
 
 #[derive(Debug, Clone)]
-pub struct StoreLine {
-    pub display_name: String,
-    pub name: String,
-    pub endpoint: String,
+pub struct LastRun {
+    pub run: Run,
+    pub started: Local,
+    /// When its objlib was last seen alive.
+    pub heard: Option<Local>,
 }
 
-impl Status {
-    pub fn to_json(&self) -> Value {
+impl StoreStatus {
+    fn left(&self) -> u64 {
+        self.pending + self.uploading + self.processing
+    }
+
+    fn to_json(&self) -> Value {
+        let waiting = self
+            .waiting
+            .iter()
+            .map(|w| json!({"files": w.files, "since": rfc3339(w.since.ms), "cause": w.cause}));
         json!({
             "files": self.files, "pending": self.pending, "uploading": self.uploading,
             "processing": self.processing, "indexed": self.indexed, "failed": self.failed,
             "missing": self.missing, "skipped": self.skipped, "bytes": self.bytes,
             "store": self.store.as_ref().map(StoreLine::to_json),
-            "libraries": self.libraries.iter().map(LibraryLine::to_json).collect::<Vec<_>>(),
-            "last_run": self.last_run.as_ref().map(|r| json!({
-                "run": r.run, "started": rfc3339(r.started_ms),
-                "ended": r.ended_ms.map(rfc3339), "outcome": r.outcome,
-                "indexed": r.indexed, "failed": r.failed, "pending": r.pending,
-                "processing": r.processing})),
-        })
+            "waiting": waiting.collect::<Vec<_>>()})
     }
 
-    pub fn to_text(&self, color: bool) -> String {
+    fn lines(&self, libraries: usize, now: Local, color: bool) -> Vec<String> {
         let mut lines = vec![match &self.store {
             Some(s) => format!(
                 "store     {} ({}) at {}",
@@ -140,29 +100,35 @@ impl Status {
             ),
             None => "store     none yet".to_owned(),
         }];
-        lines.extend(self.libraries.iter().map(LibraryLine::to_text));
         lines.push(format!("files     {} ({})", self.files, bytes(self.bytes)));
-        for (name, n) in [
-            ("indexed", self.indexed),
-            ("processing", self.processing),
-            ("uploading", self.uploading),
-            ("pending", self.pending),
-            ("failed", self.failed),
+        for (name, n, style) in [
+            ("indexed", self.indexed, Style::new().green()),
+            ("processing", self.processing, Style::new().cyan()),
+            ("uploading", self.uploading, Style::new().cyan()),
+            ("pending", self.pending, Style::new().yellow()),
+            ("failed", self.failed, Style::new().red()),
         ] {
-            lines.push(self.state_line(name, n, color));
+            if n > 0 || name == "indexed" {
+                lines.push(self.bar(name, n, style.force_styling(color)));
+            }
         }
-        let left_out = match self.left_out {
-            0 => String::new(),
-            n => format!("{n} left out now, "),
-        };
-        let named = match self.skipped {
-            0 => String::new(),
-            _ => format!(": `{}`", self.next.line("status --skipped")),
-        };
-        lines.push(format!(
-            "besides   {} missing from disk, {left_out}{} skipped by the last scan{named}",
-            self.missing, self.skipped
-        ));
+        for waiting in &self.waiting {
+            let files = count(waiting.files, "file");
+            let (since, cause) = (when(waiting.since, now), one_line(&waiting.cause));
+            lines.push(format!("waiting   {files}, first {since}: {cause}"));
+        }
+        let skipped = self.next.line("status --skipped");
+        let skipped = format!("skipped by the last scan: `{skipped}`");
+        let besides = [
+            (self.missing, "missing from disk"),
+            (self.left_out, "left out now"),
+            (self.skipped, &skipped),
+        ];
+        let besides = besides.iter().filter(|(n, _)| *n > 0);
+        let besides: Vec<String> = besides.map(|(n, what)| format!("{n} {what}")).collect();
+        if !besides.is_empty() {
+            lines.push(format!("besides   {}", besides.join(", ")));
+        }
         if self.gone > 0 {
             lines.push(format!(
                 "gone      {}, whose documents `{}` deletes",
@@ -170,162 +136,190 @@ impl Status {
                 self.next.line("purge")
             ));
         }
-        lines.extend(self.last_run.as_ref().map(last_run));
-        for reason in &self.why {
-            lines.push(format!(
-                "waiting   {} since {}: {}",
-                count(reason.files, "file"),
-                ago(reason.since_ms),
-                one_line(&reason.words)
-            ));
-        }
-        lines.push(format!("next      {}", self.next()));
-        lines.join("\n") + "\n"
+        lines.push(format!("next      {}", self.to_do(libraries)));
+        lines
     }
 
-    fn state_line(&self, name: &str, n: u64, color: bool) -> String {
+    fn bar(&self, name: &str, n: u64, style: Style) -> String {
         let filled = (n * BAR_COLUMNS).checked_div(self.files).unwrap_or(0);
         // Something is never nothing.
         let filled = filled.max(u64::from(n > 0)).min(BAR_COLUMNS);
-        let bar = format!(
-            "{}{}",
-            "█".repeat(filled as usize),
-            "░".repeat((BAR_COLUMNS - filled) as usize)
-        );
-        let style = match name {
-            "indexed" => console::Style::new().green(),
-            "failed" => console::Style::new().red(),
-            _ => console::Style::new().cyan(),
-        };
-        let bar = style.force_styling(color).apply_to(bar);
-        format!("  {name:<10}  {bar}  {n}")
+        let (full, rest) = (filled as usize, (BAR_COLUMNS - filled) as usize);
+        let (full, rest) = (style.apply_to("█".repeat(full)), "░".repeat(rest));
+        format!("  {name:<10}  {full}{rest}  {n}")
     }
 
-    fn next(&self) -> String {
+    fn to_do(&self, libraries: usize) -> String {
         let line = |words| self.next.line(words);
-        match (self.files, self.failed) {
+        match (libraries, self.files) {
             (0, _) => format!("`{}`: nothing is known yet", line("upload DIR")),
-            _ if self.pending + self.uploading + self.processing > 0 => {
-                format!("`{}`", line("upload"))
-            }
-            (_, 1..) => format!(
+            _ if self.left() > 0 => format!("`{}`", line("upload")),
+            _ if self.failed > 0 => format!(
                 "`{}`, then `{}`",
                 line("status --failed"),
                 line("upload --retry-failed")
+            ),
+            (_, 0) if self.store.is_none() => format!("`{}`", line("upload DIR")),
+            (_, 0) if self.gone > 0 => format!("`{}`", line("purge")),
+            (_, 0) => format!(
+                "nothing: no file is left; `{}` looks again",
+                line("upload DIR")
             ),
             _ => "nothing: every file is indexed".to_owned(),
         }
     }
 }
 
-fn last_run(run: &LastRun) -> String {
-    let took = run.ended_ms.map_or_else(String::new, |ended| {
-        let ms = u64::try_from(ended - run.started_ms).unwrap_or(0);
-        format!(", {}", time(Duration::from_millis(ms)))
-    });
-    format!(
-        "last run  {} ({}{took}): {} indexed, {} failed, {} left",
-        rfc3339(run.started_ms),
-        one_line(&run.outcome),
-        run.indexed,
-        run.failed,
-        run.pending + run.processing
-    )
-}
+impl Status {
+    pub fn to_json(&self) -> Value {
+        let mut object = self.stores[0].to_json();
+        object["event"] = "status".into();
+        object["time"] = rfc3339(self.now.ms).into();
+        object["libraries"] = self.libraries.iter().map(LibraryLine::to_json).collect();
+        object["stores"] = self.stores.iter().map(StoreStatus::to_json).collect();
+        object["last_run"] = self.last_run.as_ref().map_or(Value::Null, |last| {
+            let r = &last.run;
+            json!({"run": r.run, "started": rfc3339(r.started_ms), "ended": r.ended_ms.map(rfc3339),
+                   "outcome": r.outcome, "indexed": r.totals.indexed, "failed": r.totals.failed,
+                   "pending": r.totals.pending, "processing": r.totals.processing})
+        });
+        object["worker"] = self.worker.as_ref().map_or(Value::Null, |(since, worker)| {
+            json!({"pid": worker.holder.pid, "host": worker.holder.host, "since": rfc3339(since.ms)})
+        });
+        object
+    }
 
-pub const NOTHING_FAILED: &str = "no file has failed";
-pub const NOTHING_UNMATCHED: &str = "there are no rules, or some rule meets every file";
-pub const NOTHING_SKIPPED: &str = "the last scans skipped nothing";
+    pub fn to_text(&self, color: bool) -> String {
+        self.lines(color).join("\n") + "\n"
+    }
 
-/// Above the files that have failed with one error.
-pub fn failed_heading(error: &str, files: u64, color: bool) -> String {
-    let words = format!("{}: {}", count(files, "file"), one_line(error));
-    let bold = console::Style::new().bold().force_styling(color);
-    bold.apply_to(words).to_string()
-}
+    /// The line with the next command is the last.
+    pub fn lines(&self, color: bool) -> Vec<String> {
+        let mut lines: Vec<String> = self.libraries.iter().map(LibraryLine::to_text).collect();
+        lines.extend(self.works(color));
+        lines.extend(
+            self.last_run
+                .as_ref()
+                .filter(|_| !self.is_running)
+                .map(|last| self.ended(last, color)),
+        );
+        let is_one = self.stores.len() == 1;
+        for store in &self.stores {
+            // A page of several has them apart.
+            lines.extend((!is_one).then(String::new));
+            lines.extend(store.lines(self.libraries.len(), self.now, color));
+        }
+        lines
+    }
 
-/// Below a heading.
-pub fn failed_line(file: &FailedFile) -> String {
-    format!(
-        "  {}",
-        one_line(&format!("{}: {}", file.library, file.path))
-    )
-}
+    fn passed(&self, since: Local) -> Duration {
+        Duration::from_millis(u64::try_from(self.now.ms - since.ms).unwrap_or(0))
+    }
 
-/// Below all of them.
-pub fn failed_next(next: &Next) -> String {
-    let retry = next.line("upload --retry-failed");
-    format!("next: mend the cause, then `{retry}`")
-}
+    fn works(&self, color: bool) -> Option<String> {
+        let (since, worker) = self.worker.as_ref()?;
+        let who = format!(
+            "pid {} on {}",
+            worker.holder.pid,
+            one_line(&worker.holder.host)
+        );
+        let running = Style::new().green().force_styling(color);
+        let Some(last) = self.last_run.as_ref().filter(|_| self.is_running) else {
+            let working = running.apply_to("working");
+            let began = when(*since, self.now);
+            return Some(format!("{working}   {who}, began {began}"));
+        };
+        let (run, began) = (&last.run, when(last.started, self.now));
+        let mut line = format!(
+            "{}   run {}, {who}, began {began}: {} indexed, {} failed so far",
+            running.apply_to("running"),
+            run.run,
+            run.totals.indexed,
+            run.totals.failed
+        );
+        let passed = self.passed(last.started);
+        if run.totals.indexed > 0 && !passed.is_zero() {
+            let rate = run.totals.indexed as f64 / passed.as_secs_f64();
+            line.push_str(&format!(", {rate:.1} files/s"));
+            let store = self
+                .stores
+                .iter()
+                .find(|s| s.id.is_some() && s.id == run.store_id);
+            if let Some(left) = store.map(StoreStatus::left).filter(|left| *left > 0) {
+                let left = Duration::from_secs_f64((left as f64 / rate).min(1e9));
+                line.push_str(&format!(", about {} left", time(left)));
+            }
+        }
+        Some(line)
+    }
 
-pub fn failed_json(file: &FailedFile) -> String {
-    json_line(
-        &json!({"library": file.library, "path": file.path, "kind": file.kind,
-                "error": file.error, "since": rfc3339(file.since_ms), "attempts": file.attempts}),
-    )
-}
+    /// Where there are several stores, which one a run was about.
+    fn into(&self, run: &Run) -> String {
+        let store = self
+            .stores
+            .iter()
+            .find(|s| s.id.is_some() && s.id == run.store_id);
+        match store.and_then(|s| s.store.as_ref()) {
+            Some(store) if self.stores.len() > 1 => {
+                format!(", into {}", one_line(&store.display_name))
+            }
+            _ => String::new(),
+        }
+    }
 
-pub fn unmatched_line(library: &str, path: &str) -> String {
-    one_line(&format!("{library}: {path}"))
-}
-
-pub fn unmatched_json(library: &str, path: &str) -> String {
-    json_line(&json!({"library": library, "path": path}))
-}
-
-pub fn skipped_line(library: &str, file: &SkippedFile) -> String {
-    one_line(&format!(
-        "{library}: {}: {} ({})",
-        file.path, file.reason, file.detail
-    ))
-}
-
-pub fn skipped_json(library: &str, file: &SkippedFile) -> String {
-    json_line(
-        &json!({"library": library, "path": file.path, "reason": file.reason,
-                "detail": file.detail}),
-    )
-}
-
-fn ago(since: UnixMs) -> String {
-    let ms = u64::try_from(clock::now_ms() - since).unwrap_or(0);
-    format!("{} ago", time(Duration::from_millis(ms)))
+    fn ended(&self, last: &LastRun, color: bool) -> String {
+        let run = &last.run;
+        let began = when(last.started, self.now);
+        let red = Style::new().red().force_styling(color);
+        if run.outcome == KILLED {
+            let heard = match last.heard {
+                Some(heard) => format!(" (last seen alive {})", when(heard, self.now)),
+                None => String::new(),
+            };
+            return format!(
+                "last run  began {began}, {}{heard}: {} indexed, {} failed until then{}",
+                red.apply_to(KILLED),
+                run.totals.indexed,
+                run.totals.failed,
+                self.into(run)
+            );
+        }
+        let took = run.ended_ms.map_or_else(String::new, |ended| {
+            let ms = u64::try_from(ended - run.started_ms).unwrap_or(0);
+            format!(", took {}", time(Duration::from_millis(ms)))
+        });
+        format!(
+            "last run  began {began}{took}, {}: {} indexed, {} failed, {} left{}",
+            one_line(&run.outcome),
+            run.totals.indexed,
+            run.totals.failed,
+            run.totals.pending + run.totals.processing,
+            self.into(run)
+        )
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::UploadId;
+    use crate::scan::LibrarySettings;
+    use crate::state::RunTotals;
+    use crate::state::lock::Holder;
+
+    fn store() -> StoreLine {
+        StoreLine {
+            display_name: "notes".to_owned(),
+            name: "fileSearchStores/notes-1".to_owned(),
+            endpoint: "https://host".to_owned(),
+        }
+    }
+
+    const NOW: Local = Local::new(600_000, 0);
 
     fn status() -> Status {
+        let started = Local::new(0, 0);
         Status {
-            files: 100,
-            pending: 30,
-            uploading: 0,
-            processing: 5,
-            indexed: 64,
-            failed: 1,
-            missing: 2,
-            left_out: 0,
-            gone: 2,
-            skipped: 3,
-            bytes: 12_345_678,
-            store: Some(StoreLine {
-                display_name: "notes".to_owned(),
-                name: "fileSearchStores/notes-1".to_owned(),
-                endpoint: "https://host".to_owned(),
-            }),
-            last_run: Some(LastRun {
-                run: 4,
-                started_ms: 0,
-                ended_ms: Some(61_000),
-                outcome: "incomplete".to_owned(),
-                indexed: 64,
-                failed: 1,
-                pending: 30,
-                processing: 5,
-            }),
-            why: Vec::new(),
+            now: NOW,
             libraries: vec![LibraryLine {
                 name: "docs".to_owned(),
                 root: "/srv/docs".to_owned(),
@@ -334,34 +328,131 @@ mod tests {
                 missing: 2,
                 left_out: 0,
                 skipped: 3,
-                stores: vec![StoreLine {
-                    display_name: "notes".to_owned(),
-                    name: "fileSearchStores/notes-1".to_owned(),
-                    endpoint: "https://host".to_owned(),
-                }],
+                stores: vec![store()],
                 settings: LibrarySettings::default(),
             }],
-            next: Next::default().with_store("my notes"),
+            stores: vec![StoreStatus {
+                id: Some(1),
+                store: Some(store()),
+                files: 100,
+                pending: 30,
+                processing: 5,
+                indexed: 64,
+                failed: 1,
+                missing: 2,
+                gone: 2,
+                skipped: 3,
+                bytes: 12_345_678,
+                waiting: vec![Waiting {
+                    files: 3,
+                    since: Local::new(300_000, 0),
+                    cause: "HTTP 503\n".to_owned(),
+                }],
+                next: Next::default().with_store("my notes"),
+                ..StoreStatus::default()
+            }],
+            worker: None,
+            last_run: Some(LastRun {
+                run: Run {
+                    run: 4,
+                    instance: "i".to_owned(),
+                    store_id: Some(1),
+                    store: None,
+                    version: String::new(),
+                    started_ms: 0,
+                    ended_ms: Some(61_000),
+                    heard_ms: None,
+                    outcome: "incomplete".to_owned(),
+                    exit: None,
+                    limited_by: None,
+                    totals: RunTotals {
+                        indexed: 64,
+                        failed: 1,
+                        pending: 30,
+                        processing: 5,
+                        ..RunTotals::default()
+                    },
+                },
+                started,
+                heard: None,
+            }),
+            is_running: false,
         }
     }
 
     #[test]
     fn the_page_reads_well() {
         let expected = "\
-store     notes (fileSearchStores/notes-1) at https://host
 library   docs  /srv/docs  100 files (12.3 MB), goes into notes
+last run  began 10 minutes ago, took 1 min 1 s, incomplete: 64 indexed, 1 failed, 35 left
+store     notes (fileSearchStores/notes-1) at https://host
 files     100 (12.3 MB)
   indexed     ████████████░░░░░░░░  64
   processing  █░░░░░░░░░░░░░░░░░░░  5
-  uploading   ░░░░░░░░░░░░░░░░░░░░  0
   pending     ██████░░░░░░░░░░░░░░  30
   failed      █░░░░░░░░░░░░░░░░░░░  1
+waiting   3 files, first 5 minutes ago: HTTP 503\\n
 besides   2 missing from disk, 3 skipped by the last scan: `objlib status --skipped --store 'my notes'`
 gone      2 files, whose documents `objlib purge --store 'my notes'` deletes
-last run  1970-01-01T00:00:00.000Z (incomplete, 1 min 1 s): 64 indexed, 1 failed, 35 left
 next      `objlib upload --store 'my notes'`
 ";
         assert_eq!(status().to_text(false), expected);
+    }
+
+    #[test]
+    fn a_living_run_says_how_far_it_is_and_a_killed_one_until_when_it_lived() {
+        let mut status = status();
+        let last = status.last_run.as_mut().unwrap();
+        last.run.outcome = "running".to_owned();
+        let holder = Holder {
+            instance: "i".to_owned(),
+            host: "nas".to_owned(),
+            pid: 7,
+        };
+        let worker = Worker {
+            holder,
+            since_ms: 0,
+        };
+        status.worker = Some((Local::new(0, 0), worker));
+        status.is_running = true;
+        assert_eq!(
+            status.lines(false)[1],
+            "running   run 4, pid 7 on nas, began 10 minutes ago: 64 indexed, 1 failed so far, 0.1 files/s, \
+             about 5 min 28 s left"
+        );
+        // The same objlib, before its run or after it.
+        status.is_running = false;
+        assert_eq!(
+            status.lines(false)[1],
+            "working   pid 7 on nas, began 10 minutes ago"
+        );
+        status.worker = None;
+        let last = status.last_run.as_mut().unwrap();
+        last.run.outcome = KILLED.to_owned();
+        last.heard = Some(Local::new(540_000, 0));
+        assert_eq!(
+            status.lines(false)[1],
+            "last run  began 10 minutes ago, killed (last seen alive 1 minute ago): 64 indexed, 1 failed \
+             until then"
+        );
+    }
+
+    #[test]
+    fn what_is_next_is_told_of_what_there_is() {
+        let mut status = StoreStatus {
+            store: Some(store()),
+            ..StoreStatus::default()
+        };
+        assert_eq!(status.to_do(0), "`objlib upload DIR`: nothing is known yet");
+        // Everything was purged.
+        assert_eq!(
+            status.to_do(1),
+            "nothing: no file is left; `objlib upload DIR` looks again"
+        );
+        status.gone = 1;
+        assert_eq!(status.to_do(1), "`objlib purge`");
+        (status.files, status.indexed) = (1, 1);
+        assert_eq!(status.to_do(1), "nothing: every file is indexed");
     }
 
     #[test]
@@ -369,46 +460,8 @@ next      `objlib upload --store 'my notes'`
         let json = status().to_json();
         let mut names: Vec<&String> = json.as_object().unwrap().keys().collect();
         names.sort();
-        assert_eq!(
-            names,
-            [
-                "bytes",
-                "failed",
-                "files",
-                "indexed",
-                "last_run",
-                "libraries",
-                "missing",
-                "pending",
-                "processing",
-                "skipped",
-                "store",
-                "uploading"
-            ]
-        );
-    }
-
-    #[test]
-    fn a_failed_file_stands_in_one_line_below_its_error() {
-        let file = FailedFile {
-            upload: UploadId(1),
-            library: "docs".to_owned(),
-            path: "a\n.txt".to_owned(),
-            kind: "refused".to_owned(),
-            error: "no\nnever".to_owned(),
-            since_ms: 0,
-            attempts: 1,
-        };
-        let lines = [
-            failed_heading(&file.error, 2, false),
-            failed_line(&file),
-            failed_next(&Next::default()),
-        ];
-        let expected = [
-            "2 files: no\\nnever",
-            "  docs: a\\n.txt",
-            "next: mend the cause, then `objlib upload --retry-failed`",
-        ];
-        assert_eq!(lines, expected);
+        let expected = "bytes event failed files indexed last_run libraries missing pending processing \
+                        skipped store stores time uploading waiting worker";
+        assert_eq!(names, expected.split(' ').collect::<Vec<_>>());
     }
 }

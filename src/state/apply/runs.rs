@@ -44,8 +44,8 @@ statements! {
     LEAVE_BATCHES: All("of the few that are on their way, which make up its index") =>
         "UPDATE uploads SET batch_id = NULL WHERE store_id = ?1
          AND status IN ('uploading', 'processing')";
-    END_CRASHED: All("of the few runs that have not ended, which make up its index") =>
-        "UPDATE runs SET outcome = 'crashed' WHERE", RUN_IS_OPEN;
+    END_KILLED: All("of the few runs that have not ended, which make up its index") =>
+        "UPDATE runs SET outcome = 'killed' WHERE", RUN_IS_OPEN;
     RUN_STARTED: Single =>
         "INSERT INTO runs (instance, host, pid, version, store_id, started_ms)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -113,7 +113,7 @@ impl At<'_> {
         // Batches and runs that a crash left open belong to no one any more.
         self.run(&INTERRUPT_BATCHES, [])?;
         self.run(&LEAVE_BATCHES, [store])?;
-        self.run(&END_CRASHED, [])?;
+        self.run(&END_KILLED, [])?;
         let started = self.run(
             &RUN_STARTED,
             params![

@@ -28,14 +28,14 @@ mod gone;
 /// Uploads, with all that a worker needs of their files.
 mod uploads;
 
-/// Runs, and what their reports draw.
+/// Runs, who works now, and what reports draw.
 mod runs;
 
 pub use files::{FileLike, FilePath, KnownFile};
 pub(super) use gone::PURGEABLE;
 pub use gone::{GoneFile, Missing};
 pub use libraries::{Libraries, LibraryRow};
-pub use runs::RunRow;
+pub use runs::{KILLED, RUNNING, Run, Worker};
 pub use stores::StoreRow;
 pub use uploads::{Job, Queued};
 

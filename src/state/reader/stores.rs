@@ -31,6 +31,11 @@ pub struct StoreRow {
 const OF_IMAGES: &str = "models/gemini-embedding-2";
 
 impl StoreRow {
+    /// Whether somebody may mean it by this name.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.display_name == name || self.name.as_str() == name
+    }
+
     /// Whether it takes images.
     pub fn takes_images(&self) -> bool {
         self.embedding_model.as_deref() == Some(OF_IMAGES)
@@ -47,7 +52,7 @@ statements! {
         "WHERE endpoint = ?1 AND display_name = ?2 AND by_display_name = 1
          ORDER BY pinned_ms DESC, id DESC LIMIT 1";
     STORES_AT: Single => STORE, "WHERE endpoint = ?1 ORDER BY id";
-    STORES_CALLED: Single => STORE, "WHERE display_name = ?1 OR name = ?1";
+    STORES: Single => STORE;
     LAST_RUN_INTO: Page => "SELECT id FROM runs WHERE store_id = ?1 ORDER BY id DESC LIMIT 1";
     STORES_OF: Single => STORE,
         "JOIN library_stores ON store_id = id WHERE library_id = ?1 ORDER BY display_name, name";
@@ -76,18 +81,15 @@ impl Reader {
         self.checked(STORES_AT.rows(&self.conn, [endpoint], store))
     }
 
-    /// Of the stores of a display name, or of this resource name, the one that a run used last, wherever
-    /// it is.
-    pub fn store_used_last(&self, name: &str) -> Result<Option<StoreRow>, Error> {
-        let mut called = Vec::new();
-        for store in self.checked(STORES_CALLED.rows(&self.conn, [name], store))? {
+    /// Every store, wherever it is, the one that a run used last first.
+    pub fn stores(&self) -> Result<Vec<StoreRow>, Error> {
+        let mut stores = Vec::new();
+        for store in self.checked(STORES.rows(&self.conn, [], store))? {
             let run = LAST_RUN_INTO.first(&self.conn, [store.id], |r| r.get::<_, i64>(0));
-            called.push((self.checked(run)?, store));
+            stores.push((self.checked(run)?, store));
         }
-        let last = called
-            .into_iter()
-            .max_by_key(|(run, store)| (*run, store.id));
-        Ok(last.map(|(_, store)| store))
+        stores.sort_by_key(|(run, store)| std::cmp::Reverse((*run, store.id)));
+        Ok(stores.into_iter().map(|(_, store)| store).collect())
     }
 
     /// Stores that a library goes into.

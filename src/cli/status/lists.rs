@@ -1,0 +1,206 @@
+//! The lists of `status`: what has failed, was skipped, or is met by no rule.
+//!
+//! Promises: a page at a time is in memory, and a reader that has seen enough ends the list.
+
+use std::io::{BufWriter, ErrorKind, StdoutLock, Write};
+
+use crate::app;
+use crate::error::{Error, Kind};
+use crate::report::status::lists;
+use crate::report::{Next, Style};
+use crate::state::figures::{SkippedFile, behind};
+use crate::state::reader::{LibraryRow, StoreRow};
+use crate::state::{Reader, UploadId};
+
+/// Stdout, line by line, so that a list may be of any length.
+pub struct Output {
+    stdout: BufWriter<StdoutLock<'static>>,
+    pub is_closed: bool,
+}
+
+impl Default for Output {
+    fn default() -> Output {
+        Output {
+            stdout: BufWriter::new(std::io::stdout().lock()),
+            is_closed: false,
+        }
+    }
+}
+
+impl Output {
+    pub fn line(&mut self, line: &str) -> Result<(), Error> {
+        self.write(|stdout| writeln!(stdout, "{line}"))
+    }
+
+    pub fn write(
+        &mut self,
+        write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> std::io::Result<()>,
+    ) -> Result<(), Error> {
+        if self.is_closed {
+            return Ok(());
+        }
+        match write(&mut self.stdout) {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => self.is_closed = true,
+            Err(e) => {
+                return Err(Error::new(
+                    Kind::System,
+                    "stdout",
+                    e.to_string(),
+                    "check where the output goes",
+                ));
+            }
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    /// Whether anybody reads it still.
+    pub fn flush(mut self) -> Result<bool, Error> {
+        self.write(|stdout| stdout.flush())?;
+        Ok(!self.is_closed)
+    }
+
+    pub fn end(mut self) -> Result<(), Error> {
+        self.write(|stdout| stdout.flush())
+    }
+}
+
+/// Of each store by error, and a page of files at a time: there may be many.
+pub fn failed(
+    reader: &Reader,
+    stores: &[(StoreRow, Next)],
+    style: Style,
+    out: &mut Output,
+) -> Result<(), Error> {
+    let mut any = false;
+    for (store, next) in stores {
+        let mut from = String::new();
+        while let Some((error, files)) = reader.next_error(store.id, &from)? {
+            if out.is_closed {
+                return Ok(());
+            }
+            if !style.json {
+                if from.is_empty() && stores.len() > 1 {
+                    out.line(&lists::store_heading(&store.display_name, &store.endpoint))?;
+                }
+                out.line(&lists::failed_heading(&error, files, style.color_out))?;
+            }
+            failed_with(&error, (reader, store), style, out)?;
+            from = behind(&error);
+        }
+        any |= !from.is_empty();
+        if !style.json && !from.is_empty() {
+            out.line(&lists::failed_next(next))?;
+        }
+    }
+    match any || style.json {
+        true => Ok(()),
+        false => out.line(lists::NOTHING_FAILED),
+    }
+}
+
+fn failed_with(
+    error: &str,
+    (reader, store): (&Reader, &StoreRow),
+    style: Style,
+    out: &mut Output,
+) -> Result<(), Error> {
+    let mut after = UploadId(0);
+    while !out.is_closed {
+        let page = reader.failed_for(store.id, error, after)?;
+        let Some(last) = page.last() else { break };
+        after = last.upload;
+        for file in &page {
+            out.line(&match style.json {
+                true => lists::failed_json(store.name.as_str(), file),
+                false => lists::failed_line(file),
+            })?;
+        }
+    }
+    Ok(())
+}
+
+pub fn unmatched(
+    reader: &Reader,
+    named: &[StoreRow],
+    style: Style,
+    out: &mut Output,
+) -> Result<(), Error> {
+    let any = by_path(&scanned(reader, named)?, out, |library, from| {
+        let page = reader.unmatched(library.id, from)?.into_iter();
+        let line = |path: String| {
+            let line = match style.json {
+                true => lists::unmatched_json(&library.name, &path),
+                false => lists::unmatched_line(&library.name, &path),
+            };
+            (path, line)
+        };
+        Ok(page.map(line).collect())
+    })?;
+    match any || style.json {
+        true => Ok(()),
+        false => out.line(lists::NOTHING_UNMATCHED),
+    }
+}
+
+pub fn skipped(
+    reader: &Reader,
+    named: &[StoreRow],
+    style: Style,
+    out: &mut Output,
+) -> Result<(), Error> {
+    let any = by_path(&scanned(reader, named)?, out, |library, from| {
+        let page = reader.skipped(library.id, from)?.into_iter();
+        let line = |file: SkippedFile| {
+            let line = match style.json {
+                true => lists::skipped_json(&library.name, &file),
+                false => lists::skipped_line(&library.name, &file),
+            };
+            (file.path, line)
+        };
+        Ok(page.map(line).collect())
+    })?;
+    match any || style.json {
+        true => Ok(()),
+        false => out.line(lists::NOTHING_SKIPPED),
+    }
+}
+
+/// Every library, unless stores are named: then those that go into them.
+fn scanned(reader: &Reader, named: &[StoreRow]) -> Result<Vec<LibraryRow>, Error> {
+    if named.is_empty() {
+        return reader.libraries();
+    }
+    let mut all: Vec<LibraryRow> = Vec::new();
+    for store in named {
+        for library in app::status::libraries(reader, Some(store))? {
+            if all.iter().all(|known| known.id != library.id) {
+                all.push(library);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// A line a path of each library, a page at a time: paths from this one on, and their lines. Answers whether
+/// there was any.
+fn by_path(
+    libraries: &[LibraryRow],
+    out: &mut Output,
+    page: impl Fn(&LibraryRow, &str) -> Result<Vec<(String, String)>, Error>,
+) -> Result<bool, Error> {
+    let mut any = false;
+    for library in libraries {
+        let mut from = String::new();
+        while !out.is_closed {
+            let page = page(library, &from)?;
+            let Some((last, _)) = page.last() else { break };
+            from = behind(last);
+            any = true;
+            for (_, line) in &page {
+                out.line(line)?;
+            }
+        }
+    }
+    Ok(any)
+}

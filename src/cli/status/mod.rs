@@ -1,0 +1,118 @@
+//! `objlib status`: what was committed to disk, for people and programs.
+
+use std::io::Write;
+use std::path::Path;
+
+use self::lists::Output;
+use super::args::{self, DEFAULT_STORE};
+use super::settings;
+use crate::app;
+use crate::error::Error;
+use crate::report::status::Status;
+use crate::report::{Next, Style};
+use crate::state::Reader;
+use crate::state::reader::StoreRow;
+use crate::text::json_line;
+
+mod lists;
+
+mod watch;
+
+pub fn run(args: &args::Status, database: &Path, style: Style) -> Result<u8, Error> {
+    let reader = Reader::open(database)?;
+    let asked = Asked {
+        reader: &reader,
+        database,
+        name: &args.store.name,
+    };
+    if args.watch {
+        return watch::run(&asked, style);
+    }
+    let mut out = Output::default();
+    if args.failed {
+        let stores = asked.stores()?.into_iter();
+        let stores: Vec<(StoreRow, Next)> = stores
+            .map(|store| (store.clone(), asked.next(Some(&store))))
+            .collect();
+        lists::failed(&reader, &stores, style, &mut out)?;
+    } else if args.skipped {
+        lists::skipped(&reader, &asked.named()?, style, &mut out)?;
+    } else if args.unmatched {
+        lists::unmatched(&reader, &asked.named()?, style, &mut out)?;
+    } else {
+        let status = asked.status()?;
+        out.line(&match style.json {
+            true => json_line(&status.to_json()),
+            false => status.lines(style.color_out).join("\n"),
+        })?;
+    }
+    out.end().map(|()| 0)
+}
+
+/// Of the stores that a name means.
+pub fn of(reader: &Reader, database: &Path, name: &str) -> Result<Status, Error> {
+    let asked = Asked {
+        reader,
+        database,
+        name,
+    };
+    asked.status()
+}
+
+/// To stdout; whoever closed it has seen enough.
+pub fn say(text: &str) -> Result<(), Error> {
+    let mut out = Output::default();
+    out.write(|stdout| stdout.write_all(text.as_bytes()))?;
+    out.end()
+}
+
+/// Whose status.
+struct Asked<'a> {
+    reader: &'a Reader,
+    database: &'a Path,
+    /// Of the store.
+    name: &'a str,
+}
+
+impl Asked<'_> {
+    fn is_named(&self) -> bool {
+        self.name != DEFAULT_STORE
+    }
+
+    fn stores(&self) -> Result<Vec<StoreRow>, Error> {
+        app::status::stores(self.reader, self.name, self.is_named())
+    }
+
+    /// What a scan has skipped, and what no rule meets, is not about a store, unless one is named.
+    fn named(&self) -> Result<Vec<StoreRow>, Error> {
+        match self.is_named() {
+            true => self.stores(),
+            false => Ok(Vec::new()),
+        }
+    }
+
+    fn status(&self) -> Result<Status, Error> {
+        let stores = self.stores()?;
+        let stale_after = settings::waits().lock_stale_after;
+        let mut status = app::status::look(self.reader, &stores, stale_after)?;
+        for (i, shown) in status.stores.iter_mut().enumerate() {
+            shown.next = self.next(stores.get(i));
+        }
+        Ok(status)
+    }
+
+    fn next(&self, store: Option<&StoreRow>) -> Next {
+        match store {
+            Some(store) => {
+                let name = match store.by_display_name {
+                    true => store.display_name.as_str(),
+                    false => store.name.as_str(),
+                };
+                settings::next_at(self.database, name, &store.endpoint)
+            }
+            // Nothing is known of it, but that it was asked for.
+            None if self.is_named() => settings::next_here(self.database).with_store(self.name),
+            None => settings::next_here(self.database),
+        }
+    }
+}
