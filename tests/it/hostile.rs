@@ -28,7 +28,7 @@ fn listing(status: u16, headers: &str, body: &str, exit: i32, words: &str) {
     let (headers, body) = (headers.to_owned(), body.to_owned());
     let service = Scripted::start(move |_, stream| send(stream, status, &headers, &body));
     let seen = upload(&place, &service, &["--no-progress"]).exit(exit);
-    assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);
+    assert_eq!(seen.stderr.lines().count(), 2, "{}", seen.stderr);
     assert!(seen.stderr.contains(words), "{}", seen.stderr);
     assert_eq!(seen.summary()["exit"], exit);
     assert!(service.requests("POST").is_empty(), "something was created");

@@ -273,7 +273,7 @@ fn library_names_are_one_folders_each() {
     folder(&place, "y/docs", &[("b.md", "b")]);
     let refused = |args: &[&str], exit: i32, words: &[&str]| {
         let seen = place.objlib(args).seen().exit(exit);
-        assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);
+        assert_eq!(seen.stderr.lines().count(), 2, "{}", seen.stderr);
         for word in words {
             assert!(seen.stderr.contains(word), "{word}: {}", seen.stderr);
         }
@@ -630,7 +630,7 @@ fn a_store_that_is_gone_is_noticed_and_can_be_made_anew() {
     delete().unwrap();
     for args in [&["docs"][..], &[]] {
         let seen = upload(&place, &service, args).exit(1);
-        assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);
+        assert_eq!(seen.stderr.lines().count(), 2, "{}", seen.stderr);
         assert!(seen.stderr.contains("--recreate-store"), "{}", seen.stderr);
     }
     objlib(&place, &service, &["verify"]).exit(1);
@@ -784,7 +784,7 @@ fn a_database_of_another_owner_is_refused() {
         return;
     }
     let seen = place.objlib(&["scan", "docs"]).seen().exit(1);
-    assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);
+    assert_eq!(seen.stderr.lines().count(), 2, "{}", seen.stderr);
     for word in ["library.db", "another user (uid 65534)", "--db"] {
         assert!(seen.stderr.contains(word), "{}", seen.stderr);
     }

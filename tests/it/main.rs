@@ -22,6 +22,7 @@ mod disk;
 mod scripted;
 
 /// A service that answers anything but what it should.
+mod help;
 mod hostile;
 
 /// The key and the sessions, planted in every answer, and looked for everywhere.

@@ -20,7 +20,7 @@ fn upload(place: &Place, url: &str, args: &[&str]) -> Seen {
 
 #[track_caller]
 fn is_one_line(seen: &Seen, words: &[&str]) {
-    assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);
+    assert_eq!(seen.stderr.lines().count(), 2, "{}", seen.stderr);
     for word in words {
         assert!(seen.stderr.contains(word), "no `{word}` in {}", seen.stderr);
     }

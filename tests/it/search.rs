@@ -321,7 +321,7 @@ fn what_cannot_be_asked_is_one_line_that_says_what_to_do() {
     let line = |args: &[&str], exit, words: &[&str]| {
         let seen = search(&place, &service, args).exit(exit);
         assert_eq!(seen.stdout, "");
-        assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);
+        assert_eq!(seen.stderr.lines().count(), 2, "{}", seen.stderr);
         for word in words {
             assert!(seen.stderr.contains(word), "{word}: {}", seen.stderr);
         }
@@ -383,7 +383,7 @@ fn a_blocked_answer_is_said_to_be_blocked() {
         let seen = search(&place, &service, &["travel"]).exit(1);
         assert!(
             seen.stderr
-                .contains("the service has stopped it (SAFETY): ask in other words")
+                .contains("the service has stopped it (SAFETY)\nhint: ask in other words")
         );
         assert_eq!(seen.stdout, "");
         search(&place, &service, &["travel", "--json"]).exit(1);
@@ -521,7 +521,7 @@ fn odd_answers_are_read_as_far_as_they_make_sense() {
     search_at(&place, &whole.url, &ANY_STORE).seen().exit(0);
     for broken in ["", "data: {\n\n", "data: 3\n\n", "<html>"] {
         let seen = ask(broken.to_owned(), &[]).exit(1);
-        assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);
+        assert_eq!(seen.stderr.lines().count(), 2, "{}", seen.stderr);
     }
     // An error after the first words: they are not asked for again.
     let error = json!({"error": {"code": 503, "status": "UNAVAILABLE", "message": "overloaded"}});

@@ -574,7 +574,7 @@ fn a_suspended_key_ends_the_run_with_its_own_exit_code_and_words() {
     let seen = upload.env("GEMINI_API_KEY", KEY).seen().exit(6);
     let words = "Consumer 'api_key:[key]' has been suspended";
     assert!(seen.stderr.contains(words), "{}", seen.stderr);
-    assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);
+    assert_eq!(seen.stderr.lines().count(), 2, "{}", seen.stderr);
 }
 
 #[test]
@@ -645,6 +645,6 @@ fn a_key_in_the_wrong_place_is_not_shown() {
             .env("GEMINI_API_KEY", "another-key-0123")
             .seen()
             .exit(exit);
-        assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);
+        assert_eq!(seen.stderr.lines().count(), 2, "{}", seen.stderr);
     }
 }

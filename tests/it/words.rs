@@ -6,22 +6,23 @@ use std::process::{Command, Stdio};
 
 use crate::run::{KEY, Place, RunToEnd, Seen, Service};
 
-/// One line on stderr, with all of these words in it, and this exit code.
+/// An error and its hint on stderr, with all of these words in them, and this exit code.
 #[track_caller]
 fn says(mut command: Command, exit: i32, words: &[&str]) {
     let seen = command.seen().exit(exit);
-    one_line(&seen, words);
+    one_error(&seen, words);
 }
 
 #[track_caller]
-fn one_line(seen: &Seen, words: &[&str]) {
+fn one_error(seen: &Seen, words: &[&str]) {
     let lines: Vec<&str> = seen.stderr.lines().collect();
-    let [line] = lines.as_slice() else {
-        panic!("not one line: {lines:#?}");
+    let [error, hint] = lines.as_slice() else {
+        panic!("not an error and its hint: {lines:#?}");
     };
-    assert!(line.starts_with("objlib: "), "{line}");
+    assert!(error.starts_with("error: "), "{error}");
+    assert!(hint.starts_with("hint: "), "{hint}");
     for word in words {
-        assert!(line.contains(word), "`{word}` is not in: {line}");
+        assert!(seen.stderr.contains(word), "`{word}` is not in: {lines:#?}");
     }
 }
 
@@ -182,12 +183,15 @@ fn two_stores_of_one_name() {
 fn waited_for(mut command: Command, why: &str) {
     let seen = command.args(["--passes", "2"]).seen().exit(4);
     let lines: Vec<&str> = seen.stderr.lines().collect();
-    let [notice, error] = lines.as_slice() else {
-        panic!("not two lines: {lines:#?}");
+    let [notice, error, hint] = lines.as_slice() else {
+        panic!("not three lines: {lines:#?}");
     };
     assert!(notice.contains("waited for"), "{notice}");
     for word in [why, "--endpoint", "nothing was sent"] {
-        assert!(error.contains(word), "`{word}` is not in: {error}");
+        assert!(
+            format!("{error} {hint}").contains(word),
+            "`{word}` is not in: {lines:#?}"
+        );
     }
 }
 
@@ -296,7 +300,7 @@ fn a_damaged_database_is_refused_before_anything_is_sent() {
             )
         });
         let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(1);
-        one_line(
+        one_error(
             &seen,
             &["library.db", "damaged", "backup", "verify --repair"],
         );
@@ -327,7 +331,7 @@ fn a_store_that_was_deleted_ends_the_run_and_fails_no_file() {
     let deleted = ureq::delete(format!("{url}?force=true")).header("x-goog-api-key", KEY);
     deleted.call().unwrap();
     let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(1);
-    one_line(
+    one_error(
         &seen,
         &["fileSearchStores/objlib-", "deleted", "--recreate-store"],
     );

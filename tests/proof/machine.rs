@@ -49,15 +49,15 @@ pub fn machine(options: &Options) {
     table(&["what happens", "exit of the run it happens to"], &rows);
 }
 
-/// A failed run says in one line that it is the database, and names it.
+/// The error of a failed run says that it is the database, and names it.
 #[track_caller]
 fn names_the_database(place: &Place, seen: &Seen) {
     let errors: Vec<&str> = seen.stderr.lines().filter(|l| !is_notice(l)).collect();
-    let [line] = errors.as_slice() else {
-        panic!("not one line:\n{}", seen.stderr);
+    let [error, _hint] = errors.as_slice() else {
+        panic!("not an error and its hint:\n{}", seen.stderr);
     };
     let database = place.db();
-    assert!(line.contains(database.to_str().unwrap()), "{line}");
+    assert!(error.contains(database.to_str().unwrap()), "{error}");
 }
 
 /// What is said before anything went wrong.

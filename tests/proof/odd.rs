@@ -746,16 +746,16 @@ fn a_store_that_was_deleted() {
     deleted.unwrap();
     let seen = case.upload(0, &[]).seen().exit(1);
     let lines: Vec<&str> = seen.stderr.lines().collect();
-    let [line] = lines.as_slice() else {
-        panic!("not one line:\n{}", seen.stderr);
+    let [_error, hint] = lines.as_slice() else {
+        panic!("not an error and its hint:\n{}", seen.stderr);
     };
-    assert!(line.contains("--recreate-store"), "{line}");
+    assert!(hint.contains("--recreate-store"), "{hint}");
     assert_eq!(starts(), FILES as u64 + 1, "something was sent");
     case.upload(0, &["--recreate-store"]).seen().exit(0);
     assert_eq!(starts(), 2 * (FILES as u64 + 1));
     case.exact();
     println!(
-        "a store that was deleted: exit 1 and one line; --recreate-store sends everything again"
+        "a store that was deleted: exit 1 and one error; --recreate-store sends everything again"
     );
 }
 

@@ -14,6 +14,7 @@ mod remote;
 mod report;
 mod search;
 
+pub use super::completion::Shell;
 pub use age::Age;
 pub use mcp::Mcp;
 pub use remote::{DEFAULT_STORE, Remote, Service, Store, store_name};
@@ -24,8 +25,11 @@ pub use search::{Search, model_name};
 #[command(
     name = "objlib",
     version,
+    long_version = env!("OBJLIB_LONG_VERSION"),
     about = "Gets every document of a folder, exactly once, into a Gemini File Search store",
     after_help = "Try it without a key:  objlib upload --emulator DIR\n\
+                  All about a command, with examples:  objlib COMMAND --help\n\
+                  Most options can be set for good: OBJLIB_STORE is --store, and so on\n\
                   Exit codes: 0 done, 1 error, 2 usage, 3 some files failed, 4 run again, \
                   5 locked, 6 key refused, 130/143 interrupted",
     propagate_version = true
@@ -40,13 +44,7 @@ pub struct Cli {
 #[derive(Debug, Args)]
 pub struct Global {
     /// Database of files and uploads [default: $XDG_DATA_HOME/objlib/library.db]
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Everywhere",
-        value_name = "PATH",
-        env = "OBJLIB_DB"
-    )]
+    #[arg(long, global = true, help_heading = "Everywhere", value_name = "PATH")]
     pub db: Option<PathBuf>,
     /// Machine-readable output: one JSON object a line on stdout
     #[arg(long, global = true, help_heading = "Everywhere")]
@@ -64,7 +62,12 @@ pub struct Global {
     #[arg(short, long, global = true, help_heading = "Everywhere")]
     pub verbose: bool,
     /// No progress bars
-    #[arg(long, global = true, help_heading = "Everywhere")]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Everywhere",
+        hide_short_help = true
+    )]
     pub no_progress: bool,
     /// Colours on a terminal
     #[arg(
@@ -72,7 +75,8 @@ pub struct Global {
         global = true,
         help_heading = "Everywhere",
         value_name = "WHEN",
-        default_value = "auto"
+        default_value = "auto",
+        hide_short_help = true
     )]
     pub color: Color,
 }
@@ -120,6 +124,30 @@ pub enum Command {
     /// Run a local File Search service for trying and testing
     #[cfg(feature = "emulator")]
     Emulator(Box<super::emulator::EmulatorArgs>),
+    /// Print the script that makes a shell complete commands, options and names
+    Completions {
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Print the manual's main page, or write a page of every command into a folder
+    Man {
+        /// Folder for the pages, made if it is not there
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+    /// What the scripts of `completions` ask
+    #[command(hide = true)]
+    Complete(Complete),
+}
+
+#[derive(Debug, Args)]
+pub struct Complete {
+    /// The word at the cursor, as far as it was typed
+    #[arg(long, default_value = "")]
+    pub current: String,
+    /// The words between the program and the cursor
+    #[arg(last = true)]
+    pub words: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -140,24 +168,25 @@ pub enum Library {
     List,
     /// One library
     Show {
-        #[arg(value_name = "NAME")]
+        #[arg(id = "library", value_name = "NAME")]
         name: String,
     },
     /// Another name; it is part of each document, so all of them are sent again and then replaced
     Rename {
-        #[arg(value_name = "NAME")]
+        #[arg(id = "library", value_name = "NAME")]
         name: String,
         #[arg(value_name = "NEW")]
         new: String,
     },
     /// Forget the folder and its files; documents that are in a store stay there
     Forget {
-        #[arg(value_name = "NAME")]
+        #[arg(id = "library", value_name = "NAME")]
         name: String,
     },
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "What is scanned")]
 pub struct ScanOptions {
     /// Name of the folder's library [default: the last part of its path]
     #[arg(long, value_name = "NAME")]
@@ -169,10 +198,10 @@ pub struct ScanOptions {
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
     /// Only the files named in FILE, one relative path a line (- for stdin)
-    #[arg(long, value_name = "FILE|-")]
+    #[arg(long, hide_short_help = true, value_name = "FILE|-")]
     pub files_from: Option<PathBuf>,
     /// Read every file again, even if size and time say that it is unchanged
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub rehash: bool,
     /// Go on although more than half of the known files are gone
     #[arg(long)]
@@ -193,13 +222,13 @@ pub struct KeptOptions {
     #[arg(long, value_name = "KEY=VALUE", help_heading = KEPT)]
     pub set: Vec<String>,
     /// Type that files with this extension go as; may be given several times
-    #[arg(long, value_name = "EXT=TYPE", help_heading = KEPT)]
+    #[arg(long, hide_short_help = true, value_name = "EXT=TYPE", help_heading = KEPT)]
     pub mime: Vec<String>,
     /// Words of a chunk, 21 to 512; 0: as the service likes
-    #[arg(long, value_name = "N", help_heading = KEPT, value_parser = chunk_tokens)]
+    #[arg(long, hide_short_help = true, value_name = "N", help_heading = KEPT, value_parser = chunk_tokens)]
     pub max_tokens_per_chunk: Option<u16>,
     /// Words that a chunk shares with the one before it
-    #[arg(long, value_name = "N", help_heading = KEPT,
+    #[arg(long, hide_short_help = true, value_name = "N", help_heading = KEPT,
           value_parser = clap::value_parser!(u16).range(0..=511))]
     pub max_overlap_tokens: Option<u16>,
 }
@@ -257,11 +286,13 @@ pub enum Stores {
 #[derive(Debug, Args)]
 pub struct StoreNamed {
     /// Display name, or fileSearchStores/…
-    #[arg(value_name = "NAME", value_parser = store_name)]
+    #[arg(id = "store", value_name = "NAME", value_parser = store_name)]
     pub name: String,
     #[command(flatten)]
     pub service: Service,
 }
+
+const PACE: &str = "How fast";
 
 #[derive(Debug, Args)]
 pub struct Upload {
@@ -273,11 +304,11 @@ pub struct Upload {
     #[command(flatten)]
     pub scan: ScanOptions,
     /// Files a batch; batches are for reporting, they hold nothing up
-    #[arg(long, value_name = "N", default_value_t = 150,
+    #[arg(long, hide_short_help = true, value_name = "N", default_value_t = 150,
           value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub batch_size: u64,
     /// Files uploaded at once, at the most [default: 10, reached by and by]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(help_heading = PACE, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: Option<u16>,
     /// Send nothing; say what would be sent
     #[arg(long)]
@@ -286,8 +317,7 @@ pub struct Upload {
     #[arg(long, value_name = "FILE.html", conflicts_with = "dry_run")]
     pub report: Option<PathBuf>,
     /// Requests a minute: auto finds the limit, N is a ceiling, 0 means none
-    #[arg(
-        long,
+    #[arg(help_heading = PACE, long,
         value_name = "auto|0|N",
         default_value = "auto",
         conflicts_with = "tier",
@@ -295,33 +325,38 @@ pub struct Upload {
     )]
     pub rpm: Rpm,
     /// Ceiling by account tier: free (5), tier1 (20), tier2 (200), tier3 (2000 a minute)
-    #[arg(long, value_name = "TIER")]
+    #[arg(help_heading = PACE, long, value_name = "TIER")]
     pub tier: Option<Tier>,
     /// Bytes a second, all uploads together (500K, 2M, 1.5MiB)
-    #[arg(long, value_name = "RATE")]
+    #[arg(help_heading = PACE, long, value_name = "RATE")]
     pub bwlimit: Option<BytesPerSecond>,
     /// The way a file takes: auto goes direct, and staged for a file that the direct way fails twice
-    #[arg(long, value_name = "WAY", default_value = "auto")]
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "WAY",
+        default_value = "auto"
+    )]
     pub method: MethodArg,
     /// Start at most N files
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
     /// If the store was deleted at the service: make it anew and send everything again
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub recreate_store: bool,
     /// Try files again that failed for good
     #[arg(long)]
     pub retry_failed: bool,
     /// Give up after so many passes in a row without any progress
-    #[arg(long, value_name = "N", default_value_t = 3,
+    #[arg(long, hide_short_help = true, value_name = "N", default_value_t = 3,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub passes: u32,
     /// Tries of one file before it counts as failed
-    #[arg(long, value_name = "N", default_value_t = 5,
+    #[arg(long, hide_short_help = true, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..=100))]
     pub max_attempts: u32,
     /// Seconds that transfers in flight get after the first Ctrl-C
-    #[arg(long, value_name = "SECONDS", default_value_t = 30,
+    #[arg(long, hide_short_help = true, value_name = "SECONDS", default_value_t = 30,
           value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub grace: u64,
 }

@@ -21,14 +21,17 @@ pub fn store_name(given: &str) -> Result<String, &'static str> {
     }
 }
 
+/// Over the options of a store and its service.
+pub const WHERE: &str = "Where to";
+
 #[derive(Debug, Args)]
 pub struct Store {
     /// Store, by display name (or fileSearchStores/… by resource name)
     #[arg(
         id = "store",
         long = "store",
+        help_heading = WHERE,
         value_name = "NAME",
-        env = "OBJLIB_STORE",
         default_value = DEFAULT_STORE,
         value_parser = store_name
     )]
@@ -44,6 +47,7 @@ pub struct Remote {
 }
 
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = WHERE)]
 pub struct Service {
     /// Service to talk to [env: GOOGLE_GEMINI_BASE_URL] [default: Google's]
     #[arg(long, value_name = "URL")]
@@ -53,7 +57,12 @@ pub struct Service {
     #[arg(long, conflicts_with = "endpoint")]
     pub emulator: bool,
     /// API key; visible to other users of this machine, so prefer the other ways
-    #[arg(long, value_name = "KEY", conflicts_with = "api_key_file")]
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "KEY",
+        conflicts_with = "api_key_file"
+    )]
     pub api_key: Option<String>,
     /// File that holds the API key (- for stdin) [env: GOOGLE_API_KEY, GEMINI_API_KEY hold the key]
     #[arg(long, value_name = "PATH")]
@@ -61,6 +70,7 @@ pub struct Service {
     /// Certificates to trust in addition to the built-in ones (PEM)
     #[arg(
         long,
+        hide_short_help = true,
         value_name = "PATH",
         env = "SSL_CERT_FILE",
         hide_env_values = true

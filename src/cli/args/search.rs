@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::remote::{DEFAULT_STORE, Service, store_name};
+use super::remote::{DEFAULT_STORE, Service, WHERE, store_name};
 
 /// The model of the service's own examples, and not among those that it calls earlier (fact sheet 13).
 pub const DEFAULT_MODEL: &str = "gemini-3.5-flash";
@@ -27,8 +27,8 @@ pub struct Search {
     #[arg(
         id = "stores",
         long = "store",
+        help_heading = WHERE,
         value_name = "NAME",
-        env = "OBJLIB_STORE",
         default_value = DEFAULT_STORE,
         value_parser = store_name
     )]
@@ -43,7 +43,7 @@ pub struct Search {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub top_k: Option<u16>,
     /// Model that answers
-    #[arg(long, value_name = "NAME", env = "OBJLIB_MODEL", default_value = DEFAULT_MODEL,
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_MODEL,
           value_parser = model_name)]
     pub model: String,
     /// Show what was found, whole, without the model's words
