@@ -156,3 +156,20 @@ fn a_session_that_expired_is_settled_by_a_listing() {
     until_done(&place, &service, &["--rpm", "0"]);
     service.ledger().is_exactly(&place.docs());
 }
+
+#[test]
+fn uploads_whose_headers_are_lost_double_nothing_and_delete_nothing() {
+    let place = Place::new();
+    place.files(3);
+    let service = Service::start(&place, &["--upload-headers-lost", "1"]);
+    until_done(&place, &service, &["--rpm", "0"]);
+    let lost = service.fired("upload_headers_lost");
+    assert!(lost > 0);
+    // The JSON that became documents is nobody's: nothing says whose it is, so it stays.
+    let ledger = service.ledger().0;
+    let documents = ledger["documents"].as_array().unwrap();
+    let is_ours = |d: &&serde_json::Value| d["objlibPath"].is_string();
+    assert_eq!(documents.iter().filter(is_ours).count(), 3);
+    assert_eq!(documents.len() as u64, 3 + lost);
+    assert_eq!(ledger["duplicates"], 0);
+}

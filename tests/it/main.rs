@@ -43,8 +43,14 @@ mod faults;
 /// The emulator's own faults, by plain HTTP: each does what it says and is counted.
 mod emulator;
 
-/// What the emulator takes, refuses and serves, rule by rule, by plain HTTP.
+/// What the emulator serves beyond stores and uploads, by plain HTTP.
 mod served;
+
+/// What it refuses, rule by rule, and what switches each rule off.
+mod strict;
+
+/// Who reaches it, what it says of that, and how it is emptied.
+mod reach;
 
 /// Uploads of one request, in the form that the service documents and in no other.
 mod one_request;

@@ -593,3 +593,13 @@ fn the_key_is_cut_out_wherever_the_service_quotes_it() {
         assert!(seen.stderr.contains("[key]"), "{}", seen.stderr);
     }
 }
+
+#[test]
+fn what_is_active_and_not_searchable_yet_is_not_found_yet() {
+    let (place, service) = asked();
+    service.set_faults(json!({"search_lag_ms": 3_600_000}));
+    search(&place, &service, &["who approves travel?"]).exit(3);
+    assert!(service.fired("search_lag_ms") > 0);
+    service.set_faults(json!({"search_lag_ms": 0}));
+    search(&place, &service, &["who approves travel?"]).exit(0);
+}

@@ -116,9 +116,30 @@ fn no_async_runtime_comes_in() {
     }
 }
 
-/// What `docs/architecture.md` names as the proof of a claim is there.
+/// The table of faults in `docs/emulator.md` is that of the code, and every fault that has a flag is in it.
 #[test]
-fn every_test_that_the_architecture_names_exists() {
+fn the_page_of_the_emulator_names_every_fault() {
+    let page = include_str!("../../docs/emulator.md");
+    let plan = serde_json::to_value(objlib::emulator::Faults::default()).unwrap();
+    let mut known: Vec<String> = plan.as_object().unwrap().keys().cloned().collect();
+    let (_, table) = page.split_once("## Faults").unwrap();
+    let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+    let mut told: Vec<String> = Vec::new();
+    for row in rows {
+        let (name, rest) = row.split_once('`').unwrap();
+        let flag = format!("`--{}`", name.replace('_', "-"));
+        let has_none = ["only_kinds", "calls", "outages"].contains(&name);
+        assert_eq!(rest.contains(&flag), !has_none, "{row}");
+        told.push(name.to_owned());
+    }
+    known.sort();
+    told.sort();
+    assert_eq!(told, known);
+}
+
+/// What `docs/architecture.md` and `docs/emulator.md` name as the proof of a claim is there.
+#[test]
+fn every_test_that_the_pages_name_exists() {
     let page = include_str!("../../docs/architecture.md");
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = String::new();
@@ -130,6 +151,16 @@ fn every_test_that_the_architecture_names_exists() {
     for test in names(|n| n.matches('_').count() > 2 && !n.contains([' ', '/'])) {
         tests += 1;
         assert!(sources.contains(&format!("fn {test}()")), "no test {test}");
+    }
+    for line in include_str!("../../docs/emulator.md").lines() {
+        let Some(cell) = line.rsplit('|').nth(1).filter(|_| line.starts_with("| ")) else {
+            continue;
+        };
+        let named = cell.split('`').skip(1).step_by(2);
+        for test in named.filter(|n| n.matches('_').count() > 2) {
+            tests += 1;
+            assert!(sources.contains(&format!("fn {test}()")), "no test {test}");
+        }
     }
     let mut mutations = 0;
     for patch in names(|n| n.contains('-') && !n.contains([' ', '/', '.']) && !n.starts_with('-')) {

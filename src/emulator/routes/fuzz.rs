@@ -48,7 +48,9 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
             "/upload/v1beta/fileSearchStores/s:uploadToFileSearchStore?upload_id=x",
             "/v1beta/models/gemini-3.5-flash:generateContent",
             "/v1beta/models/gemini-3.5-flash:streamGenerateContent?alt=sse", "/_emulator/requests?after=18446744073709551615",
-            "/_emulator/faults",
+            "/_emulator/faults", "/_emulator/data", "/v1/interactions", "/v1/files:register",
+            "/v1/models?pageToken=after-9223372036854775807", "/v1beta/models/gemini-3.5-flash:countTokens",
+            "/v1beta/models/gemini-embedding-001:batchEmbedContents",
         ][..]).prop_map(str::to_owned),
         1 => "/[ -~]{0,40}",
     ];
@@ -74,6 +76,9 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         Just(b"3\r\nabc\r\n0\r\n\r\n".to_vec()),
         Just("[".repeat(100_000).into_bytes()),
         Just(br#"{"displayName": 1, "error_503": {}}"#.to_vec()),
+        Just(br#"{"model": "gemini-3.5-flash", "input": [[{"content": [1, {"text": {}}]}]], "stream": true,
+            "tools": [1, {"type": "file_search", "top_k": 1e300}]}"#.to_vec()),
+        Just(br#"{"requests": [{"content": {"parts": [{"text": "x"}]}, "outputDimensionality": -1}, null]}"#.to_vec()),
     ];
     (method, path, vec(header, 0..6), body).prop_map(|(method, path, headers, body)| {
         let head = format!(
