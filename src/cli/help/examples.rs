@@ -93,6 +93,16 @@ pub const ALL: &[(&str, &str, &str)] = &[
         "objlib status --failed",
     ),
     (
+        "report",
+        "The last run as a page for a browser",
+        "objlib report --html run.html",
+    ),
+    (
+        "mcp",
+        "An agent may look and search, and start no upload",
+        "objlib mcp --store handbook --read-only",
+    ),
+    (
         "library list",
         "Every folder that is known",
         "objlib library list",
