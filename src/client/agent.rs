@@ -147,6 +147,11 @@ impl Client {
         &self.meter
     }
 
+    /// Between two tries of a call that is worth waiting for.
+    pub fn pause(&self) -> Duration {
+        self.waits.store_retry
+    }
+
     pub fn counts(&self) -> Counts {
         Counts {
             requests: self.sent.requests.load(Relaxed),

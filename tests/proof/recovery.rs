@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::case::Case;
 use crate::run::{KEY, RunToEnd};
@@ -19,7 +19,9 @@ pub fn run(options: &Options) {
         true => (1999, 86, 4999),
         false => (199, 9, 499),
     };
-    lost_database(files);
+    lost_database(files, 0.0);
+    println!();
+    lost_database(files.max(999), 0.4);
     println!();
     half_sent(mebibytes);
     println!();
@@ -34,9 +36,12 @@ fn requests(case: &Case) -> (u64, u64) {
     (ledger.uploads(), sum)
 }
 
-fn lost_database(files: usize) {
+/// `failing`: so many of the pages of a listing fail, more than a run may ask for again.
+fn lost_database(files: usize, failing: f64) {
     let case = Case::new(files, &[]);
     case.finish(&[]);
+    case.service
+        .set_faults(json!({"error_503": failing, "only_kinds": ["document.list"]}));
     for end in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{end}", case.place.db().display()));
     }
@@ -45,7 +50,10 @@ fn lost_database(files: usize) {
         let before = requests(&case);
         let began = Instant::now();
         let mut command = case.place.objlib(args);
-        command.env("GEMINI_API_KEY", KEY).seen().exit(0);
+        command
+            .env("GEMINI_API_KEY", KEY)
+            .env("OBJLIB_HASTE", if failing > 0.0 { "100" } else { "1" });
+        command.seen().exit(0);
         let seconds = began.elapsed().as_secs_f64();
         let after = requests(&case);
         assert_eq!(after.0, before.0, "{name} sent a file again");
@@ -65,7 +73,13 @@ fn lost_database(files: usize) {
     );
     step("upload", &["upload", "docs", "--endpoint", url]);
     case.exact();
-    println!("a lost database of {} files", files + 1);
+    if failing > 0.0 {
+        assert!(case.service.fired("error_503") > files as u64 / PAGE / 2);
+    }
+    println!(
+        "a lost database of {} files, {failing} of the pages fail",
+        files + 1
+    );
     table(&["command", "requests", "files sent", "seconds"], &rows);
 }
 

@@ -4,7 +4,7 @@
 //! service itself counts; of a listing that lags, breaks off, goes in circles or loses a page, what it did
 //! not show may be there all the same.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::{Client, Document, DocumentState, DocumentsPage, Failure, FailureKind};
 use crate::error::Error;
@@ -19,6 +19,9 @@ use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
 const PAGES_MAX: u32 = 100_000;
 /// Times that an open breaker is waited for: each is longer than the one before.
 const WAITS_MAX: u32 = 3;
+/// Failures in a row of one call, each of them after the client's own repetitions. Of a service that fails
+/// every other request one call in a thousand ends here.
+const FAILURES_MAX: u32 = 10;
 
 pub enum Listing {
     /// What it did not show was not there when it began. `surplus`: so many more it shows than the service
@@ -62,7 +65,7 @@ pub fn list_after(
     let mut is_behind = false;
     let mut read = || -> Result<Option<String>, Failure> {
         // Counted before, so that what is added meanwhile cannot make up for what is lost.
-        let counted = patient(shutdown, || client.get_store(store))?.documents();
+        let counted = patient(client.pause(), shutdown, || client.get_store(store))?.documents();
         reading.expects(counted);
         if !shutdown.sleep(lag) {
             return Ok(Some("interrupted".to_owned()));
@@ -70,7 +73,9 @@ pub fn list_after(
         let mut before = 0;
         for _ in 0..PAGES_MAX {
             let token = last_page.as_ref().map(|page| page.token.as_str());
-            let page: DocumentsPage = patient(shutdown, || client.documents_page(store, token))?;
+            let page: DocumentsPage = patient(client.pause(), shutdown, || {
+                client.documents_page(store, token)
+            })?;
             before += page.documents.len() as u64;
             reading.saw(page.documents.len() as u64);
             for document in page.documents {
@@ -111,24 +116,33 @@ pub fn list_after(
     }
 }
 
-/// While the breaker is open this waits: for what comes when nothing else is left to do. Not for ever: the
-/// next run goes on.
+/// A call that comes when nothing else is left to do: while the breaker is open it waits, and a call that
+/// fails is made again after a pause, beyond what a run may spend on repetitions. What has been read of a
+/// listing would otherwise be lost with its next page, and a service that fails one request in five lets no
+/// long listing through. Not for ever: the next run goes on.
 pub fn patient<T>(
+    pause: Duration,
     shutdown: &Shutdown,
     mut call: impl FnMut() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let mut waits = 0;
+    let (mut waits, mut failures) = (0, 0);
     loop {
         let failure = match call() {
             Err(failure) => failure,
             done => return done,
         };
-        let FailureKind::Skipped { until } = failure.kind else {
-            return Err(failure);
+        let wait = match failure.kind {
+            FailureKind::Skipped { until } => {
+                waits += 1;
+                until.saturating_duration_since(Instant::now())
+            }
+            FailureKind::Transient | FailureKind::RateLimited => {
+                failures += 1;
+                pause
+            }
+            _ => return Err(failure),
         };
-        waits += 1;
-        let wait = until.saturating_duration_since(std::time::Instant::now());
-        if waits > WAITS_MAX || !shutdown.sleep(wait) {
+        if waits > WAITS_MAX || failures > FAILURES_MAX || !shutdown.sleep(wait) {
             return Err(failure);
         }
     }
@@ -149,5 +163,41 @@ fn listed(document: Document) -> ListedDocument {
             DocumentState::Active => Shown::Active,
             DocumentState::Failed => Shown::Failed,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shutdown::Stop;
+
+    /// Fails so often, and then succeeds; how many calls were made, and whether the last of them did.
+    fn called(failures: u32, kind: FailureKind, shutdown: &Shutdown) -> (u32, bool) {
+        let mut calls = 0;
+        let done = patient(Duration::ZERO, shutdown, || {
+            calls += 1;
+            match calls > failures {
+                true => Ok(()),
+                false => Err(Failure::new(kind, "HTTP 503")),
+            }
+        });
+        (calls, done.is_ok())
+    }
+
+    #[test]
+    fn a_page_that_fails_is_asked_for_again_but_not_for_ever() {
+        let shutdown = Shutdown::new(Duration::ZERO);
+        for kind in [FailureKind::Transient, FailureKind::RateLimited] {
+            assert_eq!(called(0, kind, &shutdown), (1, true));
+            assert_eq!(called(10, kind, &shutdown), (11, true));
+            assert_eq!(called(100, kind, &shutdown), (11, false));
+        }
+        let until = Instant::now();
+        let skipped = FailureKind::Skipped { until };
+        assert_eq!(called(3, skipped, &shutdown), (4, true));
+        assert_eq!(called(100, skipped, &shutdown), (4, false));
+        assert_eq!(called(1, FailureKind::Missing, &shutdown), (1, false));
+        shutdown.stop(Stop::Interrupt);
+        assert_eq!(called(1, FailureKind::Transient, &shutdown), (1, false));
     }
 }

@@ -148,8 +148,10 @@ impl Repair<'_> {
             let Some(_slot) = self.gate.job_slot() else {
                 return Ok(());
             };
-            listing::patient(self.shutdown, || self.client.delete_document(&document))
-                .map_err(|failure| failure.to_error(&self.store.display_name))?;
+            listing::patient(self.client.pause(), self.shutdown, || {
+                self.client.delete_document(&document)
+            })
+            .map_err(|failure| failure.to_error(&self.store.display_name))?;
             if let Some(upload) = upload {
                 self.writer.send(Change::Retired { upload }, |_| {});
             }

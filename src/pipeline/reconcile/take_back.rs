@@ -132,7 +132,9 @@ fn is_deleted(
     parts: &Parts,
     document: &DocumentName,
 ) -> Result<bool, Error> {
-    let looked = listing::patient(&parts.shutdown, || parts.client.document(document));
+    let looked = listing::patient(parts.client.pause(), &parts.shutdown, || {
+        parts.client.document(document)
+    });
     match looked {
         Ok(_) => Ok(false),
         Err(failure) if failure.kind == FailureKind::Missing => Ok(true),
