@@ -1,5 +1,6 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -35,6 +36,7 @@ impl Session {
     fn start(place: &Place, url: &str, args: &[&str]) -> Session {
         let mut command = place.objlib(&["mcp", "--endpoint", url]);
         command.args(args).env("GEMINI_API_KEY", KEY);
+        command.process_group(0);
         Session::of(command)
     }
 
@@ -316,9 +318,13 @@ fn an_upload_outlives_its_session_and_the_next_one_sees_it() {
         assert_eq!(exit, 5, "{text}");
         assert!(text.contains(&format!("pid {pid} on ")), "{text}");
     }
-    // As clients do that lose patience.
-    session.child.kill().unwrap();
-    drop(session);
+    // As clients do that lose patience: with all that it has started, as far as it is in its group.
+    let group = format!("-{}", session.child.id());
+    let sent = Command::new("kill")
+        .args(["-s", "KILL", "--", &group])
+        .status();
+    assert!(sent.unwrap().success());
+    session.child.wait().unwrap();
     loop {
         // It was not this session's own, so the database tells of it.
         let now = other.done("upload_status", &json!({}));
@@ -488,6 +494,29 @@ fn a_cancelled_search_ends_at_once_without_an_answer_and_so_does_the_server() {
     std::io::Read::read_to_string(&mut session.hears, &mut rest).unwrap();
     assert_eq!(rest, "");
     assert_eq!(session.child.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn a_cancelled_comparison_lets_go_of_the_lock() {
+    let (place, service) = two();
+    let mut session = Session::start(&place, &service.url, &[]);
+    session.upload(&json!({"path": path(&place, "docs")}));
+    service.set_faults(json!({"latency_ms": 3_600_000}));
+    let id = session.request("tools/call", &json!({"name": "verify"}));
+    session.say(
+        &json!({"jsonrpc": "2.0", "method": "notifications/cancelled",
+                        "params": {"requestId": id}}),
+    );
+    service.set_faults(json!({"latency_ms": 0}));
+    loop {
+        let result = session.call("verify", &json!({}));
+        match result["structuredContent"]["exit"].as_u64() {
+            Some(0) => break,
+            // The first is just letting go.
+            exit => assert_eq!(exit, Some(5), "{result}"),
+        }
+    }
+    session.end().exit(0);
 }
 
 #[test]

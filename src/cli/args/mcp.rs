@@ -7,8 +7,8 @@ use super::search::{DEFAULT_MODEL, model_name};
 
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Register it with an agent:\n  \
-                  claude mcp add objlib -- objlib mcp\n  \
-                  gemini mcp add objlib objlib mcp\n\
+                  claude mcp add --scope user objlib -- objlib mcp\n  \
+                  gemini mcp add --scope user objlib objlib mcp\n\
                   More, and what an agent can do with it: docs/mcp.md")]
 pub struct Mcp {
     /// Store that is meant where the agent names none; may be given up to five times: all of them are
