@@ -1,5 +1,7 @@
 //! The tools that only look: search, libraries, status, documents, verify.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::{Toolbox, library, wrong};
@@ -10,6 +12,7 @@ use crate::cli::{args, search, settings, status, verify};
 use crate::client::{DocumentState, PAGE_DOCUMENTS_MAX};
 use crate::error::{Error, Kind};
 use crate::mcp::{Answer, Arguments, Call, Failed};
+use crate::report::Progress;
 use crate::state::Reader;
 use crate::text::one_line;
 
@@ -31,7 +34,8 @@ impl Toolbox {
             // The schema has no larger one.
             top_k: top_k.unwrap_or_default(),
         };
-        let asked = self.call(call.shutdown);
+        let progress = Arc::new(Progress::new(0));
+        let asked = self.call(call.shutdown, &progress);
         let found = app::search::run(&asked, &options, &mut *call.say)?;
         if let Some(reason) = &found.blocked {
             return Err(Failed::from(Error::new(
@@ -95,7 +99,8 @@ impl Toolbox {
             page_size: size.and_then(Result::ok).unwrap_or(PAGE_DOCUMENTS_MAX),
             page_token: given.text("page_token").map(str::to_owned),
         };
-        let page = documents::page(&self.call(call.shutdown), &options)?;
+        let progress = Arc::new(Progress::new(0));
+        let page = documents::page(&self.call(call.shutdown, &progress), &options)?;
         let shown: Vec<Value> = page.documents.iter().map(to_json).collect();
         let mut text = match shown.len() {
             0 => format!("store `{store}` has no document here\n"),
@@ -116,7 +121,7 @@ impl Toolbox {
             repair: false,
             share_max_percent: 0,
         };
-        let (plan, left) = app::verify::run(&self.call(call.shutdown), &options)?;
+        let (plan, left) = self.watched(call, |asked| app::verify::run(asked, &options))?;
         let endpoint = &options.target.endpoint_name;
         let next = settings::next_for(&store, &self.args.service, &self.database, endpoint);
         Ok(Answer {

@@ -6,8 +6,10 @@
 use std::io::{BufReader, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::{RecvTimeoutError, bounded};
 use serde_json::Value;
 
 use super::args;
@@ -18,6 +20,8 @@ use crate::app::{self, Target, exit_of_stop};
 use crate::error::{Error, Kind};
 use crate::identity::library_name;
 use crate::mcp::{Answer, Arguments, Call, Failed, Tools, serve};
+use crate::panic;
+use crate::report::progress::lines::line;
 use crate::report::{Event, EventSink, Progress, Style};
 use crate::shutdown::Shutdown;
 
@@ -26,6 +30,9 @@ mod looking;
 
 /// Uploads that go on by themselves.
 mod upload;
+
+/// Clients give a call up that says nothing for some ten seconds or a minute.
+const TELLS_EVERY: Duration = Duration::from_secs(1);
 
 const INSTRUCTIONS: &str = "objlib keeps folders of this machine indexed in Google File Search stores. Use \
     `search` for questions that the user's own documents may answer, and cite the files it names. \
@@ -51,7 +58,6 @@ pub fn run(args: &args::Mcp, database: &Path, style: Style) -> Result<u8, Error>
         args: args.clone(),
         database: database.to_owned(),
         definitions: definitions(args.read_only),
-        progress: Arc::new(Progress::new(0)),
         uploads: upload::Uploads::default(),
     };
     let input = BufReader::new(std::io::stdin());
@@ -103,8 +109,6 @@ struct Toolbox {
     args: args::Mcp,
     database: PathBuf,
     definitions: Value,
-    /// Nobody draws it.
-    progress: Arc<Progress>,
     uploads: upload::Uploads,
 }
 
@@ -135,15 +139,42 @@ impl Tools for Toolbox {
 }
 
 impl Toolbox {
-    fn call<'a>(&'a self, shutdown: &'a Arc<Shutdown>) -> app::Call<'a> {
+    /// One call of what a command does.
+    fn call<'a>(
+        &'a self,
+        shutdown: &'a Arc<Shutdown>,
+        progress: &'a Arc<Progress>,
+    ) -> app::Call<'a> {
         app::Call {
             database: &self.database,
             events: Arc::new(Warnings),
-            progress: &self.progress,
+            progress,
             shutdown,
             waits: settings::waits(),
             verbose: false,
         }
+    }
+
+    /// The same of what may take long: how far it is, is told now and then.
+    fn watched<T: Send>(
+        &self,
+        call: &mut Call<'_>,
+        work: impl FnOnce(&app::Call<'_>) -> Result<T, Error> + Send,
+    ) -> Result<T, Error> {
+        let progress = &Arc::new(Progress::new(0));
+        let shutdown = call.shutdown;
+        let (working, is_done) = bounded::<()>(0);
+        thread::scope(|scope| {
+            let worker = scope.spawn(move || {
+                let _working = working;
+                panic::caught("tool", || work(&self.call(shutdown, progress)))?
+            });
+            while is_done.recv_timeout(TELLS_EVERY) == Err(RecvTimeoutError::Timeout) {
+                (call.say)(&line(&progress.snapshot(Instant::now())));
+            }
+            // Its panics are caught.
+            worker.join().unwrap_or_else(|_| Err(panic::error("tool")))
+        })
     }
 
     /// The stores that are asked for, or else those of the command line.

@@ -74,9 +74,12 @@ impl Said {
             Ok(event) => self.take(event),
             Err(_) if self.words.len() + line.len() > WORDS_BYTES_MAX => {}
             Err(_) => {
-                let line = line.strip_prefix("objlib: ").unwrap_or(line);
-                let line = line.strip_prefix("error: ").unwrap_or(line);
-                let apart = if self.words.is_empty() { "" } else { "; " };
+                // A remedy stands behind its cause as it does in every line of ours.
+                let (apart, line) = match line.strip_prefix("hint: ") {
+                    Some(remedy) => (": ", remedy),
+                    None => ("; ", line.strip_prefix("error: ").unwrap_or(line)),
+                };
+                let apart = if self.words.is_empty() { "" } else { apart };
                 self.words += &(apart.to_owned() + &one_line(line.trim()));
             }
         }
@@ -176,12 +179,14 @@ impl Toolbox {
             .map(|upload| (upload, poison::lock(&upload.said)));
         let state = match status["last_run"]["outcome"].as_str() {
             Some("running") => "running",
-            _ if status["worker"].is_object() => "running",
+            // It looks at the files yet, or is none: a `verify`, say.
+            _ if status["worker"].is_object() => "busy",
             Some(_) => "ended",
             None => "none",
         };
         // What this session has started is over when another upload runs: that one is what is asked about.
-        let own = own.filter(|(_, said)| said.exit.is_none() || state != "running");
+        let own =
+            own.filter(|(_, said)| said.exit.is_none() || !["running", "busy"].contains(&state));
         let Some((upload, said)) = own else {
             return Ok(Answer {
                 text: format!("upload: {state}\n{page}"),
@@ -240,7 +245,7 @@ fn command(database: &Path, target: &Target) -> Command {
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("objlib"));
     let mut command = Command::new(program);
     command
-        .args(["upload", "--json", "--quiet", "--db"])
+        .args(["upload", "--json", "--quiet", "--color=never", "--db"])
         .arg(database);
     command.arg(format!("--store={}", target.store));
     match &target.service {
@@ -249,7 +254,10 @@ fn command(database: &Path, target: &Target) -> Command {
         }
         Service::Remote { endpoint, key, .. } => {
             command.arg(format!("--endpoint={}", endpoint.canonical()));
-            command.env("GOOGLE_API_KEY", key.expose());
+            // Above it would stand a file that this server was told to leave aside.
+            command
+                .env("GOOGLE_API_KEY", key.expose())
+                .env_remove("OBJLIB_API_KEY_FILE");
         }
     }
     if let Some(path) = &target.ca_file {
