@@ -71,10 +71,10 @@ fn whole(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| exact.map(|n| n as u64))
 }
 
+/// Of one type, or of any of several.
 fn takes(wanted: &Value, kind: &str) -> bool {
-    let types = &wanted["type"];
-    let many = types.as_array().into_iter().flatten();
-    types == kind || many.into_iter().any(|one| one == kind)
+    let several = wanted["anyOf"].as_array().into_iter().flatten();
+    wanted["type"] == kind || several.into_iter().any(|one| one["type"] == kind)
 }
 
 fn fits(value: &Value, wanted: &Value) -> bool {
@@ -144,7 +144,7 @@ mod tests {
     fn tool() -> Value {
         json!({"name": "search", "inputSchema": {"type": "object", "required": ["query"], "properties": {
             "query": {"type": "string", "description": "What to ask"},
-            "store_name": {"type": ["string", "array"]},
+            "store_name": {"anyOf": [{"type": "string"}, {"type": "array"}]},
             "top_k": {"type": "integer", "minimum": 1, "maximum": 1000},
             "dry_run": {"type": "boolean"}}}})
     }

@@ -523,6 +523,35 @@ fn a_cancelled_comparison_lets_go_of_the_lock() {
 }
 
 #[test]
+fn an_agent_learns_why_files_failed_in_a_later_session_too() {
+    let (place, service) = two();
+    service.set_faults(json!({"operation_fail": 1.0}));
+    let mut session = Session::start(&place, &service.url, &[]);
+    let ended = session.upload(&json!({"path": path(&place, "docs")}));
+    assert!(service.fired("operation_fail") > 0);
+    assert_eq!(
+        (&ended["exit"], &ended["failed"]),
+        (&json!(3), &json!(2)),
+        "{ended}"
+    );
+    assert_eq!(ended["failures"].as_array().unwrap().len(), 2, "{ended}");
+    session.end().exit(0);
+    let mut session = Session::start(&place, &service.url, &[]);
+    let status = session.done("status", &json!({}));
+    let causes = status["causes"].as_array().unwrap();
+    let files: u64 = causes
+        .iter()
+        .map(|cause| cause["files"].as_u64().unwrap())
+        .sum();
+    assert_eq!((files, &status["failed"]), (2, &json!(2)), "{status}");
+    assert!(
+        causes[0]["one"].as_str().unwrap().starts_with("docs: "),
+        "{status}"
+    );
+    session.end().exit(0);
+}
+
+#[test]
 fn a_long_comparison_tells_how_far_it_is_to_who_asks() {
     let (place, service) = two();
     let mut session = Session::start(&place, &service.url, &[]);

@@ -13,8 +13,12 @@ use crate::client::{DocumentState, PAGE_DOCUMENTS_MAX};
 use crate::error::{Error, Kind};
 use crate::mcp::{Answer, Arguments, Call, Failed};
 use crate::report::Progress;
-use crate::state::Reader;
+use crate::state::figures::behind;
+use crate::state::{Reader, UploadId};
 use crate::text::one_line;
+
+/// Causes of failures that are told, each with one file that met it.
+const CAUSES_MAX: usize = 10;
 
 impl Toolbox {
     pub fn search(&self, call: &mut Call<'_>) -> Result<Answer, Failed> {
@@ -82,12 +86,30 @@ impl Toolbox {
         Ok(Answer { text, structured })
     }
 
-    /// What `objlib status` prints, for programs and for people.
+    /// What `objlib status` prints, for programs and for people, and why files have failed.
     pub fn status_of(&self, store: &str) -> Result<(Value, String), Error> {
         let reader = Reader::open(&self.database)?;
         let status = status::of(&reader, &self.database, store)?;
-        let text = status.lines(false).join("\n") + "\n";
-        Ok((status.to_json(), text))
+        let mut lines = status.lines(false);
+        let mut causes = Vec::new();
+        for store in status.stores.iter().filter_map(|store| store.id) {
+            let mut from = String::new();
+            while causes.len() < CAUSES_MAX
+                && let Some((error, files)) = reader.next_error(store, &from)?
+            {
+                let failed = reader.failed_for(store, &error, UploadId(0))?;
+                let one = failed
+                    .first()
+                    .map(|file| format!("{}: {}", file.library, file.path));
+                let one = one.unwrap_or_default();
+                lines.push(one_line(&format!("failed    {files} ({one}): {error}")));
+                from = behind(&error);
+                causes.push(json!({"error": error, "files": files, "one": one}));
+            }
+        }
+        let mut structured = status.to_json();
+        structured["causes"] = json!(causes);
+        Ok((structured, lines.join("\n") + "\n"))
     }
 
     pub fn list_documents(&self, call: &mut Call<'_>) -> Result<Answer, Failed> {
