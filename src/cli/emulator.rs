@@ -36,7 +36,7 @@ pub struct EmulatorArgs {
     #[arg(long)]
     pub record: bool,
     /// Switch off this rule by which requests are refused, or all; may be given several times
-    #[arg(long, value_name = "RULE", num_args = 0..=1, default_missing_value = "all", value_parser = Loose::of)]
+    #[arg(long, value_name = "RULE", num_args = 0..=1, default_missing_value = "all", value_delimiter = ',', value_parser = Loose::of)]
     pub loose: Vec<Loose>,
     /// Address to listen on; any but loopback lets others use, change and delete everything
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]

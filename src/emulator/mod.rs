@@ -79,15 +79,15 @@ pub struct Emulator {
 
 impl Emulator {
     pub fn start(options: Options) -> Result<Emulator, Error> {
+        let host = options.host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let fail = |why: String| {
             Error::new(
                 Kind::System,
-                format!("port {}", options.port),
+                format!("port {} of {host}", options.port),
                 why,
                 "choose another one with --port (0 takes any), or another --host",
             )
         };
-        let host = options.host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let listener = TcpListener::bind((host, options.port))
             .map_err(|e| fail(format!("cannot be listened on: {e}")))?;
         let address = listener.local_addr().map_err(|e| fail(e.to_string()))?;

@@ -66,7 +66,7 @@ impl Loose {
                 let names: Vec<&str> = RULES.iter().map(|(_, name)| *name).collect();
                 let like = nearest(name, names.iter().copied());
                 format!(
-                    "no rule is called that; the nearest is `{like}`, and there are all, {}",
+                    "no rule is called that; the nearest is `{like}`; there are all, {}",
                     names.join(", ")
                 )
             })

@@ -42,8 +42,6 @@ fn wire(service: &Service, file: &StoredFile, origin: &str) -> Value {
     if !is_registered {
         // The base64 of the hex text, as the service really sends it.
         wire["sha256Hash"] = json!(BASE64_STANDARD.encode(&file.sha256));
-    }
-    if file.size > 0 {
         wire["sizeBytes"] = json!(file.size.to_string());
     }
     if state == "FAILED" {

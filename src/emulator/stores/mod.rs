@@ -311,7 +311,7 @@ pub fn operation(service: &Service, call: &Call<'_>) -> Result {
     Ok(Answer::json(&match (running, operation.fails) {
         (true, _) => json!({"name": call.path}),
         (false, true) => json!({"name": call.path, "done": true, "error": {
-            "code": 3, "message": "The document could not be processed.", "details": []}}),
+            "code": 3, "message": "The document could not be processed."}}),
         (false, false) => {
             json!({"name": call.path, "done": true, "response": operation.response})
         }
