@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 
 use super::models::{self, text_of};
 use crate::emulator::http::answer::{Answer, invalid};
-use crate::emulator::routes::check::{self, shortest};
-use crate::emulator::routes::shapes;
+use crate::emulator::routes::{check, shapes};
 use crate::emulator::service::{Call, Service};
 
 /// Of a vector, if the request does not say how many; and the most.
@@ -57,7 +56,7 @@ fn vector_of(request: &Value) -> Result<Value, Answer> {
         _ => return refuse("output_dimensionality: it must be between 1 and 3072"),
     };
     let vector = vector(&texts.join(" "), dimensions as usize);
-    let values: Vec<Value> = vector.into_iter().filter_map(shortest).collect();
+    let values: Vec<Value> = vector.into_iter().filter_map(check::shortest).collect();
     Ok(json!({ "values": values }))
 }
 

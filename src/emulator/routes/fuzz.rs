@@ -9,11 +9,8 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Map, Value, json};
 
-use crate::emulator::Emulator;
-use crate::emulator::Faults;
-use crate::emulator::Options;
-use crate::emulator::faults::Dice;
-use crate::emulator::faults::plan::Shape;
+use crate::emulator::faults::{Dice, plan::Shape};
+use crate::emulator::{Emulator, Faults, Options};
 
 /// Says these bytes and nothing more; everything that comes back until the service hangs up.
 fn answer(emulator: &Emulator, bytes: &[u8]) -> Vec<u8> {

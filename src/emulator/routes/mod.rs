@@ -11,15 +11,11 @@ use super::Logged;
 use super::faults::plan::Trouble;
 use super::faults::troubles::Luck;
 use super::http::answer::{self, Answer, Fate};
-use super::http::local;
-use super::http::{BodyReader, Head};
+use super::http::{BodyReader, Head, local};
 use super::query::{embeddings, interactions, models, search};
 use super::service::{Call, Service, whole};
-use super::stores;
-use super::stores::files;
-use super::stores::listing;
-use super::uploads::one_request;
-use super::uploads::sessions;
+use super::stores::{self, files, listing};
+use super::uploads::{one_request, sessions};
 
 pub mod check;
 mod control;

@@ -1,7 +1,7 @@
 //! How bytes come in: the resumable protocol, uploads of one request, and what both end in.
 
 pub mod finish;
-pub mod mime;
+mod mime;
 mod multipart;
 pub mod one_request;
 pub mod sessions;

@@ -13,8 +13,7 @@ use super::multipart::{Broken, ContentType, PartHead, Parts};
 use super::sessions::{DOCUMENT_BYTES_MAX, Reset, too_large};
 use crate::emulator::http::answer::{Answer, error, invalid};
 use crate::emulator::http::{BodyReader, Head};
-use crate::emulator::routes::{Asked, JSON_BYTES_MAX};
-use crate::emulator::routes::{check, shapes};
+use crate::emulator::routes::{Asked, JSON_BYTES_MAX, check, shapes};
 use crate::emulator::service::{Live, Service, whole};
 use crate::emulator::stores::no_store;
 
