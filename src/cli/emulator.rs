@@ -10,7 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::clock::{now_ms, rfc3339};
-use crate::emulator::{Emulator, Faults, Logged, Loose, Options};
+use crate::emulator::{Emulator, Faults, Logged, Loose, Options, profile};
 use crate::error::{Error, Kind};
 use crate::report::Style;
 use crate::text::one_line;
@@ -29,6 +29,15 @@ pub struct EmulatorArgs {
     /// Fault plan: a JSON object, or a file with one
     #[arg(long, value_name = "JSON|FILE")]
     pub faults: Option<String>,
+    /// What the service is like: fast, realistic or hostile; --faults and the flags of faults go on top
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "fast",
+        value_parser = profile,
+        help_heading = "Faults (probabilities are 0 to 1)"
+    )]
+    pub profile: Value,
     /// Refuse this API key (any other is taken); may be given several times
     #[arg(long, value_name = "KEY")]
     pub refuse_key: Vec<String>,
@@ -313,7 +322,7 @@ fn origin(given: &str) -> Result<String, String> {
     }
 }
 
-/// The plan's file or text, with the flags on top.
+/// The profile, with the plan's file or text on top, and on top of that the flags.
 fn plan(args: &EmulatorArgs) -> Result<Faults, Error> {
     let bad = |why: String| {
         Error::new(
@@ -323,7 +332,7 @@ fn plan(args: &EmulatorArgs) -> Result<Faults, Error> {
             "give a JSON object with the names of the fault flags, like '{\"error_503\": 0.1}'",
         )
     };
-    let mut plan = match &args.faults {
+    let given = match &args.faults {
         None => json!({}),
         Some(given) => {
             let text = match given.trim_start().starts_with('{') {
@@ -334,9 +343,13 @@ fn plan(args: &EmulatorArgs) -> Result<Faults, Error> {
             serde_json::from_str(&text).map_err(|e| bad(format!("not JSON: {e}")))?
         }
     };
-    let Value::Object(fields) = &mut plan else {
+    let (mut plan, Value::Object(given)) = (args.profile.clone(), given) else {
         return Err(bad("not a JSON object".to_owned()));
     };
-    fields.extend(args.fault.given());
+    // A profile is an object always.
+    if let Value::Object(fields) = &mut plan {
+        fields.extend(given);
+        fields.extend(args.fault.given());
+    }
     Faults::of(plan).map_err(bad)
 }

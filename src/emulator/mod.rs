@@ -25,7 +25,7 @@ mod service;
 mod stores;
 mod uploads;
 
-pub use faults::plan::Faults;
+pub use faults::plan::{Faults, profile};
 pub use routes::rules::Loose;
 
 /// Connections served at once; one more is closed at once.

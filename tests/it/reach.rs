@@ -34,8 +34,7 @@ fn data_and_faults_can_be_taken_back_while_it_runs() {
     assert_eq!(raw.service.fired("search_lag_ms"), 0);
     assert_eq!(raw.service.get("faults")["missing_403"], 0.0);
 
-    let page = raw.get("fileSearchStores?pageSize=1").json();
-    assert!(page.get("nextPageToken").is_none());
+    assert_eq!(raw.service.get("health"), json!({"status": "ok"}));
     let cleared = raw.send("DELETE", &url("data"), &[], None).unwrap();
     assert_eq!((cleared.status, cleared.body.as_str()), (200, "{}"));
     refused(&raw.get(&raw.store), 403, "PERMISSION_DENIED");
@@ -227,4 +226,48 @@ fn it_can_listen_beyond_loopback_and_says_what_that_means() {
         said.contains("0.0.0.0: whoever reaches this address"),
         "{said}"
     );
+}
+
+#[test]
+fn a_profile_is_a_plan_and_flags_go_on_top() {
+    let raw = Raw::start(&[
+        "--profile",
+        "realistic",
+        "--faults",
+        r#"{"latency_ms": 1}"#,
+        "--latency-jitter-ms",
+        "2",
+    ]);
+    let plan = raw.service.get("faults");
+    assert_eq!(
+        (&plan["latency_ms"], &plan["latency_jitter_ms"]),
+        (&json!(1), &json!(2))
+    );
+    assert_eq!(plan["search_lag_ms"], 7000);
+}
+
+#[test]
+fn it_runs_inside_a_test_and_ends_with_its_value() {
+    use objlib::emulator::{Emulator, Faults, Options};
+
+    let faults = Faults {
+        error_503: 1.0,
+        ..Faults::default()
+    };
+    let service = Emulator::start(Options {
+        faults,
+        ..Options::default()
+    })
+    .unwrap();
+    let url = format!("{}/v1beta/fileSearchStores?key=k", service.url());
+    let status = |url: &str| match ureq::get(url).call() {
+        Err(ureq::Error::StatusCode(status)) => status,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(status(&url), 503);
+    drop(service);
+    assert!(matches!(
+        ureq::get(&url).call(),
+        Err(ureq::Error::Io(_) | ureq::Error::ConnectionFailed)
+    ));
 }

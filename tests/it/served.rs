@@ -244,3 +244,33 @@ fn an_upload_whose_headers_are_lost_leaves_its_metadata_as_a_document() {
     assert_eq!(start(&raw, &[], &body).status, 200);
     assert_eq!(raw.active(), 1);
 }
+
+#[test]
+fn html_is_read_as_it_is_shown_and_what_is_not_read_is_said() {
+    let raw = Raw::start(&[]);
+    let put = |mime: &str, body: &str| {
+        let mime = ("x-goog-upload-header-content-type", mime);
+        let begun = start(&raw, &[START[0], START[1], mime], &json!({}));
+        assert_eq!(raw.end(begun.upload("url"), body).unwrap().status, 200);
+    };
+    put(
+        "text/html",
+        "<p>Ferns <b>grow</b> in the shade.<script>ferns()</script>",
+    );
+    let found = ask(&raw, "script", json!({}));
+    assert_eq!(passages(&found), 0);
+    let found = ask(&raw, "ferns", json!({})).json();
+    assert_eq!(
+        found["candidates"][0]["groundingMetadata"]["groundingChunks"][0]["retrievedContext"]["text"],
+        "Ferns  grow  in the shade."
+    );
+    put("application/pdf", "%PDF-1.4 walls");
+    let nothing = ask(&raw, "walls", json!({})).json();
+    let words = nothing["candidates"][0]["content"]["parts"][0]["text"]
+        .as_str()
+        .unwrap();
+    assert!(
+        words.contains("The text of 1 of the documents is not read by"),
+        "{words}"
+    );
+}

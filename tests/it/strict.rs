@@ -245,12 +245,13 @@ fn limits_models_and_pages_can_be_loose_as_well() {
 }
 
 #[test]
-fn an_unknown_rule_fault_kind_or_origin_is_named_with_the_nearest_one() {
+fn an_unknown_rule_fault_kind_or_profile_is_named_with_the_nearest_one() {
     let place = Place::new();
     for (flags, words) in [
         (["--loose", "unkown-fields"], "`unknown-fields`"),
         (["--faults", r#"{"eror_503": 1}"#], "`error_503`"),
         (["--faults", r#"{"only_kinds": ["imports"]}"#], "`import`"),
+        (["--profile", "realstic"], "`realistic`"),
         (["--allow-origin", "*"], "not an origin"),
         (["--allow-origin", "http://a/b"], "not an origin"),
         (["--host", "nowhere"], "--host"),

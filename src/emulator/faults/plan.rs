@@ -160,6 +160,40 @@ pub struct Faults {
     pub chunk_granularity: Option<u64>,
 }
 
+/// What a service is like, by its name. `realistic`: what was seen of a real account (fact sheet, 10 and 11).
+/// `hostile`: the worst of that, and often.
+const PROFILES: [(&str, &str); 3] = [
+    ("fast", "{}"),
+    (
+        "realistic",
+        r#"{"latency_ms": 80, "latency_jitter_ms": 240, "operation_delay_ms": 5000, "operation_jitter_ms": 6000,
+            "get_lag_ms": 240, "list_lag_ms": 500, "search_lag_ms": 7000, "poll_name_only": 0.01,
+            "operation_never_done": 0.01}"#,
+    ),
+    (
+        "hostile",
+        r#"{"latency_ms": 200, "latency_jitter_ms": 800, "operation_delay_ms": 2000, "operation_jitter_ms": 20000,
+            "get_lag_ms": 1000, "list_lag_ms": 2000, "search_lag_ms": 30000, "poll_name_only": 0.05,
+            "operation_never_done": 0.05, "document_fail": 0.05, "document_heals_ms": 30000,
+            "count_tokens_503": 0.05, "error_503": 0.05, "empty_503": 0.01, "lose_final_answer": 0.02,
+            "reset_within": 0.02, "quota_per_min": 300}"#,
+    ),
+];
+
+/// The plan of a profile.
+///
+/// # Errors
+/// What is wrong with the name, for a person.
+pub fn profile(name: &str) -> Result<Value, String> {
+    let known = PROFILES.iter().find(|(known, _)| *known == name);
+    let names = PROFILES.iter().map(|(name, _)| *name);
+    let plan = known.map(|(_, plan)| serde_json::from_str(plan).map_err(|e| e.to_string()));
+    plan.unwrap_or_else(|| {
+        let like = nearest(name, names);
+        Err(format!("no profile is called that; the nearest is `{like}`; there are fast, realistic and hostile"))
+    })
+}
+
 impl Faults {
     /// # Errors
     /// What is wrong with the plan, for a person.
@@ -273,6 +307,18 @@ mod tests {
         assert!(Faults::of(json!({"error_503": 1})).is_ok());
         assert!(!reads(r#"{"error_504": 1}"#));
         assert!(reads(r#"{"error_503": 1}"#));
+    }
+
+    #[test]
+    fn every_profile_is_a_plan() {
+        for (name, _) in PROFILES {
+            assert!(Faults::of(profile(name).unwrap()).is_ok(), "{name}");
+        }
+        assert_eq!(
+            Faults::of(profile("fast").unwrap()).unwrap(),
+            Faults::default()
+        );
+        assert!(profile("realstic").unwrap_err().contains("`realistic`"));
     }
 
     #[test]

@@ -68,11 +68,19 @@ impl Reply {
         )
     }
 
+    /// Nothing was found among these documents, of which so many have no text that is read here.
+    pub fn without_passages(self, unread: u64) -> Reply {
+        match unread {
+            0 => self.saying("Nothing was found."),
+            n => self.saying(&format!(
+                "Nothing was found. The text of {n} of the documents is not read by this local service (PDF, Office, \
+                 images)."
+            )),
+        }
+    }
+
     /// Of each passage the sentence that has most of the words; a sentence of several is said once.
     pub fn quoting(mut self, passages: &[Passage], words: &[String]) -> Reply {
-        if passages.is_empty() {
-            return self.saying("Nothing was found.");
-        }
         let mut quotes: Vec<(String, Vec<&Passage>)> = Vec::new();
         for passage in passages {
             let quote = quote(&passage.text, words);

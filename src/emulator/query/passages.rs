@@ -75,6 +75,17 @@ impl Database {
         Ok(found)
     }
 
+    /// Documents of these stores that have no text.
+    pub fn unread(&self, stores: &[String]) -> Result<u64> {
+        let mut count = self
+            .conn
+            .prepare_cached("SELECT count(*) FROM documents WHERE store = ?1 AND text = ''")?;
+        let counts = stores
+            .iter()
+            .map(|store| count.query_row([store], |r| r.get::<_, i64>(0)));
+        Ok(counts.sum::<Result<i64>>()?.unsigned_abs())
+    }
+
     /// Forgets the passages of the document with this number.
     pub fn forget_passages(&self, number: i64) -> Result<()> {
         self.conn

@@ -125,6 +125,10 @@ pub fn answer(
     }
     let words = words(question.text);
     let passages = tool.passages(service, &words)?;
+    if passages.is_empty() {
+        let unread = whole(&service.database).unread(&tool.stores)?;
+        return Ok(Ok(reply.without_passages(unread)));
+    }
     Ok(Ok(reply.quoting(&passages, &words)))
 }
 

@@ -33,6 +33,7 @@ pub fn handle(service: &Service, path: &str, head: &Head, body: &mut BodyReader<
             plan["calls_seen"] = json!(dice.calls_seen());
             Answer::json(&plan)
         }
+        ("GET", "health") => Answer::json(&json!({"status": "ok"})),
         ("PUT", "faults") => change_faults(service, body),
         ("DELETE", "faults") => {
             whole(&service.dice).reset();

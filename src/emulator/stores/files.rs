@@ -12,7 +12,7 @@ use crate::emulator::http::answer::{Answer, error, forbidden, invalid, precondit
 use crate::emulator::routes::{check, shapes};
 use crate::emulator::service::{Call, Service, token, whole};
 use crate::emulator::stores::{PageSizes, no_store, page};
-use crate::emulator::uploads::finish;
+use crate::emulator::uploads::{finish, text};
 
 type Result = rusqlite::Result<Answer>;
 
@@ -173,6 +173,7 @@ pub fn import(service: &Service, call: &Call<'_>) -> Result {
     let file_id = name.trim_start_matches("files/");
     let start: String = file_id.chars().take(27).collect();
     let id = format!("{start}-{}", token(12));
+    let text = text::searchable(&file.mime, file.text);
     let document = Document {
         name: format!("{store}/documents/{id}"),
         store: store.to_owned(),
@@ -185,7 +186,7 @@ pub fn import(service: &Service, call: &Call<'_>) -> Result {
         ..blank(service, call.kind)?
     };
     let searchable = Searchable {
-        text: file.text,
+        text,
         chunking: Chunking::of(&request),
     };
     let operation = format!("{store}/operations/{id}");

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::text;
 use crate::emulator::data::records::{Chunking, Content, Document, Searchable, Session};
 use crate::emulator::http::answer::{Answer, error, invalid};
 use crate::emulator::service::{Live, Service, whole};
@@ -111,7 +112,7 @@ pub fn document(
         ..blank(service, kind)?
     };
     let searchable = Searchable {
-        text: content.text,
+        text: text::searchable(&document.mime, content.text),
         chunking: Chunking::of(new.request),
     };
     let operation = format!("{}/upload/operations/{id}", new.store);

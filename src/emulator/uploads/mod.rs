@@ -5,3 +5,4 @@ mod mime;
 mod multipart;
 pub mod one_request;
 pub mod sessions;
+pub mod text;
