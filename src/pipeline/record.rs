@@ -15,7 +15,9 @@ use crate::throttle::gate::Gate;
 const SAMPLES_MAX: usize = 300;
 /// Between the first samples.
 const EVERY: Duration = Duration::from_millis(250);
-/// Between two times that the record is handed to the writer: what a crash may take of it.
+/// From the start to the first time that the record is handed to the writer, and from then on between two of
+/// them: what a crash may take of it.
+const KEPT_FIRST: Duration = Duration::from_secs(1);
 const KEPT_EVERY: Duration = Duration::from_secs(5);
 
 /// Where the numbers of a run are counted.
@@ -41,7 +43,7 @@ impl Record {
             began,
             every: EVERY,
             due: began,
-            keep_due: began + KEPT_EVERY,
+            keep_due: began + KEPT_FIRST,
             samples: Vec::new(),
         }
     }
@@ -85,7 +87,7 @@ impl Record {
         let times: serde_json::Map<String, Value> = meter::KINDS
             .iter()
             .zip(client.meter().times())
-            .map(|(kind, times)| ((*kind).to_owned(), json!(times)))
+            .map(|(kind, times)| ((*kind).to_owned(), json!(times[..])))
             .collect();
         json!({
             "seconds": (now - self.began).as_secs_f64(),

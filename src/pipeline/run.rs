@@ -128,7 +128,7 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
         stop: &stop,
     };
     let counted = this.counted();
-    let mut record = Record::new(Instant::now());
+    let mut record = Record::new(began);
     let progressed = match !is_idle || is_anything_unneeded(settings, &parts)? {
         true => with_threads(&this, &mut record),
         false => None,
@@ -158,11 +158,8 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
         (Some(_), None) => wanted,
     };
     let error = poison::lock(&fatal).take();
-    let details = record.end(
-        &counted,
-        Instant::now(),
-        error.as_ref().map(Error::to_string),
-    );
+    let now = Instant::now();
+    let details = record.end(&counted, now, error.as_ref().map(Error::to_string));
     parts.writer.send(Change::Sampled { run, details }, |_| {});
     let ended = Ended {
         run,
@@ -170,7 +167,7 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
         error,
         waiting,
         all_gone,
-        elapsed: began.elapsed(),
+        elapsed: now - began,
     };
     Ok((ended, parts))
 }

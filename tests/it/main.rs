@@ -64,6 +64,9 @@ mod resume;
 /// What is said of what is on disk, however much it is.
 mod status;
 
+/// The page of a run.
+mod report;
+
 /// Stores, seen, made and deleted.
 mod store;
 

@@ -14,6 +14,8 @@ const COLUMNS_MAX: usize = 90;
 const ROWS_MAX: usize = 12;
 /// Lines across a chart.
 const TICKS: f64 = 4.0;
+/// Of a chart's height: what is not nothing is seen, be it ever so little.
+const SEEN: f64 = 1.2;
 
 /// A part of a stack, or a line: its words, and the class that colours it.
 pub struct Series {
@@ -164,9 +166,13 @@ impl Chart {
         let n = self.columns.len();
         let most = text(&(self.said)(self.highest()));
         let Chart { title, unit, .. } = self;
+        let wide = match self.series.len() {
+            0 | 1 => "",
+            _ => " class=\"all\"",
+        };
         let _ = write!(
             html,
-            "<figure><figcaption><h3>{title}</h3> <small>{unit}</small></figcaption>"
+            "<figure{wide}><figcaption><h3>{title}</h3> <small>{unit}</small></figcaption>"
         );
         self.legend(html);
         html.push_str("<div class=\"plot\"><div class=\"y\" aria-hidden=\"true\">");
@@ -244,6 +250,7 @@ impl Chart {
                 if height <= 0.0 {
                     continue;
                 }
+                let height = height.max(SEEN);
                 below += height;
                 let (x, y, class) = (column as f64 + 0.06, 100.0 - below, series.class);
                 let _ = write!(

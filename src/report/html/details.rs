@@ -41,7 +41,7 @@ pub struct SlowFile {
     pub seconds: f64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Details {
     pub seconds: f64,
     pub error: Option<String>,

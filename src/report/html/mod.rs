@@ -72,10 +72,16 @@ impl RunReport {
         self.files_by_state(&mut html);
         match &self.details {
             Some(details) => drawn(details, &mut html),
-            None => html.push_str(
-                "<p class=\"note\">No course of this run is on record: an older objlib did it, or more than a \
-                 hundred runs ago. Its numbers are below.</p>",
-            ),
+            None => {
+                let why = match self.run.ended_ms {
+                    Some(_) => "an older objlib did it, or more than a hundred runs ago",
+                    None => "it has not been under way for long enough",
+                };
+                let _ = write!(
+                    html,
+                    "<p class=\"note\">No course of this run is on record: {why}.</p>"
+                );
+            }
         }
         self.numbers(&mut html);
         let _ = write!(
@@ -216,7 +222,7 @@ impl RunReport {
             x += width;
         }
         html.push_str("</svg><p class=\"legend\">");
-        for (name, class, n) in states {
+        for (name, class, n) in states.into_iter().filter(|(.., n)| *n > 0) {
             let _ = write!(html, "<span><i class=\"{class}\"></i>{n} {name}</span> ");
         }
         html.push_str("</p>");
