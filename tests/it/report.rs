@@ -175,7 +175,7 @@ fn a_living_run_is_running_and_a_dead_one_killed_with_what_they_had_done() {
     run.wait().unwrap();
     let killed = report(&place, &[]);
     killed.has("Killed before its end").has("Over time");
-    let done: u64 = killed.numbers["indexed"].parse().unwrap();
+    let done: u64 = killed.numbers["requests"].parse().unwrap();
     assert!(
         done > 0 && killed.numbers["exit"] == "–",
         "{:?}",
