@@ -110,8 +110,8 @@ impl<'d> Timeline<'d> {
         ];
         let hours = std::iter::successors(Some(3600.0), |hours| Some(hours * 2.0));
         let step = steps.into_iter().chain(hours);
-        let step = step.skip_while(|step| self.seconds / step > 6.0).next();
-        let step = step.unwrap_or(self.seconds);
+        let mut step = step.skip_while(|step| self.seconds / step > 6.0);
+        let step = step.next().unwrap_or(self.seconds);
         let label = |i: u32| {
             (
                 step * f64::from(i) / self.seconds,

@@ -84,9 +84,9 @@ impl RunReport {
             }
         }
         self.numbers(&mut html);
-        let _ = write!(
+        let _ = writeln!(
             html,
-            "<footer>Made by objlib {} on {}.</footer></main></body></html>\n",
+            "<footer>Made by objlib {} on {}.</footer></main></body></html>",
             env!("CARGO_PKG_VERSION"),
             minute(self.now)
         );
