@@ -36,15 +36,20 @@ pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
     }
     // An error that came before any run has said all there is to say.
     let is_reported = summary.run.is_some() || summary.error.is_none();
-    if let Some(path) = args.report.as_ref().filter(|_| is_reported)
-        && let Err(error) = leave_page(database, summary.run, path)
-    {
-        reporter.send(Event::Warning(error.to_string()));
-        // How the run itself ended counts for more.
-        summary.exit = match summary.exit {
-            0 => error.kind.exit_code(),
-            exit => exit,
-        };
+    if let Some(path) = args.report.as_ref().filter(|_| is_reported) {
+        match leave_page(database, summary.run, path) {
+            Ok(()) => reporter.send(Event::Notice(format!(
+                "the page of this run is {}",
+                path.display()
+            ))),
+            Err(error) => {
+                // How the run itself ended counts for more.
+                if summary.exit == 0 {
+                    summary.exit = error.kind.exit_code();
+                }
+                reporter.send(Event::Warning(error.to_string()));
+            }
+        }
     }
     let exit = summary.exit;
     reporter.finish_with(Event::Summary(summary));

@@ -139,7 +139,11 @@ impl RunReport {
                 "bad",
                 "Killed before its end; what is not done is pending: run it again",
             ),
-            "done" | "purged" => ("good", "Done"),
+            "done" => ("good", "Done"),
+            "purged" => (
+                "good",
+                "Done: documents of files that are gone were deleted",
+            ),
             "done, some failed" => ("bad", "Done, but some files failed"),
             "incomplete" | "purge not finished" => ("warn", "Not finished: run it again"),
             "interrupted" | "terminated" => ("warn", "Interrupted: run it again to continue"),

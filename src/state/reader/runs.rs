@@ -208,3 +208,57 @@ mod tests {
         assert_eq!(outcome(told("crashed"), true), KILLED);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::names::StoreName;
+    use crate::shutdown::Shutdown;
+    use crate::state::{Change, PinnedStore, writer};
+    use crate::waits::Waits;
+
+    #[test]
+    fn the_last_hundred_runs_keep_what_they_recorded() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("library.db");
+        let waits = Waits::default();
+        let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
+        let thread = writer::start(&path, shutdown, &waits).unwrap().thread;
+        let writer = thread.writer();
+        let pinned = PinnedStore {
+            endpoint: "e".to_owned(),
+            display_name: "s".to_owned(),
+            name: StoreName::new("fileSearchStores/s".to_owned()),
+            by_display_name: true,
+            embedding_model: None,
+        };
+        let store = writer.commit(Change::StorePinned(pinned)).unwrap().row;
+        for _ in 0..105 {
+            let run = writer.commit(Change::RunStarted { store }).unwrap().row;
+            for details in ["{}", "{\"seconds\": 1}"] {
+                let details = details.to_owned();
+                writer.send(Change::Sampled { run, details }, |_| {});
+            }
+        }
+        writer.commit(Change::Flush).unwrap();
+        let reader = Reader::open(&path).unwrap();
+        let kept = |run| reader.run_details(run).unwrap();
+        assert_eq!((kept(4), kept(106)), (None, None));
+        for run in [5, 105] {
+            assert_eq!(kept(run).as_deref(), Some("{\"seconds\": 1}"));
+        }
+        let outcome = |run| {
+            let row = reader.run(run, waits.lock_stale_after).unwrap();
+            row.map(|row| (row.outcome, row.store.map(|[name, ..]| name)))
+        };
+        let is = |outcome: &str| Some((outcome.to_owned(), Some("s".to_owned())));
+        // The lock's row is that of this very process, which never takes its own for another's.
+        assert_eq!((outcome(104), outcome(106)), (is("killed"), None));
+        assert_eq!(reader.newest_runs().unwrap()[0].0, 105);
+        drop(writer);
+        thread.close().unwrap();
+        assert_eq!(outcome(105), is("killed"));
+    }
+}
