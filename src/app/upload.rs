@@ -19,8 +19,9 @@ use crate::pipeline::{self, Parts};
 use crate::report::{Event, EventSink, Next, Summary};
 use crate::scan::{Filter, SkipReason};
 use crate::shutdown::Shutdown;
+use crate::state::figures::{FailedFile, Reason};
 use crate::state::reader::{LibraryRow, StoreRow};
-use crate::state::{Change, Lease, Reader, RunTotals, Writer, writer};
+use crate::state::{Change, Lease, Reader, RunTotals, UploadId, UploadState, Writer, writer};
 use crate::throttle::bandwidth::Bandwidth;
 use crate::throttle::{Concurrency, Rpm};
 
@@ -245,6 +246,7 @@ fn finish(
         resumed: tally.resumed.get(),
         adopted: tally.adopted.get(),
     };
+    let waiting = totals.pending;
     let summary = Summary {
         totals,
         seconds: ended.elapsed.as_secs_f64(),
@@ -254,6 +256,8 @@ fn finish(
         error: ended.error.clone(),
         indexed_in_all: counts.indexed,
         failed_in_all: counts.failed,
+        failed_by: failed_by(&parts.reader, store, counts.failed)?,
+        waiting_by: causes_of(&parts.reader, store, UploadState::Pending, waiting)?,
         unreadable,
         gone: parts.reader.purgeable_files(store, &libraries)?,
         beyond_limit: counts.pending.saturating_sub(ended.waiting),
@@ -265,6 +269,41 @@ fn finish(
         record(&summary, ended, parts, &options.target.endpoint_name)?;
     }
     Ok(summary)
+}
+
+/// Causes that are told, and files that are named of each; `status --failed` names all.
+const CAUSES_MAX: usize = 3;
+const NAMED_MAX: usize = 3;
+
+/// Why files have failed; nothing where other libraries' files are among them, which this run was not about.
+fn failed_by(
+    reader: &Reader,
+    store: i64,
+    failed: u64,
+) -> Result<Vec<(Reason, Vec<String>)>, Error> {
+    let mut causes = Vec::new();
+    for reason in causes_of(reader, store, UploadState::Failed, failed)? {
+        let files = reader.failed_for(store, &reason.words, UploadId(0))?;
+        let name = |file: FailedFile| format!("{}: {}", file.library, file.path);
+        let named = files.into_iter().take(NAMED_MAX).map(name).collect();
+        causes.push((reason, named));
+    }
+    Ok(causes)
+}
+
+/// The most frequent causes of the files in a state of which there are so many.
+fn causes_of(
+    reader: &Reader,
+    store: i64,
+    state: UploadState,
+    files: u64,
+) -> Result<Vec<Reason>, Error> {
+    let mut causes = reader.reasons(store, state)?;
+    if causes.iter().map(|cause| cause.files).sum::<u64>() > files {
+        causes.clear();
+    }
+    causes.truncate(CAUSES_MAX);
+    Ok(causes)
 }
 
 /// The rates that were found, for the next run, and this run's row.

@@ -7,6 +7,7 @@ use super::plan::UploadPlan;
 use crate::error::Error;
 use crate::scan::{Found, Skip};
 use crate::state::RunTotals;
+use crate::state::figures::Reason;
 use crate::throttle::breaker::BreakerState;
 
 /// Where events go: to a terminal, a program, an agent. Nothing that works waits for it.
@@ -153,6 +154,10 @@ pub struct Summary {
     pub error: Option<Error>,
     pub indexed_in_all: u64,
     pub failed_in_all: u64,
+    /// By cause, the most frequent first, and the first few files of each.
+    pub failed_by: Vec<(Reason, Vec<String>)>,
+    /// Why files wait that have been tried.
+    pub waiting_by: Vec<Reason>,
     /// Files and folders that could not be read.
     pub unreadable: u64,
     /// Files that are missing, or left out now, and whose documents may still be there.

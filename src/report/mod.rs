@@ -33,7 +33,7 @@ pub mod plan;
 
 pub mod units;
 
-pub mod when;
+pub mod tone;
 
 pub use event::{Event, EventSink, FileStatus, LimitedBy, Summary};
 pub use next::Next;
@@ -302,7 +302,7 @@ impl Printer {
         if self.style.progress {
             self.bars
                 .get_or_insert_with(bars::Bars::new)
-                .draw(&snapshot, self.style.color);
+                .draw(&bars::frame(&snapshot, bars::width(), self.style.color));
         } else if !self.style.json {
             self.stderr(&lines::line(&snapshot));
         }
@@ -384,7 +384,7 @@ impl Printer {
             let all = summary.next.line("status --failed");
             self.stderr(&format!("… and {more} more: {all}"));
         }
-        for line in summary::words(summary) {
+        for line in summary::words(summary, self.style.color_out) {
             self.stdout(&line);
         }
     }

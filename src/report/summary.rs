@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use super::event::{Event, LimitedBy, Summary};
+use super::tone::Tone;
 use super::units::{bytes, count, time};
 use crate::scan::SkipReason;
+use crate::state::figures::Reason;
+use crate::text::one_line;
 
 pub fn scan(event: &Event) -> Vec<String> {
     let Event::ScanDone {
@@ -64,13 +67,17 @@ pub fn scan(event: &Event) -> Vec<String> {
     lines
 }
 
-pub fn words(s: &Summary) -> Vec<String> {
+pub fn words(s: &Summary, color: bool) -> Vec<String> {
     if s.dry_run {
         // The plan has said it all.
         return Vec::new();
     }
     let mut lines = done(s);
-    lines.extend(undone(s));
+    let failed = s.failed_by.iter().map(failed_by);
+    lines.extend(failed.map(|line| Tone::Failed.paint(line, color)));
+    let waits = |line| Tone::Waits.paint(line, color);
+    lines.extend(undone(s).into_iter().map(waits));
+    lines.extend(s.waiting_by.iter().map(waiting_by).map(waits));
     if s.gone > 0 {
         lines.push(format!(
             "{} missing or left out: `{}` deletes their documents",
@@ -78,8 +85,26 @@ pub fn words(s: &Summary) -> Vec<String> {
             s.next.line("purge")
         ));
     }
-    lines.extend(next(s.exit).map(str::to_owned));
+    lines.extend(next(s.exit).map(|line| waits(line.to_owned())));
     lines
+}
+
+fn failed_by((reason, first): &(Reason, Vec<String>)) -> String {
+    let more = if reason.files > first.len() as u64 {
+        ", …"
+    } else {
+        ""
+    };
+    let (words, files) = (&reason.words, count(reason.files, "file"));
+    one_line(&format!(
+        "failed: {files} by {words} ({}{more})",
+        first.join(", ")
+    ))
+}
+
+fn waiting_by(reason: &Reason) -> String {
+    let files = count(reason.files, "file");
+    one_line(&format!("waiting: {files} after {}", reason.words))
 }
 
 /// For whoever wants to know only what is wrong: all of it in one line.
@@ -94,7 +119,7 @@ fn done(s: &Summary) -> Vec<String> {
     if s.totals.files() == 0 && s.exit == 0 {
         lines.push(match s.indexed_in_all {
             0 if s.beyond_limit == 0 => format!(
-                "nothing to do: no files are known; scan a folder with `{}`",
+                "nothing to do: no file is there to send; scan a folder with `{}`",
                 s.next.line("upload DIR")
             ),
             1 => "nothing to do: the one file is indexed".to_owned(),
@@ -117,11 +142,16 @@ fn done(s: &Summary) -> Vec<String> {
             s.totals.requests
         ));
     }
-    if s.totals.retries + s.totals.throttled + s.totals.resumed + s.totals.adopted > 0 {
-        lines.push(format!(
-            "on the way: {} retries, {} times told to slow down, {} resumed, {} found at the service",
-            s.totals.retries, s.totals.throttled, s.totals.resumed, s.totals.adopted
-        ));
+    let on_the_way = [
+        (s.totals.retries, "tried again"),
+        (s.totals.throttled, "told to slow down"),
+        (s.totals.resumed, "resumed"),
+        (s.totals.adopted, "found at the service"),
+    ];
+    let on_the_way = on_the_way.iter().filter(|(n, _)| *n > 0);
+    let on_the_way: Vec<String> = on_the_way.map(|(n, what)| format!("{n} {what}")).collect();
+    if !on_the_way.is_empty() {
+        lines.push(format!("on the way: {}", on_the_way.join(", ")));
     }
     lines.extend(held_back(s.limited_by).map(|why| format!("held back by {why}")));
     if s.totals.skipped > 0 {
@@ -195,13 +225,24 @@ mod tests {
     use super::*;
     use crate::state::RunTotals;
 
+    fn reason(words: &str, files: u64) -> Reason {
+        Reason {
+            words: words.to_owned(),
+            files,
+            since_ms: 0,
+        }
+    }
+
     #[test]
     fn a_run_without_work_says_so() {
         let done = Summary {
             indexed_in_all: 873,
             ..Summary::default()
         };
-        assert_eq!(words(&done), ["nothing to do: all 873 files are indexed"]);
+        assert_eq!(
+            words(&done, false),
+            ["nothing to do: all 873 files are indexed"]
+        );
     }
 
     #[test]
@@ -237,7 +278,7 @@ mod tests {
             "nothing to do: the one file is indexed",
             "2 files missing or left out: `objlib purge` deletes their documents",
         ];
-        assert_eq!(words(&done), expected);
+        assert_eq!(words(&done, false), expected);
     }
 
     #[test]
@@ -254,7 +295,7 @@ mod tests {
             ..Summary::default()
         };
         assert_eq!(
-            words(&done),
+            words(&done, false),
             [
                 "indexed 10 files (12.0 kB) in 2.0 s, 5.0 files/s, 31 requests",
                 "held back by the service's latency (raise --concurrency)",
@@ -272,14 +313,21 @@ mod tests {
                 ..RunTotals::default()
             },
             failed_in_all: 1,
+            failed_by: vec![(
+                reason("no\nway", 3),
+                vec!["docs: a".to_owned(), "docs: b".to_owned()],
+            )],
+            waiting_by: vec![reason("HTTP 503", 1)],
             exit: 130,
             ..Summary::default()
         };
         assert_eq!(
-            words(&stopped),
+            words(&stopped, false),
             [
+                "failed: 3 files by no\\nway (docs: a, docs: b, …)",
                 "left: 7 files to send, 1 file being indexed",
                 "1 file failed: see `objlib status --failed`; try again with `objlib upload --retry-failed`",
+                "waiting: 1 file after HTTP 503",
                 "interrupted: run the same command again to continue",
             ]
         );

@@ -132,20 +132,28 @@ pub fn nothing() -> Result<Connection, Error> {
 
 /// A connection that cannot write. The file must exist.
 pub fn reading(path: &Path) -> Result<Connection, Error> {
-    if !path.exists() {
-        return Err(Error::new(
+    let none = || {
+        Error::new(
             Kind::Database,
             path.display().to_string(),
             "there is no database yet",
             "run `objlib scan DIR` first, or name another one with --db",
-        ));
+        )
+    };
+    if !path.exists() {
+        return Err(none());
     }
     // Not SQLITE_OPEN_READ_ONLY: a reader of a WAL database has to be able to make its -shm file.
     let conn = connect(path)?;
     conn.pragma_update(None, "query_only", "ON")
         .and_then(|()| conn.pragma_update(None, "cache_size", -READER_CACHE_KIB))
         .map_err(|e| error(path, &e))?;
-    Ok(conn)
+    // Another objlib is about to make it.
+    let version = conn.query_row("PRAGMA user_version", [], |r| r.get(0));
+    match version.map_err(|e| error(path, &e))? {
+        0 => Err(none()),
+        _ => Ok(conn),
+    }
 }
 
 fn connect(path: &Path) -> Result<Connection, Error> {

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::run::{Place, Service};
+use crate::run::{Place, RunToEnd, Service};
 
 /// What ends each frame: from there until the next one the screen is whole.
 const FRAME_END: &str = "\x1b7";
@@ -363,4 +363,58 @@ fn two_signals_leave_their_two_lines_and_no_bar() {
             "objlib: stopped at once: run the same command again to continue"
         ]
     );
+}
+
+/// The page has a screen of its own, on which a smaller window leaves nothing behind, and stays when it ends.
+#[test]
+fn a_watched_status_gives_the_screen_back_and_leaves_the_last_page() {
+    let place = Place::new();
+    place.files(3);
+    place.objlib(&["scan", "docs", "-q"]).seen().exit(0);
+    let mut watch = place.objlib(&["status", "--watch"]);
+    watch.env("TERM", "xterm-256color");
+    let mut terminal = Terminal::with(&mut watch, 24, 80);
+    let stands = |terminal: &mut Terminal, words: &str| {
+        while !terminal.picture().contains(words) {
+            assert!(terminal.shows_more(), "{}", terminal.picture());
+        }
+    };
+    stands(&mut terminal, "until Ctrl-C");
+    assert!(terminal.screen.screen().alternate_screen());
+    assert!(
+        terminal.picture().contains("pending     ████"),
+        "{}",
+        terminal.picture()
+    );
+    terminal.resizes(6, 30, Resizing::Cuts);
+    place.file("more.md", "more");
+    place.objlib(&["scan", "docs", "-q"]).seen().exit(0);
+    stands(&mut terminal, "files     4");
+    let picture = terminal.picture();
+    assert_eq!(picture.matches("library").count(), 1, "{picture}");
+    terminal.resizes(24, 80, Resizing::Cuts);
+    terminal.interrupts();
+    terminal.ends(0);
+    let picture = terminal.picture();
+    assert!(!terminal.screen.screen().alternate_screen());
+    assert!(!terminal.screen.screen().hide_cursor());
+    assert!(picture.contains("files     4"), "{picture}");
+    assert!(!picture.contains("until Ctrl-C"), "{picture}");
+}
+
+/// A folder that is being read says how far it is, and nothing of that stays.
+#[test]
+fn a_scan_shows_what_it_has_seen_and_read() {
+    let place = Place::new();
+    place.files(3000);
+    let mut scan = place.objlib(&["scan", "docs"]);
+    scan.env("TERM", "xterm-256color");
+    let mut terminal = Terminal::with(&mut scan, 24, 80);
+    while !terminal.picture().contains("scanning docs: ") {
+        assert!(terminal.shows_more(), "{}", terminal.log);
+    }
+    terminal.ends(0);
+    let picture = terminal.picture();
+    assert!(!picture.contains("scanning docs: "), "{picture}");
+    assert!(picture.contains("scanned docs: 3000 files"), "{picture}");
 }

@@ -1,9 +1,10 @@
-use std::io::Read;
+use std::io::{BufRead, Read};
 use std::process::Stdio;
 
 use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::run::{Place, RunToEnd};
+use crate::run::{Place, RunToEnd, Service};
 
 /// More rows than a page of the reader holds, of each kind, and errors one of which is empty.
 const FILES: usize = 700;
@@ -140,4 +141,149 @@ fn a_run_whose_objlib_is_dead_is_not_said_to_be_running() {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     beat(now.unwrap().as_millis() as i64);
     assert_eq!(outcome(), "running");
+}
+
+/// A run is killed in the middle: the page says so, and how far it was, while a living one says that it runs.
+#[test]
+fn a_run_is_seen_while_it_runs_and_said_to_be_killed_when_it_was() {
+    let place = Place::new();
+    place.files(40);
+    let service = Service::start(&place, &["--latency-ms", "200"]);
+    let args = ["--rpm", "0", "--concurrency", "2", "--batch-size", "5"];
+    let mut upload = place.upload(&service, &args);
+    let upload = upload.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut upload = upload.spawn().unwrap();
+    let status = || {
+        let json = place.objlib(&["status", "--json"]).seen().exit(0).events();
+        let page = place.objlib(&["status"]).seen().exit(0).stdout;
+        (json[0].clone(), page)
+    };
+    // Not there yet, or empty yet.
+    while place.objlib(&["status"]).seen().exit != Some(0) {}
+    let (json, page) = loop {
+        let (json, page) = status();
+        if json["last_run"]["indexed"].as_u64() > Some(4) {
+            break (json, page);
+        }
+    };
+    assert_eq!(json["last_run"]["outcome"], "running", "{page}");
+    assert_eq!(json["worker"]["pid"], upload.id(), "{page}");
+    let running = format!("running   run 1, pid {} on ", upload.id());
+    assert!(page.contains(&running), "{page}");
+    upload.kill().unwrap();
+    upload.wait().unwrap();
+    let (json, page) = status();
+    assert_eq!(json["last_run"]["outcome"], "killed", "{page}");
+    assert_eq!(json["worker"], serde_json::Value::Null, "{page}");
+    assert!(page.contains(", killed (last seen alive "), "{page}");
+    assert!(!page.contains("running"), "{page}");
+}
+
+#[test]
+fn times_are_those_of_the_clocks_here() {
+    let place = failed();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let ago = now.unwrap().as_millis() as i64 - 5 * 60_000;
+    let db = Connection::open(place.db()).unwrap();
+    let run = |started_ms: i64| {
+        db.execute(
+            "INSERT INTO runs (instance, host, pid, version, store_id, started_ms, ended_ms, outcome)
+             VALUES ('i', 'far', 1, '0', 1, ?1, ?1, 'done')",
+            [started_ms],
+        )
+        .unwrap();
+    };
+    let page = |zone: &str| {
+        let mut status = place.objlib(&["status"]);
+        status.env("TZ", zone).seen().exit(0).stdout
+    };
+    run(1_764_000_000_000);
+    for (zone, time) in [
+        ("UTC0", "2025-11-24 16:00 UTC"),
+        ("<+0530>-5:30", "2025-11-24 21:30"),
+        ("EST5EDT,M3.2.0,M11.1.0", "2025-11-24 11:00"),
+    ] {
+        let page = page(zone);
+        let line = format!("last run  began {time}, took 0 ms, done: ");
+        assert!(page.contains(&line), "{zone}: {page}");
+    }
+    run(ago);
+    assert!(
+        page("UTC0").contains("began 5 minutes ago"),
+        "{}",
+        page("UTC0")
+    );
+}
+
+/// The same name at two services are two stores, and each has its own next command.
+#[test]
+fn every_store_that_may_be_meant_is_shown() {
+    let place = failed();
+    let db = Connection::open(place.db()).unwrap();
+    db.execute_batch(
+        "INSERT INTO stores (id, name, display_name, endpoint, by_display_name, pinned_ms)
+         VALUES (2, 'fileSearchStores/objlib-2', 'objlib', 'emulator', 1, 0),
+             (3, 'fileSearchStores/other', 'other', 'emulator', 1, 0);
+         INSERT INTO library_stores VALUES (1, 2, 0, ''), (1, 3, 0, '');
+         INSERT INTO runs (instance, host, pid, version, store_id, started_ms, ended_ms, outcome)
+         VALUES ('i', 'far', 1, '0', 2, 0, 0, 'done')",
+    )
+    .unwrap();
+    let seen = |args: &[&str]| {
+        let seen = place.objlib(&[&["status"], args].concat()).seen().exit(0);
+        let lines = seen.stdout.lines();
+        let stores = lines.filter(|line| line.starts_with("store "));
+        let stores: Vec<String> = stores.map(str::to_owned).collect();
+        (stores, seen)
+    };
+    let line = |name: &str, id: &str, at: &str| {
+        format!("store     {name} (fileSearchStores/{id}) at {at}")
+    };
+    let [first, second] = [
+        line("objlib", "objlib-2", "emulator"),
+        line("objlib", "objlib-1", "e"),
+    ];
+    let other = line("other", "other", "emulator");
+    // The one that was used last comes first, and those of the name before others.
+    let (stores, page) = seen(&[]);
+    assert_eq!(stores, [first.clone(), second, other.clone()]);
+    let next: Vec<&str> = page
+        .stdout
+        .lines()
+        .filter(|l| l.starts_with("next "))
+        .collect();
+    assert_eq!(next.len(), 3, "{}", page.stdout);
+    assert!(next[0].ends_with(" --emulator`"), "{}", next[0]);
+    assert!(next[1].ends_with(" --endpoint e`"), "{}", next[1]);
+    assert_eq!(seen(&["--store", "other"]).0, [other]);
+    assert_eq!(seen(&["--store", "no-such"]).0, ["store     none yet"]);
+    let (_, json) = seen(&["--json"]);
+    let object = &json.events()[0];
+    assert_eq!(object["store"]["name"], "fileSearchStores/objlib-2");
+    assert_eq!(object["stores"].as_array().unwrap().len(), 3);
+    assert_eq!(object["stores"][1]["failed"], FILES);
+}
+
+#[test]
+fn a_watched_status_says_only_what_changes_to_programs_and_ends_with_ctrl_c() {
+    let place = failed();
+    let db = Connection::open(place.db()).unwrap();
+    let mut watch = place.objlib(&["status", "--watch", "--json"]);
+    let mut watch = watch.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufReader::new(watch.stdout.take().unwrap()).lines();
+    let mut failed = || {
+        let line: serde_json::Value = serde_json::from_str(&lines.next()?.unwrap()).unwrap();
+        assert!(
+            line["time"].is_string() && line["event"] == "status",
+            "{line}"
+        );
+        line["failed"].as_u64()
+    };
+    assert_eq!(failed(), Some(FILES as u64));
+    let sql = "UPDATE uploads SET status = 'indexed' WHERE id = 1";
+    db.execute(sql, []).unwrap();
+    assert_eq!(failed(), Some(FILES as u64 - 1));
+    kill_process(Pid::from_child(&watch), Signal::INT).unwrap();
+    assert_eq!(failed(), None);
+    assert_eq!(watch.wait().unwrap().code(), Some(0));
 }

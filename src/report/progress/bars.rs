@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use super::{InFlight, Snapshot, reading};
+use crate::report::tone::Tone;
 use crate::report::units::{a_second, bytes, left, time};
 use crate::text::one_line;
 
@@ -51,15 +52,9 @@ impl Bars {
         Bars(bar)
     }
 
-    pub fn draw(&self, snapshot: &Snapshot, color: bool) {
-        let lines = frame(snapshot, Size::of_terminal().line());
-        let styled = lines.into_iter().enumerate().map(|(i, text)| match i {
-            0 if color => console::style(text).bold().force_styling(true).to_string(),
-            2.. if color => console::style(text).dim().force_styling(true).to_string(),
-            _ => text,
-        });
+    pub fn draw(&self, lines: &[String]) {
         // Drawn with the message.
-        self.0.set_message(styled.collect::<Vec<_>>().join("\n"));
+        self.0.set_message(lines.join("\n"));
     }
 
     /// Runs `print` with the bars out of the way.
@@ -199,22 +194,24 @@ impl TermLike for Screen {
     }
 }
 
+/// Columns of the terminal that may be written on.
+pub fn width() -> usize {
+    Size::of_terminal().line()
+}
+
 /// The lines, none wider than `width` columns.
-pub fn frame(s: &Snapshot, width: usize) -> Vec<String> {
+pub fn frame(s: &Snapshot, width: usize, color: bool) -> Vec<String> {
     let mut lines = match s.running {
-        true => vec![pipeline(s, width), batch(s)],
+        true => vec![pipeline(s, width, color), batch(s)],
         false => Vec::new(),
     };
     lines.extend(s.reading.as_ref().map(reading::words));
-    lines.extend(
-        s.in_flight
-            .iter()
-            .take(IN_FLIGHT_SHOWN)
-            .map(|file| in_flight(file, width)),
-    );
+    let by_the_way = |line: String| Tone::ByTheWay.paint(line, color);
+    let shown = s.in_flight.iter().take(IN_FLIGHT_SHOWN);
+    lines.extend(shown.map(|file| by_the_way(in_flight(file, width))));
     if s.in_flight.len() > IN_FLIGHT_SHOWN {
         let more = s.in_flight.len() - IN_FLIGHT_SHOWN;
-        lines.push(format!("         … and {more} more"));
+        lines.push(by_the_way(format!("         … and {more} more")));
     }
     lines
         .into_iter()
@@ -222,31 +219,52 @@ pub fn frame(s: &Snapshot, width: usize) -> Vec<String> {
         .collect()
 }
 
-fn pipeline(s: &Snapshot, width: usize) -> String {
-    let mut parts = vec![
-        format!("{}/{} indexed", s.indexed, s.files),
-        format!("{}/{}", bytes(s.indexed_bytes), bytes(s.bytes)),
-    ];
+/// What matters most comes first; what does not fit any more is left out, and the bar takes the rest.
+fn pipeline(s: &Snapshot, width: usize, color: bool) -> String {
+    let mut parts = vec![(None, format!("{}/{} indexed", s.indexed, s.files))];
+    if s.failed > 0 {
+        parts.push((Some(Tone::Failed), format!("{} failed", s.failed)));
+    }
     match (&s.paused, s.eta) {
-        (Some((why, left)), _) => parts.push(format!("paused {}: {why}", time(*left))),
+        (Some((why, left)), _) => {
+            let pause = format!("paused {}: {}", time(*left), one_line(why));
+            parts.push((Some(Tone::Waits), pause));
+        }
         (None, Some(eta)) => {
-            parts.push(a_second(&s.pace));
-            parts.push(left(eta, &s.pace));
+            parts.push((None, left(eta, &s.pace)));
+            parts.push((None, a_second(&s.pace)));
         }
         (None, None) => {}
     }
-    if s.failed > 0 {
-        parts.push(format!("{} failed", s.failed));
-    }
-    let numbers = parts.join("  ");
-    let room = width.saturating_sub(console::measure_text_width(&numbers) + 1);
-    match room {
-        BAR_COLUMNS_MIN.. => {
-            let columns = room.min(BAR_COLUMNS_MAX);
-            format!("{} {numbers}", bar(s.indexed, s.files, columns))
+    let size = format!("{}/{}", bytes(s.indexed_bytes), bytes(s.bytes));
+    parts.push((None, size));
+    let (mut line, mut used) = (String::new(), 0);
+    for (tone, text) in parts {
+        let gap = if used == 0 { "" } else { "  " };
+        let columns = gap.len() + console::measure_text_width(&text);
+        if tone.is_none() && used > 0 && used + columns > width {
+            continue;
         }
-        _ => numbers,
+        used += columns;
+        let text = tone.map_or_else(|| text.clone(), |tone| tone.paint(&text, color));
+        line.push_str(gap);
+        line.push_str(&text);
     }
+    let columns = width.saturating_sub(used + 1).min(BAR_COLUMNS_MAX);
+    if columns < BAR_COLUMNS_MIN {
+        return line;
+    }
+    let tone = match s.paused {
+        Some(_) => Tone::Waits,
+        None => Tone::Done,
+    };
+    let filled = (s.indexed * columns as u64).checked_div(s.files);
+    let filled = filled.unwrap_or(0) as usize;
+    let full = tone.paint("█".repeat(filled), color);
+    format!(
+        "{full}{} {line}",
+        "░".repeat(columns.saturating_sub(filled))
+    )
 }
 
 fn batch(s: &Snapshot) -> String {
@@ -302,15 +320,6 @@ fn middle(text: &str, columns: usize) -> String {
         head = head.saturating_sub(1);
         tail = tail.saturating_sub(1);
     }
-}
-
-fn bar(done: u64, of: u64, columns: usize) -> String {
-    let filled = (done * columns as u64).checked_div(of).unwrap_or(0) as usize;
-    format!(
-        "{}{}",
-        "█".repeat(filled),
-        "░".repeat(columns.saturating_sub(filled))
-    )
 }
 
 #[cfg(test)]
@@ -372,12 +381,41 @@ pub mod tests {
     #[test]
     fn the_three_tiers_at_100_columns() {
         let expected = [
-            "██████░░░░░░░░░░░░░░ 120/400 indexed  1.2 MB/4.0 MB  12.5 files/s, 140.0 kB/s  22.4 s left  2 failed",
+            "██████░░░░░░░░░░░░░░ 120/400 indexed  2 failed  22.4 s left  12.5 files/s, 140.0 kB/s  1.2 MB/4.0 MB",
             "batch 2  20/150  7 being indexed  120 requests/min  7 at once  3 retries",
             "   25 %  notes/first.md  2.0 kB",
             "  100 %  a very long folder name/another one/and one more/the file itself.txt  95.0 MB",
         ];
-        assert_eq!(frame(&snapshot(), 100), expected);
+        assert_eq!(frame(&snapshot(), 100, false), expected);
+    }
+
+    #[test]
+    fn what_matters_least_is_left_out_first() {
+        for (width, expected) in [
+            (
+                79,
+                "120/400 indexed  2 failed  22.4 s left  12.5 files/s, 140.0 kB/s  1.2 MB/4.0 MB",
+            ),
+            (59, "120/400 indexed  2 failed  22.4 s left  1.2 MB/4.0 MB"),
+            (39, "120/400 indexed  2 failed  22.4 s left"),
+        ] {
+            assert_eq!(frame(&snapshot(), width, false)[0], expected);
+        }
+    }
+
+    #[test]
+    fn a_colour_says_what_the_words_say_too() {
+        let mut s = snapshot();
+        let line = frame(&s, 100, true).remove(0);
+        assert!(line.starts_with("\u{1b}[32m█"), "{line:?}");
+        assert!(line.contains("\u{1b}[31m2 failed\u{1b}[0m"), "{line:?}");
+        s.paused = Some(("quota".to_owned(), Duration::from_secs(9)));
+        let line = frame(&s, 100, true).remove(0);
+        assert!(
+            line.contains("\u{1b}[33mpaused 9.0 s: quota\u{1b}[0m"),
+            "{line:?}"
+        );
+        assert_eq!(console::strip_ansi_codes(&line), frame(&s, 100, false)[0]);
     }
 
     #[test]
@@ -385,12 +423,12 @@ pub mod tests {
         let mut paused = snapshot();
         paused.paused = Some(("the service fails".to_owned(), Duration::from_secs(42)));
         let expected = [
-            "120/400 indexed  1.2 MB/4.0 MB  paused …",
+            "120/400 indexed  2 failed  paused 42.0 …",
             "batch 2  20/150  7 being indexed  120 r…",
             "   25 %  notes/first.md  2.0 kB",
             "  100 %  a very… file itself.txt  95.0 MB",
         ];
-        let frame = frame(&paused, 40);
+        let frame = frame(&paused, 40, false);
         assert_eq!(frame[..2], expected[..2]);
         assert_eq!(frame[2], expected[2]);
         assert!(
@@ -405,7 +443,7 @@ pub mod tests {
         let mut s = snapshot();
         s.in_flight[0].sent = None;
         s.pace.is_rising = true;
-        let frame = frame(&s, 120);
+        let frame = frame(&s, 120, false);
         assert_eq!(frame[2], "waiting  notes/first.md  2.0 kB");
         assert!(
             frame[0].contains("22.4 s left (rate still rising)"),
@@ -421,7 +459,7 @@ pub mod tests {
         ) {
             let mut s = snapshot();
             s.in_flight = vec![InFlight { path, size, sent: Some(sent.min(size)) }];
-            for line in frame(&s, width) {
+            for line in frame(&s, width, true) {
                 prop_assert!(console::measure_text_width(&line) <= width, "{line}");
             }
         }

@@ -2,6 +2,7 @@
 
 use super::{Snapshot, reading};
 use crate::report::units::{a_second, bytes, left, time};
+use crate::text::one_line;
 
 pub fn line(s: &Snapshot) -> String {
     if let (false, Some(read)) = (s.running, &s.reading) {
@@ -26,7 +27,7 @@ pub fn line(s: &Snapshot) -> String {
     }
     match (&s.paused, s.eta) {
         (Some((why, left)), _) => {
-            line.push_str(&format!(", paused for {}: {why}", time(*left)));
+            line.push_str(&format!(", paused for {}: {}", time(*left), one_line(why)));
         }
         (None, Some(eta)) => line.push_str(&format!(", {}", left(eta, &s.pace))),
         (None, None) => {}

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::clock::{now_ms, rfc3339};
 use crate::report::next::Next;
+use crate::report::tone::Tone;
 use crate::report::units::count;
 use crate::state::figures::{FailedFile, SkippedFile};
 use crate::text::{json_line, one_line};
@@ -15,8 +16,7 @@ pub const NOTHING_SKIPPED: &str = "the last scans skipped nothing";
 /// Above the files that have failed with one error.
 pub fn failed_heading(error: &str, files: u64, color: bool) -> String {
     let words = format!("{}: {}", count(files, "file"), one_line(error));
-    let bold = console::Style::new().bold().force_styling(color);
-    bold.apply_to(words).to_string()
+    Tone::Heading.paint(words, color)
 }
 
 /// Above all of it, where there are several stores.

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use console::Style;
 use serde_json::{Value, json};
 
 use super::next::Next;
-use super::units::{bytes, count, time};
-use super::when::when;
+use super::tone::Tone;
+use super::units::{bytes, count, time, when};
 use crate::clock::{Local, rfc3339};
 use crate::state::reader::{KILLED, Run, Worker};
 use crate::text::one_line;
@@ -101,21 +100,22 @@ impl StoreStatus {
             None => "store     none yet".to_owned(),
         }];
         lines.push(format!("files     {} ({})", self.files, bytes(self.bytes)));
-        for (name, n, style) in [
-            ("indexed", self.indexed, Style::new().green()),
-            ("processing", self.processing, Style::new().cyan()),
-            ("uploading", self.uploading, Style::new().cyan()),
-            ("pending", self.pending, Style::new().yellow()),
-            ("failed", self.failed, Style::new().red()),
+        for (name, n, tone) in [
+            ("indexed", self.indexed, Tone::Done),
+            ("processing", self.processing, Tone::UnderWay),
+            ("uploading", self.uploading, Tone::UnderWay),
+            ("pending", self.pending, Tone::Waits),
+            ("failed", self.failed, Tone::Failed),
         ] {
             if n > 0 || name == "indexed" {
-                lines.push(self.bar(name, n, style.force_styling(color)));
+                lines.push(self.bar(name, n, tone, color));
             }
         }
         for waiting in &self.waiting {
             let files = count(waiting.files, "file");
             let (since, cause) = (when(waiting.since, now), one_line(&waiting.cause));
-            lines.push(format!("waiting   {files}, first {since}: {cause}"));
+            let word = Tone::Waits.paint("waiting", color);
+            lines.push(format!("{word}   {files}, first {since}: {cause}"));
         }
         let skipped = self.next.line("status --skipped");
         let skipped = format!("skipped by the last scan: `{skipped}`");
@@ -140,12 +140,12 @@ impl StoreStatus {
         lines
     }
 
-    fn bar(&self, name: &str, n: u64, style: Style) -> String {
+    fn bar(&self, name: &str, n: u64, tone: Tone, color: bool) -> String {
         let filled = (n * BAR_COLUMNS).checked_div(self.files).unwrap_or(0);
         // Something is never nothing.
         let filled = filled.max(u64::from(n > 0)).min(BAR_COLUMNS);
         let (full, rest) = (filled as usize, (BAR_COLUMNS - filled) as usize);
-        let (full, rest) = (style.apply_to("█".repeat(full)), "░".repeat(rest));
+        let (full, rest) = (tone.paint("█".repeat(full), color), "░".repeat(rest));
         format!("  {name:<10}  {full}{rest}  {n}")
     }
 
@@ -223,16 +223,15 @@ impl Status {
             worker.holder.pid,
             one_line(&worker.holder.host)
         );
-        let running = Style::new().green().force_styling(color);
         let Some(last) = self.last_run.as_ref().filter(|_| self.is_running) else {
-            let working = running.apply_to("working");
+            let working = Tone::UnderWay.paint("working", color);
             let began = when(*since, self.now);
             return Some(format!("{working}   {who}, began {began}"));
         };
         let (run, began) = (&last.run, when(last.started, self.now));
         let mut line = format!(
             "{}   run {}, {who}, began {began}: {} indexed, {} failed so far",
-            running.apply_to("running"),
+            Tone::UnderWay.paint("running", color),
             run.run,
             run.totals.indexed,
             run.totals.failed
@@ -270,7 +269,6 @@ impl Status {
     fn ended(&self, last: &LastRun, color: bool) -> String {
         let run = &last.run;
         let began = when(last.started, self.now);
-        let red = Style::new().red().force_styling(color);
         if run.outcome == KILLED {
             let heard = match last.heard {
                 Some(heard) => format!(" (last seen alive {})", when(heard, self.now)),
@@ -278,7 +276,7 @@ impl Status {
             };
             return format!(
                 "last run  began {began}, {}{heard}: {} indexed, {} failed until then{}",
-                red.apply_to(KILLED),
+                Tone::Failed.paint(KILLED, color),
                 run.totals.indexed,
                 run.totals.failed,
                 self.into(run)
