@@ -85,6 +85,10 @@ pub fn words(s: &Summary, color: bool) -> Vec<String> {
             s.next.line("purge")
         ));
     }
+    if s.exit == 0 && s.totals.indexed > 0 && s.totals.indexed == s.indexed_in_all {
+        let search = s.next.line("search QUESTION");
+        lines.push(format!("next: `{search}` asks what is in the store"));
+    }
     lines.extend(next(s.exit).map(|line| waits(line.to_owned())));
     lines
 }
@@ -97,7 +101,7 @@ fn failed_by((reason, first): &(Reason, Vec<String>)) -> String {
     };
     let (words, files) = (&reason.words, count(reason.files, "file"));
     one_line(&format!(
-        "failed: {files} by {words} ({}{more})",
+        "failed: {files}: {words} ({}{more})",
         first.join(", ")
     ))
 }
@@ -166,12 +170,13 @@ fn done(s: &Summary) -> Vec<String> {
 fn undone(s: &Summary) -> Vec<String> {
     let mut lines = Vec::new();
     let to_send = s.totals.pending.saturating_sub(s.beyond_limit);
-    if to_send + s.totals.processing > 0 {
-        lines.push(format!(
-            "left: {} to send, {} being indexed",
-            count(to_send, "file"),
-            count(s.totals.processing, "file")
-        ));
+    let left = [(to_send, "to send"), (s.totals.processing, "being indexed")];
+    let left = left.iter().filter(|(n, _)| *n > 0);
+    let left: Vec<String> = left
+        .map(|(n, what)| format!("{} {what}", count(*n, "file")))
+        .collect();
+    if !left.is_empty() {
+        lines.push(format!("left: {}", left.join(", ")));
     }
     if s.beyond_limit > 0 {
         lines.push(format!(
@@ -261,7 +266,7 @@ mod tests {
         };
         assert_eq!(
             wrong(&stopped).unwrap(),
-            "left: 7 files to send, 0 files being indexed; \
+            "left: 7 files to send; \
              1 file failed: see `objlib status --failed`; try again with `objlib upload --retry-failed`; \
              not finished: run the same command again"
         );
@@ -324,7 +329,7 @@ mod tests {
         assert_eq!(
             words(&stopped, false),
             [
-                "failed: 3 files by no\\nway (docs: a, docs: b, …)",
+                "failed: 3 files: no\\nway (docs: a, docs: b, …)",
                 "left: 7 files to send, 1 file being indexed",
                 "1 file failed: see `objlib status --failed`; try again with `objlib upload --retry-failed`",
                 "waiting: 1 file after HTTP 503",

@@ -40,13 +40,22 @@ pub fn a_second(pace: &Pace) -> String {
     format!("{:.1} files/s, {}/s", pace.files, bytes(pace.bytes as u64))
 }
 
-/// "4.2 s left", and whether it will rather be less.
+/// What counts down stands still for a second at a time: "5 s", "3 min 5 s".
+pub fn countdown(t: Duration) -> String {
+    let seconds = t.as_secs() + u64::from(t.subsec_nanos() > 0);
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        _ => time(Duration::from_secs(seconds)),
+    }
+}
+
+/// "5 s left", and whether it will rather be less.
 pub fn left(eta: Duration, pace: &Pace) -> String {
     let rising = match pace.is_rising {
         true => " (rate still rising)",
         false => "",
     };
-    format!("{} left{rising}", time(eta))
+    format!("{} left{rising}", countdown(eta))
 }
 
 /// "1 file", "2 files".
@@ -94,6 +103,8 @@ mod tests {
         assert_eq!(time(Duration::from_millis(4200)), "4.2 s");
         assert_eq!(time(Duration::from_secs(185)), "3 min 5 s");
         assert_eq!(time(Duration::from_secs(7800)), "2 h 10 min");
+        assert_eq!(countdown(Duration::from_millis(4200)), "5 s");
+        assert_eq!(countdown(Duration::from_millis(59_001)), "1 min 0 s");
         assert_eq!(time(Duration::from_secs(273_600)), "3 d 4 h");
         assert_eq!(count(1, "file"), "1 file");
         assert_eq!(count(0, "file"), "0 files");

@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use super::{InFlight, Snapshot, reading};
 use crate::report::tone::Tone;
-use crate::report::units::{a_second, bytes, left, time};
+use crate::report::units::{a_second, bytes, countdown, left};
 use crate::text::one_line;
 
 /// Files in flight that are shown; there may be hundreds.
@@ -227,7 +227,7 @@ fn pipeline(s: &Snapshot, width: usize, color: bool) -> String {
     }
     match (&s.paused, s.eta) {
         (Some((why, left)), _) => {
-            let pause = format!("paused {}: {}", time(*left), one_line(why));
+            let pause = format!("paused {}: {}", countdown(*left), one_line(why));
             parts.push((Some(Tone::Waits), pause));
         }
         (None, Some(eta)) => {
@@ -381,7 +381,7 @@ pub mod tests {
     #[test]
     fn the_three_tiers_at_100_columns() {
         let expected = [
-            "██████░░░░░░░░░░░░░░ 120/400 indexed  2 failed  22.4 s left  12.5 files/s, 140.0 kB/s  1.2 MB/4.0 MB",
+            "██████░░░░░░░░░░░░░░░░ 120/400 indexed  2 failed  23 s left  12.5 files/s, 140.0 kB/s  1.2 MB/4.0 MB",
             "batch 2  20/150  7 being indexed  120 requests/min  7 at once  3 retries",
             "   25 %  notes/first.md  2.0 kB",
             "  100 %  a very long folder name/another one/and one more/the file itself.txt  95.0 MB",
@@ -394,10 +394,10 @@ pub mod tests {
         for (width, expected) in [
             (
                 79,
-                "120/400 indexed  2 failed  22.4 s left  12.5 files/s, 140.0 kB/s  1.2 MB/4.0 MB",
+                "120/400 indexed  2 failed  23 s left  12.5 files/s, 140.0 kB/s  1.2 MB/4.0 MB",
             ),
-            (59, "120/400 indexed  2 failed  22.4 s left  1.2 MB/4.0 MB"),
-            (39, "120/400 indexed  2 failed  22.4 s left"),
+            (59, "120/400 indexed  2 failed  23 s left  1.2 MB/4.0 MB"),
+            (39, "120/400 indexed  2 failed  23 s left"),
         ] {
             assert_eq!(frame(&snapshot(), width, false)[0], expected);
         }
@@ -412,7 +412,7 @@ pub mod tests {
         s.paused = Some(("quota".to_owned(), Duration::from_secs(9)));
         let line = frame(&s, 100, true).remove(0);
         assert!(
-            line.contains("\u{1b}[33mpaused 9.0 s: quota\u{1b}[0m"),
+            line.contains("\u{1b}[33mpaused 9 s: quota\u{1b}[0m"),
             "{line:?}"
         );
         assert_eq!(console::strip_ansi_codes(&line), frame(&s, 100, false)[0]);
@@ -423,7 +423,7 @@ pub mod tests {
         let mut paused = snapshot();
         paused.paused = Some(("the service fails".to_owned(), Duration::from_secs(42)));
         let expected = [
-            "120/400 indexed  2 failed  paused 42.0 …",
+            "120/400 indexed  2 failed  paused 42 s:…",
             "batch 2  20/150  7 being indexed  120 r…",
             "   25 %  notes/first.md  2.0 kB",
             "  100 %  a very… file itself.txt  95.0 MB",
@@ -446,7 +446,7 @@ pub mod tests {
         let frame = frame(&s, 120, false);
         assert_eq!(frame[2], "waiting  notes/first.md  2.0 kB");
         assert!(
-            frame[0].contains("22.4 s left (rate still rising)"),
+            frame[0].contains("23 s left (rate still rising)"),
             "{}",
             frame[0]
         );

@@ -1,7 +1,7 @@
 //! Progress where there is no terminal: a plain line now and then.
 
 use super::{Snapshot, reading};
-use crate::report::units::{a_second, bytes, left, time};
+use crate::report::units::{a_second, bytes, countdown, left};
 use crate::text::one_line;
 
 pub fn line(s: &Snapshot) -> String {
@@ -27,7 +27,11 @@ pub fn line(s: &Snapshot) -> String {
     }
     match (&s.paused, s.eta) {
         (Some((why, left)), _) => {
-            line.push_str(&format!(", paused for {}: {}", time(*left), one_line(why)));
+            line.push_str(&format!(
+                ", paused for {}: {}",
+                countdown(*left),
+                one_line(why)
+            ));
         }
         (None, Some(eta)) => line.push_str(&format!(", {}", left(eta, &s.pace))),
         (None, None) => {}
@@ -45,7 +49,7 @@ mod tests {
         assert_eq!(
             line(&snapshot()),
             "120 of 400 files indexed, 1.2 MB of 4.0 MB, 12.5 files/s, 140.0 kB/s, 7 being indexed, \
-             2 failed, 22.4 s left"
+             2 failed, 23 s left"
         );
     }
 }
