@@ -50,6 +50,9 @@ pub mod verify;
 /// Documents of files that are gone.
 pub mod purge;
 
+/// Whether an upload would work.
+pub mod doctor;
+
 /// A question to stores, answered with citations.
 pub mod search;
 

@@ -43,6 +43,8 @@ pub mod signals;
 
 mod completion;
 
+mod doctor;
+
 /// The command line with all that explains it.
 pub mod help;
 
@@ -87,6 +89,7 @@ fn run(cli: &Cli) -> u8 {
         Command::Report(args) => report::run(args, &database, style),
         Command::Library(args) => library::run(args, &database, style),
         Command::Store(args) => store::run(args, &database, style),
+        Command::Doctor(args) => doctor::run(args, &database, style),
         #[cfg(feature = "emulator")]
         Command::Emulator(args) => emulator::run(args, style).map(|()| 0),
         Command::Completions { shell } => status::say(completion::script(*shell)).map(|()| 0),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::args::{self, Color, Global, KeptOptions, Remote, ScanOptions};
 use super::proxy;
+use crate::app::doctor::Finding;
 use crate::app::folders::Folders;
 use crate::app::{Service, Target};
 use crate::client::Endpoint;
@@ -21,7 +22,6 @@ use crate::pipeline::reconcile::store;
 use crate::report::{Next, Style};
 use crate::scan::mime::Types;
 use crate::scan::{self, Describer, GivenSettings, LibrarySettings};
-use crate::text::one_line;
 use crate::throttle::{Rpm, Tier};
 use crate::waits::Waits;
 
@@ -159,10 +159,86 @@ fn service(given: &args::Service) -> Result<Service, Error> {
         return Ok(Service::Emulator);
     }
     let endpoint = endpoint(given)?;
+    if let Some(path) = given
+        .api_key_file
+        .as_deref()
+        .filter(|path| others_can_read(path))
+    {
+        let named = path.display();
+        super::warn(&format!(
+            "{named}: group or others can read the key in it: {}",
+            private(path)
+        ));
+    }
     Ok(Service::Remote {
         proxy: proxy::from_environment(&endpoint)?,
         endpoint,
-        key: key(given)?,
+        key: key(given)?.1,
+    })
+}
+
+/// The same, with what there is to say of its parts; `None` if a part cannot be used.
+pub fn target_or_findings(remote: &Remote, say: &mut dyn FnMut(Finding)) -> Option<Target> {
+    let given = &remote.service;
+    let done = target_with_findings(&remote.store.name, given, say);
+    match done {
+        Ok(target) => Some(target),
+        Err((check, e)) => {
+            say(Finding::wrong(check, &e));
+            None
+        }
+    }
+}
+
+fn target_with_findings(
+    store: &str,
+    given: &args::Service,
+    say: &mut dyn FnMut(Finding),
+) -> Result<Target, (&'static str, Error)> {
+    let at = |check| move |e| (check, e);
+    let target = |service| {
+        Ok(Target {
+            store: store.to_owned(),
+            endpoint_name: endpoint_name(given).map_err(at("service"))?,
+            service,
+            ca_file: given.ca_file.clone(),
+        })
+    };
+    #[cfg(feature = "emulator")]
+    if given.emulator {
+        say(Finding::fine("key", "the embedded service needs none"));
+        return target(Service::Emulator);
+    }
+    let endpoint = endpoint(given).map_err(at("service"))?;
+    let proxy = proxy::from_environment(&endpoint).map_err(at("proxy"))?;
+    let way = match &proxy {
+        Some(_) => "requests go through the one that the environment names",
+        None => "none: requests go to the service directly",
+    };
+    say(Finding::fine("proxy", way));
+    let (source, key) = key(given).map_err(at("key"))?;
+    let text = format!("from {source}");
+    let open = given
+        .api_key_file
+        .as_deref()
+        .filter(|path| others_can_read(path));
+    say(match (open, &given.api_key) {
+        (Some(path), _) => Finding::warning(
+            "key",
+            text + ", which group or others can read",
+            private(path),
+        ),
+        (None, Some(_)) => Finding::warning(
+            "key",
+            text + ", where other users of this machine see it",
+            "put it into a file and name that with --api-key-file, or set GEMINI_API_KEY",
+        ),
+        (None, None) => Finding::fine("key", text),
+    });
+    target(Service::Remote {
+        proxy,
+        endpoint,
+        key,
     })
 }
 
@@ -185,7 +261,8 @@ fn endpoint(given: &args::Service) -> Result<Endpoint, Error> {
     Endpoint::parse(url.as_deref().unwrap_or(DEFAULT_ENDPOINT))
 }
 
-fn key(given: &args::Service) -> Result<ApiKey, Error> {
+/// Where it is from, and the key.
+fn key(given: &args::Service) -> Result<(String, ApiKey), Error> {
     let (source, text) = match (&given.api_key, &given.api_key_file) {
         (Some(key), _) => ("--api-key".to_owned(), key.clone()),
         (None, Some(path)) => (path.display().to_string(), key_file(path)?),
@@ -199,14 +276,15 @@ fn key(given: &args::Service) -> Result<ApiKey, Error> {
                 .ok_or_else(no_key)?
         }
     };
-    ApiKey::new(&text).ok_or_else(|| {
+    let key = ApiKey::new(&text).ok_or_else(|| {
         Error::new(
             Kind::Key,
-            source,
+            &source,
             "this is not an API key (empty, or with characters no key has)",
             "copy the key again from https://aistudio.google.com/apikey",
         )
-    })
+    });
+    Ok((source.clone(), key?))
 }
 
 fn no_key() -> Error {
@@ -234,13 +312,13 @@ fn key_file(path: &Path) -> Result<String, Error> {
             "name a file that holds just the key with --api-key-file",
         )
     })?;
-    if others_can_read(path) {
-        let quoted = named.replace('\'', "'\\''");
-        super::warn(&one_line(&format!(
-            "{named}: group or others can read the key in it: chmod 600 '{quoted}'"
-        )));
-    }
     Ok(text)
+}
+
+/// The command that makes a file one's own.
+fn private(path: &Path) -> String {
+    let quoted = path.display().to_string().replace('\'', "'\\''");
+    format!("chmod 600 '{quoted}'")
 }
 
 /// Only a file has readers to keep out: a pipe (`<(pass show key)`) or stdin has one.

@@ -82,6 +82,22 @@ impl From<WireStore> for Store {
 }
 
 impl Client {
+    /// One look at the account, which changes nothing and is not repeated: whether the service is there and
+    /// takes the key. Answers what the service says its time is.
+    pub fn greet(&self) -> Result<Option<String>, Failure> {
+        let path = "fileSearchStores?pageSize=1".to_owned();
+        let call = Call::new(
+            "store list",
+            Class::Read,
+            About::Account,
+            HttpMethod::Get,
+            path,
+        );
+        let answer = self.call_once(&call)?;
+        answer.json::<WireList>()?;
+        Ok(answer.header("date").map(str::to_owned))
+    }
+
     /// The stores of this display name, which need not be unique; `STORES_MAX` of them at the most.
     pub fn find_stores(&self, display_name: &str) -> Result<Vec<Store>, Failure> {
         let mut stores = Vec::new();

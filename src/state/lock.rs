@@ -13,7 +13,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::open;
 use super::statement::statements;
-use crate::clock::UnixMs;
+use crate::clock::{self, UnixMs};
 use crate::error::{Error, Kind};
 
 statements! {
@@ -101,15 +101,7 @@ pub fn take(
     stale_after: Duration,
 ) -> Result<Option<Holder>, Error> {
     let fail = |e: rusqlite::Error| open::error(path, &e);
-    let held_by = |r: &Row<'_>| {
-        let holder = Holder {
-            instance: r.get(0)?,
-            host: r.get(1)?,
-            pid: r.get(2)?,
-        };
-        Ok((holder, r.get::<_, UnixMs>(3)?))
-    };
-    let held = HELD_BY.first(tx, [], held_by).map_err(fail)?;
+    let held = HELD_BY.first(tx, [], row).map_err(fail)?;
     if let Some((holder, heartbeat)) = &held {
         if is_alive(holder, *heartbeat, me, now, stale_after) {
             return Err(Error::new(
@@ -127,6 +119,24 @@ pub fn take(
     TAKE.run(tx, params![me.instance, me.host, me.pid, now])
         .map_err(fail)?;
     Ok(held.map(|(holder, _)| holder))
+}
+
+/// The holder, and its last heartbeat.
+fn row(r: &Row<'_>) -> rusqlite::Result<(Holder, UnixMs)> {
+    let holder = Holder {
+        instance: r.get(0)?,
+        host: r.get(1)?,
+        pid: r.get(2)?,
+    };
+    Ok((holder, r.get(3)?))
+}
+
+/// The living objlib that holds the lock, if one does; nothing is taken or written.
+pub fn held_by(conn: &Connection, stale_after: Duration) -> rusqlite::Result<Option<Holder>> {
+    let (me, now) = (Holder::this_process(), clock::now_ms());
+    let held = HELD_BY.first(conn, [], row)?;
+    let living = |(holder, beat): &(Holder, UnixMs)| is_alive(holder, *beat, &me, now, stale_after);
+    Ok(held.filter(living).map(|(holder, _)| holder))
 }
 
 /// The heartbeat and the proof of ownership in one: `false` if the row is no longer ours.

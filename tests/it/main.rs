@@ -22,7 +22,6 @@ mod disk;
 mod scripted;
 
 /// A service that answers anything but what it should.
-mod help;
 mod hostile;
 
 /// The key and the sessions, planted in every answer, and looked for everywhere.
@@ -60,6 +59,12 @@ mod strangers;
 
 /// kill -9 and run again.
 mod resume;
+
+/// What an upload would meet, told beforehand.
+mod doctor;
+
+/// Help, man pages, completions, variables.
+mod help;
 
 /// What is said of what is on disk, however much it is.
 mod status;

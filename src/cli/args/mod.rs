@@ -9,6 +9,7 @@ use crate::identity::CHUNK_TOKENS;
 use crate::throttle::{Rpm, Tier, bandwidth::BytesPerSecond};
 
 mod age;
+mod doctor;
 mod mcp;
 mod remote;
 mod report;
@@ -16,6 +17,7 @@ mod search;
 
 pub use super::completion::Shell;
 pub use age::Age;
+pub use doctor::Doctor;
 pub use mcp::Mcp;
 pub use remote::{DEFAULT_STORE, Remote, Service, Store, store_name};
 pub use report::Report;
@@ -121,6 +123,8 @@ pub enum Command {
     Store(Box<Stores>),
     /// Let agents search, look and upload: Model Context Protocol over stdin and stdout
     Mcp(Box<Mcp>),
+    /// Whether an upload would work here: database, disk, key, service, store, a line each
+    Doctor(Box<Doctor>),
     /// Run a local File Search service for trying and testing
     #[cfg(feature = "emulator")]
     Emulator(Box<super::emulator::EmulatorArgs>),

@@ -103,6 +103,12 @@ pub const ALL: &[(&str, &str, &str)] = &[
         "objlib mcp --store handbook --read-only",
     ),
     (
+        "doctor",
+        "Would an upload into this store work?",
+        "objlib doctor --store handbook",
+    ),
+    ("doctor", "Without a request", "objlib doctor --offline"),
+    (
         "library list",
         "Every folder that is known",
         "objlib library list",

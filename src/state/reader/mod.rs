@@ -5,9 +5,11 @@
 //! library.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::{Connection, Row};
 
+use super::lock::{self, Holder};
 use super::open;
 use super::statement::{Statement, statements};
 use crate::error::Error;
@@ -88,6 +90,17 @@ impl Reader {
             conn: open::nothing()?,
             path: PathBuf::from("memory"),
         })
+    }
+
+    /// Reads the whole file through: whether it is sound.
+    pub fn check(&self) -> Result<(), Error> {
+        open::check(&self.conn, &self.path)
+    }
+
+    /// The living objlib that holds the lock, if one does. `stale_after`: how long one without a heartbeat is
+    /// taken to be alive.
+    pub fn held_by(&self, stale_after: Duration) -> Result<Option<Holder>, Error> {
+        self.checked(lock::held_by(&self.conn, stale_after))
     }
 
     /// One read transaction from here to the next call: the database is seen as it is now.

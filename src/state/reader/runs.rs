@@ -197,7 +197,13 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::names::StoreName;
+    use crate::shutdown::Shutdown;
+    use crate::state::{Change, PinnedStore, writer};
+    use crate::waits::Waits;
 
     #[test]
     fn a_run_without_an_end_was_killed_unless_its_objlib_lives() {
@@ -207,17 +213,6 @@ mod tests {
         assert_eq!(outcome(told("done"), true), "done");
         assert_eq!(outcome(told("crashed"), true), KILLED);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::names::StoreName;
-    use crate::shutdown::Shutdown;
-    use crate::state::{Change, PinnedStore, writer};
-    use crate::waits::Waits;
 
     #[test]
     fn the_last_hundred_runs_keep_what_they_recorded() {

@@ -1,0 +1,84 @@
+//! `objlib doctor`: whether an upload would work here, a line for each thing that it needs.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::args;
+use super::settings;
+use super::status::say;
+use crate::app::Service;
+use crate::app::doctor::{self, Finding};
+use crate::clock::{now_ms, rfc3339};
+use crate::error::{Error, Kind};
+use crate::report::Style;
+use crate::text::{json_line, one_line};
+
+/// The exit code that an upload would end with now, as far as this can be told.
+pub fn run(args: &args::Doctor, database: &Path, style: Style) -> Result<u8, Error> {
+    let mut stopped: Option<Kind> = None;
+    let mut said = Ok(());
+    let mut take = |finding: Finding| {
+        let stops = finding.trouble.as_ref().and_then(|trouble| trouble.stops);
+        stopped = stopped.or(stops);
+        let is_wanted = !style.quiet || style.json || finding.trouble.is_some();
+        if is_wanted && said.is_ok() {
+            said = say(&match style.json {
+                true => to_json(&finding),
+                false => to_text(&finding, style.color),
+            });
+        }
+    };
+    take(Finding::fine(
+        "program",
+        concat!("objlib ", env!("OBJLIB_LONG_VERSION")),
+    ));
+    let target = settings::target_or_findings(&args.remote, &mut take);
+    let waits = settings::waits();
+    let reader = doctor::here(database, &waits, &mut take);
+    if let Some(target) = &target {
+        if !args.offline {
+            doctor::there(database, target, waits, &mut take);
+        }
+        if let Some(reader) = reader
+            .as_ref()
+            .filter(|_| !matches!(target.service, Service::Emulator))
+        {
+            take(doctor::quota(reader, &target.endpoint_name));
+        }
+    }
+    said.map(|()| stopped.map_or(0, Kind::exit_code))
+}
+
+fn state(finding: &Finding) -> &'static str {
+    match &finding.trouble {
+        None => "ok",
+        Some(trouble) if trouble.stops.is_none() => "warning",
+        Some(_) => "wrong",
+    }
+}
+
+fn to_json(finding: &Finding) -> String {
+    let mut line = json!({
+        "event": "check", "time": rfc3339(now_ms()), "check": finding.check, "state": state(finding),
+        "text": finding.text});
+    if let Some(trouble) = &finding.trouble {
+        line["hint"] = json!(trouble.remedy);
+    }
+    json_line(&line) + "\n"
+}
+
+fn to_text(finding: &Finding, color: bool) -> String {
+    let state = state(finding);
+    let style = match state {
+        "ok" => console::Style::new().green(),
+        "warning" => console::Style::new().yellow(),
+        _ => console::Style::new().red(),
+    };
+    let mark = style.force_styling(color).apply_to(format!("{state:<8}"));
+    let mut text = format!("{mark} {:<9} {}\n", finding.check, one_line(&finding.text));
+    if let Some(trouble) = &finding.trouble {
+        text += &format!("{:18} hint: {}\n", "", one_line(&trouble.remedy));
+    }
+    text
+}
