@@ -102,8 +102,11 @@ mod words;
 /// Every request that the client sends, against the API's schema.
 mod requests;
 
-/// Every command line in the README runs.
+/// What the README says of flags, commands and dependencies is so.
 mod readme;
+
+/// Every command line in it runs.
+mod readme_runs;
 
 /// Borders that no compiler guards.
 mod tidy;

@@ -10,7 +10,7 @@ use crate::run::{KEY, OBJLIB, Place, RunToEnd, Service};
 const README: &str = include_str!("../../README.md");
 
 /// The lines behind `$` in the console blocks.
-fn commands() -> Vec<&'static str> {
+pub fn commands() -> Vec<&'static str> {
     let mut lines = Vec::new();
     for block in README.split("```console\n").skip(1) {
         let block = block.split("```").next().unwrap();
@@ -19,7 +19,7 @@ fn commands() -> Vec<&'static str> {
     lines
 }
 
-/// As much of a shell as the README needs: comments, quotes, variables in front, pipes.
+/// As much of a shell as the README needs: comments, quotes, variables in front, pipes, a file for the output.
 fn words(line: &str) -> Vec<Vec<String>> {
     let mut parts = vec![Vec::new()];
     let mut word = String::new();
@@ -27,7 +27,7 @@ fn words(line: &str) -> Vec<Vec<String>> {
     for c in line.chars().chain([' ']) {
         match c {
             '\'' => quoted = !quoted,
-            '#' if !quoted && word.is_empty() => break,
+            '#' | '>' if !quoted && word.is_empty() => break,
             ' ' if !quoted => {
                 let done = std::mem::take(&mut word);
                 match done.as_str() {
@@ -76,7 +76,10 @@ fn every_flag_and_command_is_in_it_and_the_other_way_round() {
     let cli = Cli::command();
     for command in cli.get_subcommands().filter(|c| !c.is_hide_set()) {
         assert!(README.contains(&format!("### `objlib {}", command.get_name())));
-        // The faults of the emulator are in its own help.
+        // What the emulator does besides the ordinary is in a page of its own, and its faults are in its help.
+        if command.get_name() == "emulator" {
+            continue;
+        }
         let faults = |a: &clap::Arg| {
             a.get_help_heading()
                 .is_some_and(|h| h.starts_with("Faults"))
@@ -106,6 +109,8 @@ fn every_flag_and_command_is_in_it_and_the_other_way_round() {
         .chain(["help", "release", "no-default-features", "path", "locked"].map(str::to_owned))
         // Of the proof programs, and of cargo that runs them.
         .chain(["features", "test", "long", "bench"].map(str::to_owned))
+        // Of an agent's own command.
+        .chain(["scope"].map(str::to_owned))
         .collect();
     for mention in README.split("--").skip(1) {
         let end =
