@@ -345,9 +345,14 @@ fn an_upload_outlives_its_session_and_the_next_one_sees_it() {
 #[test]
 fn what_keeps_an_upload_from_beginning_is_told_at_once() {
     let (place, service) = two();
+    place.file_in(".ssh/more", "notes.md", "Nobody else's business.\n");
     let mut session = Session::start(&place, &service.url, &[]);
     for (arguments, words) in [
         (json!({"path": "docs"}), "it is not absolute"),
+        (
+            json!({"path": path(&place, ".ssh/more")}),
+            "an agent may not send a hidden folder",
+        ),
         (json!({"path": path(&place, "nowhere")}), "cannot be used"),
         (
             json!({"path": path(&place, "docs/lunch.md")}),

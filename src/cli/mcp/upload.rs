@@ -7,6 +7,7 @@
 //! Promises: the key goes to it in its environment and never in an argument; what it says is read as long as
 //! there is a session, and kept in a bounded form.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, PipeReader, pipe};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -232,13 +233,25 @@ fn folder(given: &str) -> Result<PathBuf, Error> {
         ));
     }
     let home = std::env::var_os("HOME").and_then(|home| Path::new(&home).canonicalize().ok());
-    if path.parent().is_none() || home.is_some_and(|home| home.starts_with(&path)) {
+    if path.parent().is_none() || home.as_ref().is_some_and(|home| home.starts_with(&path)) {
         return Err(wrong(
             "an agent may not send a home folder as a whole, nor what lies above it".to_owned(),
             "name a folder in it, or let the user run `objlib upload`",
         ));
     }
+    // A scan leaves hidden folders out, but not one that it is told to begin with: keys lie in some.
+    let inside = home.and_then(|home| path.strip_prefix(home).ok().map(Path::to_owned));
+    if inside.is_some_and(|inside| inside.iter().any(is_hidden)) {
+        return Err(wrong(
+            "an agent may not send a hidden folder".to_owned(),
+            "name another one, or let the user run `objlib upload`",
+        ));
+    }
     Ok(path)
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 fn command(database: &Path, target: &Target) -> Command {
