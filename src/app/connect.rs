@@ -8,6 +8,7 @@ use crate::client::{self, Client, Endpoint};
 use crate::clock;
 use crate::error::{Error, Kind};
 use crate::names::{ApiKey, StoreName};
+use crate::pipeline::reconcile::store::EMULATOR;
 use crate::shutdown::Shutdown;
 use crate::state::reader::StoreRow;
 use crate::state::{Lease, Reader};
@@ -151,6 +152,21 @@ pub(super) fn known_store_name(
             .store_pinned(endpoint_name, name)?
             .map(|row| row.name)),
     }
+}
+
+/// The error of a service without such a store, unless another service was meant, which has one.
+pub(super) fn not_there(reader: &Reader, endpoint_name: &str, name: &str, error: Error) -> Error {
+    let stores = reader.stores().unwrap_or_default();
+    let known = stores.into_iter().find(|store| store.is_called(name));
+    let Some(other) = known.filter(|row| row.endpoint != endpoint_name) else {
+        return error;
+    };
+    let remedy = match other.endpoint.as_str() {
+        EMULATOR => "give --emulator".to_owned(),
+        endpoint => format!("give --endpoint {endpoint}"),
+    };
+    let what = format!("store `{name}`");
+    Error::new(Kind::Store, what, "it is one of another service", remedy)
 }
 
 /// The store as the database knows it; nobody is asked.

@@ -195,12 +195,13 @@ pub fn look(options: &Options, database: &Path) -> Result<Found, Error> {
 fn find(options: &Options, reader: &Reader) -> Result<Found, Error> {
     let store = connect::known_store(reader, &options.endpoint_name, &options.store)?;
     let store = store.ok_or_else(|| {
-        Error::new(
+        let unknown = Error::new(
             Kind::Store,
             format!("store `{}`", options.store),
             "nothing was ever sent into it from here",
             "name another one with --store (`objlib status` shows where libraries go)",
-        )
+        );
+        connect::not_there(reader, &options.endpoint_name, &options.store, unknown)
     })?;
     let mut libraries = reader.linked(store.id)?;
     if let Some(name) = &options.library {

@@ -110,27 +110,38 @@ pub(super) fn store_name(
 ) -> Result<StoreName, Error> {
     match known_store_name(reader, &target.endpoint_name, wanted)? {
         Some(name) => Ok(name),
-        None => find(wanted, client),
+        None => find(wanted, client)?.ok_or_else(|| {
+            let unknown = Error::new(
+                Kind::Store,
+                format!("store `{wanted}`"),
+                "there is no store of this name, or it belongs to another key",
+                "`objlib store list` shows all; the first `objlib upload DIR` into it makes it",
+            );
+            connect::not_there(reader, &target.endpoint_name, wanted, unknown)
+        }),
     }
 }
 
-fn find(wanted: &str, client: &Client) -> Result<StoreName, Error> {
+fn find(wanted: &str, client: &Client) -> Result<Option<StoreName>, Error> {
     let cannot =
         |kind, why: &str, remedy: &str| Error::new(kind, format!("store `{wanted}`"), why, remedy);
     if wanted.starts_with(StoreName::PREFIX) {
         let remedy = "give a name like fileSearchStores/handbook-q3v9x0k2m4ab, or a display name";
-        return StoreName::parse(wanted)
-            .ok_or_else(|| cannot(Kind::Usage, "this is no resource name of a store", remedy));
+        let name = StoreName::parse(wanted);
+        return match name.is_some() {
+            true => Ok(name),
+            false => Err(cannot(
+                Kind::Usage,
+                "this is no resource name of a store",
+                remedy,
+            )),
+        };
     }
     let found = client.find_stores(wanted);
     let found = found.map_err(|failure| failure.to_error(wanted))?;
     match found.as_slice() {
-        [store] => Ok(store.name.clone()),
-        [] => Err(cannot(
-            Kind::Store,
-            "there is no store of this name, or it belongs to another key",
-            "`objlib store list` shows all; the first `objlib upload DIR` into it makes it",
-        )),
+        [store] => Ok(Some(store.name.clone())),
+        [] => Ok(None),
         several => {
             let names: Vec<&str> = several.iter().map(|store| store.name.as_str()).collect();
             let why = format!("several stores have this name: {}", names.join(", "));
@@ -157,11 +168,32 @@ fn filter(given: Option<&str>, library: Option<&str>) -> Option<String> {
     }
 }
 
+/// A position in the condition that was given, instead of one in that which was sent, where a parenthesis
+/// stands before it.
+fn as_given(words: &str) -> String {
+    const BEFORE: &str = "position ";
+    let Some((before, after)) = words.split_once(BEFORE) else {
+        return words.to_owned();
+    };
+    let end = after
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(after.len());
+    match after[..end].parse::<u64>() {
+        Ok(position) if position > 0 => {
+            format!("{before}{BEFORE}{}{}", position - 1, &after[end..])
+        }
+        _ => words.to_owned(),
+    }
+}
+
 /// Why there is no answer, as a user is told.
 fn refused(failure: &Failure, options: &Options, filter: Option<&str>) -> Error {
     let says = |text: &str| failure.words.to_ascii_lowercase().contains(text);
     let model = format!("model `{}`", options.model);
-    let why = failure.to_string();
+    let mut why = failure.to_string();
+    if options.library.is_some() && options.filter.is_some() {
+        why = as_given(&why);
+    }
     match (failure.kind, failure.status, filter) {
         // Stores are named in the body: it is the model that the path names.
         (FailureKind::StoreRefused, Some(404), _) => Error::new(
@@ -292,6 +324,11 @@ mod tests {
         );
         assert_eq!(filter(Some("a = 1"), None).unwrap(), "a = 1");
         assert_eq!(filter(Some(" "), None), None);
+        assert_eq!(
+            as_given("syntax error at position 7: x"),
+            "syntax error at position 6: x"
+        );
+        assert_eq!(as_given("no position"), "no position");
     }
 
     #[test]

@@ -74,12 +74,14 @@ fn compare(
     }
     .existing()?;
     let Some(store) = store else {
-        return Err(Error::new(
+        let unknown = Error::new(
             Kind::Store,
             format!("store `{}`", target.store),
             "there is no store of this name",
             "name another one with --store; the first upload into it creates it",
-        ));
+        );
+        let (endpoint, name) = (&target.endpoint_name, &target.store);
+        return Err(connect::not_there(reader, endpoint, name, unknown));
     };
     let verify = Verify {
         store: &store.row,

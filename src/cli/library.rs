@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::args;
 use super::settings;
-use super::status::say;
+use super::status::{next as next_into, say};
 use crate::app;
 use crate::clock::{now_ms, rfc3339};
 use crate::error::{Error, Kind};
@@ -87,7 +87,7 @@ fn rename(
     let files = reader
         .file_counts(&[library.id].into_iter().collect())?
         .present;
-    let goes = !reader.stores_of(library.id)?.is_empty();
+    let stores = reader.stores_of(library.id)?;
     commit(
         database,
         Change::LibraryRenamed {
@@ -95,13 +95,16 @@ fn rename(
             name: new.clone(),
         },
     )?;
-    let upload = settings::next_here(database).line("upload");
-    let then = match goes {
-        true => format!(
-            ": its {files} documents carry the name, so the next `{upload}` into each of its stores sends \
-             them again and then deletes the old ones"
+    let uploads: Vec<String> = stores
+        .iter()
+        .map(|store| format!("`{}`", next_into(store, database).line("upload")))
+        .collect();
+    let then = match uploads.is_empty() {
+        false => format!(
+            ": its {files} documents carry the name, so {} sends them again and then deletes the old ones",
+            uploads.join(", and ")
         ),
-        false => String::new(),
+        true => String::new(),
     };
     Ok(said(
         &format!("renamed library `{}` to `{new}`{then}", library.name),

@@ -7,6 +7,7 @@ use clap::FromArgMatches;
 
 use self::args::{Cli, Command};
 use self::words::{complain, warn};
+use crate::error::Error;
 use crate::panic;
 
 pub mod args;
@@ -96,5 +97,23 @@ fn run(cli: &Cli) -> u8 {
         Command::Man { dir } => help::man::run(dir.as_deref()).map(|()| 0),
         Command::Complete(args) => completion::complete(args, &database).map(|()| 0),
     });
-    done.unwrap_or_else(|e| complain(&e))
+    done.unwrap_or_else(|e| complain(&in_its_place(e, cli)))
+}
+
+/// The error with commands in its hint that mean this database, store and service.
+fn in_its_place(error: Error, cli: &Cli) -> Error {
+    let Ok(database) = settings::database(&cli.global) else {
+        return error;
+    };
+    let at = |store: &str, service| settings::next_typed(store, service, &database);
+    let next = match &cli.command {
+        Command::Verify(args) => at(&args.remote.store.name, &args.remote.service),
+        Command::Purge(args) => at(&args.remote.store.name, &args.remote.service),
+        Command::Search(args) => at(&args.stores[0], &args.service),
+        _ => settings::next_here(&database),
+    };
+    Error {
+        remedy: next.in_text(&error.remedy),
+        ..error
+    }
 }

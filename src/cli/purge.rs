@@ -47,7 +47,10 @@ pub fn run(args: &args::Purge, database: &Path, style: Style) -> Result<u8, Erro
     }
     let done = done?;
     if let Some(error) = &done.error {
-        super::complain(error);
+        super::complain(&Error {
+            remedy: command.next.in_text(&error.remedy),
+            ..error.clone()
+        });
     }
     if !style.json && (!style.quiet || done.exit != 0) {
         command.closing(&found, &done);

@@ -99,6 +99,14 @@ pub fn next(remote: &Remote, database: &Path, endpoint: &str) -> Next {
     next_for(&remote.store.name, &remote.service, database, endpoint)
 }
 
+/// The same where it is not known yet whether it can be used.
+pub fn next_typed(store: &str, service: &args::Service, database: &Path) -> Next {
+    match endpoint_name(service) {
+        Ok(endpoint) => next_for(store, service, database, &endpoint),
+        Err(_) => next_here(database),
+    }
+}
+
 /// The same for another store.
 pub fn next_for(store: &str, service: &args::Service, database: &Path, endpoint: &str) -> Next {
     let mut next = next_at(database, store, endpoint);

@@ -34,6 +34,11 @@ pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
         summary.exit = error.kind.exit_code();
         summary.error = Some(error);
     }
+    if let Some(error) = &mut summary.error {
+        let remote = &args.remote;
+        let next = settings::next_typed(&remote.store.name, &remote.service, database);
+        error.remedy = next.in_text(&error.remedy);
+    }
     // An error that came before any run has said all there is to say.
     let is_reported = summary.run.is_some() || summary.error.is_none();
     if let Some(path) = args.report.as_ref().filter(|_| is_reported) {

@@ -44,6 +44,40 @@ impl Next {
         self
     }
 
+    /// A text that names commands, as in "`objlib status` shows it", with the options that they need here.
+    pub fn in_text(&self, text: &str) -> String {
+        let mut parts = text.split('`');
+        let mut whole = parts.next().unwrap_or_default().to_owned();
+        // Every second part stands between two signs.
+        for (part, is_quoted) in parts.zip([true, false].into_iter().cycle()) {
+            let words = part
+                .strip_prefix("objlib ")
+                .filter(|_| is_quoted && !part.contains("--help"));
+            whole = match words {
+                Some(words) => whole + "`" + &self.without_twice(words).line(words),
+                None => whole + "`" + part,
+            };
+        }
+        whole
+    }
+
+    /// The options that these words do not have already.
+    fn without_twice(&self, words: &str) -> Next {
+        let words = format!("{words} ");
+        let missing = |options: &str| {
+            let flag = options.split_whitespace().next().unwrap_or_default();
+            match words.contains(&format!(" {flag} ")) {
+                true => String::new(),
+                false => options.to_owned(),
+            }
+        };
+        Next {
+            database: missing(&self.database),
+            store: missing(&self.store),
+            remote: missing(&self.remote),
+        }
+    }
+
     /// `words`: the command and its own options.
     pub fn line(&self, words: &str) -> String {
         let Next {
@@ -90,6 +124,34 @@ pub fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_gets_the_options_that_its_commands_lack() {
+        let next = Next::default()
+            .with_store("a b")
+            .with_database(Path::new("/d"));
+        for (text, whole) in [
+            ("no command", "no command"),
+            (
+                "`objlib status` shows it",
+                "`objlib status --db /d --store 'a b'` shows it",
+            ),
+            (
+                "`objlib upload --store x`, `-`",
+                "`objlib upload --store x --db /d`, `-`",
+            ),
+            ("`objlib library list`", "`objlib library list --db /d`"),
+            ("see `objlib scan --help`", "see `objlib scan --help`"),
+            (
+                "`objlib status --db /e`",
+                "`objlib status --db /e --store 'a b'`",
+            ),
+        ] {
+            assert_eq!(next.in_text(text), whole);
+            assert_eq!(next.in_text(whole), whole);
+            assert_eq!(Next::default().in_text(text), text);
+        }
+    }
 
     #[test]
     fn a_value_is_quoted_only_where_a_shell_needs_it() {

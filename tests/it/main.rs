@@ -63,6 +63,10 @@ mod resume;
 /// What an upload would meet, told beforehand.
 mod doctor;
 
+/// The table of all errors, made from the sources.
+mod errors;
+mod source;
+
 /// Help, man pages, completions, variables.
 mod help;
 

@@ -659,3 +659,15 @@ fn rows_of_documents_that_were_deleted_long_ago_are_forgotten() {
     assert_eq!(rows(), "superseded indexed");
     service.ledger().is_exactly(&place.docs());
 }
+
+#[test]
+fn a_store_of_the_embedded_service_is_pointed_to() {
+    let place = Place::new();
+    place.files(2);
+    let upload = ["upload", "docs", "-q", "--emulator", "--store", "mine"];
+    place.objlib(&upload).seen().exit(0);
+    let purge = place
+        .objlib(&["purge", "--store", "mine", "--dry-run"])
+        .seen();
+    assert!(purge.exit(1).stderr.contains("--emulator"));
+}

@@ -161,6 +161,9 @@ pub fn seen(output: Output) -> Seen {
         let has_bug = ours.contains("internal error");
         assert!(!has_bug, "a panic was shown:\n{text}");
     }
+    // The proof programs, which use this file as well, make errors of their own.
+    #[cfg(not(feature = "proof"))]
+    crate::source::all_known(&seen.stderr);
     seen
 }
 

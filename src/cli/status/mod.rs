@@ -66,6 +66,15 @@ pub fn say(text: &str) -> Result<(), Error> {
     out.end()
 }
 
+/// What it takes to mean this store.
+pub fn next(store: &StoreRow, database: &Path) -> Next {
+    let name = match store.by_display_name {
+        true => store.display_name.as_str(),
+        false => store.name.as_str(),
+    };
+    settings::next_at(database, name, &store.endpoint)
+}
+
 /// Whose status.
 struct Asked<'a> {
     reader: &'a Reader,
@@ -103,13 +112,7 @@ impl Asked<'_> {
 
     fn next(&self, store: Option<&StoreRow>) -> Next {
         match store {
-            Some(store) => {
-                let name = match store.by_display_name {
-                    true => store.display_name.as_str(),
-                    false => store.name.as_str(),
-                };
-                settings::next_at(self.database, name, &store.endpoint)
-            }
+            Some(store) => next(store, self.database),
             // Nothing is known of it, but that it was asked for.
             None if self.is_named() => settings::next_here(self.database).with_store(self.name),
             None => settings::next_here(self.database),
