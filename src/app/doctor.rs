@@ -138,6 +138,19 @@ fn disk(database: &Path, say: &mut dyn FnMut(Finding)) {
             "keep the database on a disk of this machine (--db)",
         ));
     }
+    let writable = match database.exists() {
+        true => &database,
+        false => folder,
+    };
+    if let Err(e) = rustix::fs::access(writable, rustix::fs::Access::WRITE_OK) {
+        let remedy = "check its permissions, or name another database with --db";
+        let what = writable.display().to_string();
+        let why = format!("cannot be written: {e}");
+        say(Finding::wrong(
+            "disk",
+            &Error::new(Kind::Database, what, why, remedy),
+        ));
+    }
     let free = match rustix::fs::statvfs(folder) {
         Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize),
         Err(e) => {

@@ -222,3 +222,27 @@ fn the_version_says_which_build_it_is() {
         "{long}"
     );
 }
+
+/// Options of a store under its heading, those of a scan under theirs, and none under another's.
+#[test]
+fn options_stand_under_their_headings() {
+    let place = Place::new();
+    for (command, option, heading) in [
+        ("upload", "--store", "Where to:"),
+        ("upload", "--rehash", "What is scanned:"),
+        ("upload", "--rpm", "How fast:"),
+        ("upload", "--grace", "Options:"),
+        ("verify", "--repair", "Options:"),
+        ("purge", "--yes", "Options:"),
+        ("doctor", "--offline", "Options:"),
+        ("search", "--store", "Where to:"),
+    ] {
+        let help = place.objlib(&[command, "--help"]).seen().exit(0).stdout;
+        let before = help.split(&format!("\n      {option}")).next().unwrap();
+        let last = before
+            .lines()
+            .rev()
+            .find(|l| l.ends_with(':') && !l.starts_with(' '));
+        assert_eq!(last, Some(heading), "{command} {option}");
+    }
+}

@@ -189,26 +189,27 @@ pub enum Library {
     },
 }
 
+const SCANNED: &str = "What is scanned";
+
 #[derive(Debug, Args)]
-#[command(next_help_heading = "What is scanned")]
 pub struct ScanOptions {
     /// Name of the folder's library [default: the last part of its path]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, help_heading = SCANNED, value_name = "NAME")]
     pub library: Option<String>,
     /// Only files whose relative path matches; may be given several times
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, help_heading = SCANNED, value_name = "GLOB")]
     pub include: Vec<String>,
     /// Not the files whose relative path matches; wins over --include
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, help_heading = SCANNED, value_name = "GLOB")]
     pub exclude: Vec<String>,
     /// Only the files named in FILE, one relative path a line (- for stdin)
-    #[arg(long, hide_short_help = true, value_name = "FILE|-")]
+    #[arg(long, help_heading = SCANNED, hide_short_help = true, value_name = "FILE|-")]
     pub files_from: Option<PathBuf>,
     /// Read every file again, even if size and time say that it is unchanged
-    #[arg(long, hide_short_help = true)]
+    #[arg(long, help_heading = SCANNED, hide_short_help = true)]
     pub rehash: bool,
     /// Go on although more than half of the known files are gone
-    #[arg(long)]
+    #[arg(long, help_heading = SCANNED)]
     pub accept_missing: bool,
     #[command(flatten)]
     pub kept: KeptOptions,
@@ -321,7 +322,9 @@ pub struct Upload {
     #[arg(long, value_name = "FILE.html", conflicts_with = "dry_run")]
     pub report: Option<PathBuf>,
     /// Requests a minute: auto finds the limit, N is a ceiling, 0 means none
-    #[arg(help_heading = PACE, long,
+    #[arg(
+        help_heading = PACE,
+        long,
         value_name = "auto|0|N",
         default_value = "auto",
         conflicts_with = "tier",

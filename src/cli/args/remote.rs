@@ -47,29 +47,30 @@ pub struct Remote {
 }
 
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = WHERE)]
 pub struct Service {
     /// Service to talk to [env: GOOGLE_GEMINI_BASE_URL] [default: Google's]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, help_heading = WHERE, value_name = "URL")]
     pub endpoint: Option<String>,
     /// Use the embedded local service, kept beside the database; no key needed
     #[cfg(feature = "emulator")]
-    #[arg(long, conflicts_with = "endpoint")]
+    #[arg(long, help_heading = WHERE, conflicts_with = "endpoint")]
     pub emulator: bool,
     /// API key; visible to other users of this machine, so prefer the other ways
     #[arg(
         long,
+        help_heading = WHERE,
         hide_short_help = true,
         value_name = "KEY",
         conflicts_with = "api_key_file"
     )]
     pub api_key: Option<String>,
     /// File that holds the API key (- for stdin) [env: GOOGLE_API_KEY, GEMINI_API_KEY hold the key]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, help_heading = WHERE, value_name = "PATH")]
     pub api_key_file: Option<PathBuf>,
     /// Certificates to trust in addition to the built-in ones (PEM)
     #[arg(
         long,
+        help_heading = WHERE,
         hide_short_help = true,
         value_name = "PATH",
         env = "SSL_CERT_FILE",
