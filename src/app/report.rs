@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::clock::{now_ms, rfc3339};
+use crate::clock::now_ms;
 use crate::error::{Error, Kind};
 use crate::report::html::{Details, RunReport};
 use crate::state::Reader;
@@ -30,14 +30,16 @@ pub fn report(database: &Path, run: Option<i64>, waits: &Waits) -> Result<RunRep
     };
     Ok(RunReport {
         details: reader.run_details(wanted)?.map(|json| Details::read(&json)),
+        began: reader.local(row.started_ms),
         run: row,
-        now: now_ms(),
+        now: reader.local(now_ms()),
     })
 }
 
 fn unknown(reader: &Reader, run: i64) -> Result<Error, Error> {
     let known = reader.newest_runs()?.into_iter();
-    let known = known.map(|(run, started)| format!("{run} of {}", rfc3339(started)));
+    let known =
+        known.map(|(run, started)| format!("{run} of {}", reader.local(started).date_and_time()));
     Ok(Error::new(
         Kind::Input,
         format!("run {run}"),

@@ -86,6 +86,15 @@ fn page(place: &Place, name: &str) -> Page {
     Page::read(std::fs::read_to_string(place.path().join(name)).unwrap())
 }
 
+/// What is wrong, and what to do: nothing else is said.
+#[track_caller]
+fn error_and_hint(seen: &Seen) {
+    let lines: Vec<&str> = seen.stderr.lines().collect();
+    let is_error =
+        lines.len() == 2 && lines[0].starts_with("error: ") && lines[1].starts_with("hint: ");
+    assert!(is_error, "{}", seen.stderr);
+}
+
 fn begun(place: &Place, service: &Service, args: &[&str]) -> Child {
     let mut run = place
         .upload(service, &["--rpm", "0", "--concurrency", "2"])
@@ -237,7 +246,7 @@ fn a_run_without_work_has_a_page_and_so_has_each_of_two_stores() {
     for known in ["run 9: there is none", "3 of 20", "2 of 20", "1 of 20"] {
         assert!(wrong.stderr.contains(known), "{}", wrong.stderr);
     }
-    assert_eq!(wrong.stderr.lines().count(), 1);
+    error_and_hint(&wrong);
     // Of a store that is gone its runs remain.
     let delete = [
         "store",
@@ -303,20 +312,20 @@ fn a_run_of_yesterdays_database_says_that_no_course_is_on_record() {
 }
 
 #[test]
-fn bad_places_for_a_page_are_said_in_one_line_before_the_run() {
+fn bad_places_for_a_page_are_said_before_the_run() {
     let place = Place::new();
     place.files(3);
     std::fs::create_dir(place.path().join("folder")).unwrap();
-    let one_line = |seen: Seen, exit: i32, words: &str| {
+    let one_error = |seen: Seen, exit: i32, words: &str| {
         let seen = seen.exit(exit);
-        assert_eq!(seen.stderr.lines().count(), 1, "{}", seen.stderr);
+        error_and_hint(&seen);
         assert!(seen.stderr.contains(words), "{}", seen.stderr);
     };
     let none = place.objlib(&["report", "--html", "run.html"]).seen();
-    one_line(none, 1, "there is no database yet");
+    one_error(none, 1, "there is no database yet");
     place.objlib(&["scan", "docs", "-q"]).seen().exit(0);
     let none = place.objlib(&["report", "--html", "run.html"]).seen();
-    one_line(none, 1, "there was no run yet");
+    one_error(none, 1, "there was no run yet");
     let service = Service::start(&place, &[]);
     for (path, exit, words) in [
         (
@@ -332,7 +341,7 @@ fn bad_places_for_a_page_are_said_in_one_line_before_the_run() {
         ("-", 2, "name a file"),
     ] {
         let seen = place.upload(&service, &["--report", path]).seen();
-        one_line(seen, exit, words);
+        one_error(seen, exit, words);
         assert!(service.ledger().uploads() == 0 && !place.path().join("none").exists());
     }
     // The disk may still be full at the end: the run is done, and its exit code says that the page is not.
@@ -351,7 +360,7 @@ fn bad_places_for_a_page_are_said_in_one_line_before_the_run() {
         (&json!(3), &json!(1))
     );
     let twice = place.objlib(&["report", "--html", "-", "--json"]).seen();
-    one_line(twice, 2, "no room for a page");
+    one_error(twice, 2, "no room for a page");
     let json = place
         .objlib(&["report", "--html", "run.html", "--json"])
         .seen()

@@ -13,7 +13,7 @@ use self::markup::{row, text};
 use super::event::LimitedBy;
 use super::summary;
 use super::units::{bytes, time};
-use crate::clock::{UnixMs, rfc3339};
+use crate::clock::Local;
 use crate::state::RunTotals;
 use crate::state::reader::Run;
 
@@ -35,8 +35,9 @@ const STYLE: &str = include_str!("style.css");
 pub struct RunReport {
     pub run: Run,
     pub details: Option<Details>,
+    pub began: Local,
     /// When the page is made.
-    pub now: UnixMs,
+    pub now: Local,
 }
 
 impl RunReport {
@@ -88,7 +89,7 @@ impl RunReport {
             html,
             "<footer>Made by objlib {} on {}.</footer></main></body></html>",
             env!("CARGO_PKG_VERSION"),
-            minute(self.now)
+            moment(self.now)
         );
         html
     }
@@ -103,7 +104,7 @@ impl RunReport {
         let _ = write!(
             html,
             "</h1><p class=\"outcome {class}\">{words}</p><p>Began {}",
-            minute(run.started_ms)
+            moment(self.began)
         );
         if let Some([_, resource, endpoint]) = &run.store {
             let _ = write!(
@@ -402,11 +403,13 @@ fn over_time(timeline: &Timeline<'_>, html: &mut String) {
     html.push_str("</div></section>");
 }
 
-/// "2026-11-26 04:43:41 UTC".
-fn minute(ms: UnixMs) -> String {
-    let text = rfc3339(ms).replace('T', " ");
-    let second = text.split('.').next().unwrap_or(&text);
-    format!("{second} UTC")
+/// "2026-11-26 05:43" by the clocks where the run was, for who reads; in UTC for whoever reads elsewhere.
+fn moment(at: Local) -> String {
+    let (shown, utc) = (at.date_and_time(), Local::new(at.ms, 0).date_and_time());
+    match shown == utc {
+        true => utc,
+        false => format!("{shown} ({utc})"),
+    }
 }
 
 #[cfg(test)]

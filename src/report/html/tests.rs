@@ -25,7 +25,8 @@ fn report(details: Option<&str>, edit: impl FnOnce(&mut Run)) -> RunReport {
     RunReport {
         run,
         details: details.map(Details::read),
-        now: 3000,
+        began: Local::new(0, 3_600_000),
+        now: Local::new(3000, 0),
     }
 }
 
@@ -52,6 +53,7 @@ fn a_run_of_an_older_objlib_has_its_numbers_and_says_that_there_is_no_more() {
     assert!(page.contains("<td><code>indexed</code></td><td>5</td>"));
     assert!(page.contains("Held back by the service's quota"));
     assert!(page.contains("2.5 files/s"));
+    assert!(page.contains("Began 1970-01-01 01:00 (1970-01-01 00:00 UTC), store"));
     assert_eq!(open_elements(&page), Vec::<&str>::new());
 }
 
