@@ -44,7 +44,7 @@ pub struct EmulatorArgs {
     /// Keep the last requests for GET /_emulator/requests
     #[arg(long)]
     pub record: bool,
-    /// Switch off this rule by which requests are refused, or all; may be given several times
+    /// Switch off this rule by which requests are refused, like models or top-k; without RULE all of them
     #[arg(long, value_name = "RULE", num_args = 0..=1, default_missing_value = "all", value_delimiter = ',', value_parser = Loose::of)]
     pub loose: Vec<Loose>,
     /// Address to listen on; any but loopback lets others use, change and delete everything

@@ -252,6 +252,7 @@ fn an_unknown_rule_fault_kind_or_profile_is_named_with_the_nearest_one() {
         (["--faults", r#"{"eror_503": 1}"#], "`error_503`"),
         (["--faults", r#"{"only_kinds": ["imports"]}"#], "`import`"),
         (["--profile", "realstic"], "`realistic`"),
+        (["--error-503", "2"], "error_503 is 2"),
         (["--allow-origin", "*"], "not an origin"),
         (["--allow-origin", "http://a/b"], "not an origin"),
         (["--host", "nowhere"], "--host"),

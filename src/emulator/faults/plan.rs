@@ -199,13 +199,20 @@ impl Faults {
     /// What is wrong with the plan, for a person.
     pub fn of(plan: Value) -> Result<Faults, String> {
         let known = json!(Faults::default());
-        if let (Value::Object(given), Value::Object(known)) = (&plan, &known)
-            && let Some(unknown) = given.keys().find(|name| !known.contains_key(*name))
-        {
-            let like = nearest(unknown, known.keys().map(String::as_str));
-            return Err(format!(
-                "no fault is called `{unknown}`; the nearest is `{like}`"
-            ));
+        if let (Value::Object(given), Value::Object(known)) = (&plan, &known) {
+            for (name, value) in given {
+                let Some(default) = known.get(name) else {
+                    let like = nearest(name, known.keys().map(String::as_str));
+                    return Err(format!(
+                        "no fault is called `{name}`; the nearest is `{like}`"
+                    ));
+                };
+                // All other numbers are whole ones, or are not there by default.
+                let is_off = |p: f64| !(0.0..=1.0).contains(&p);
+                if default.is_f64() && value.as_f64().is_some_and(is_off) {
+                    return Err(format!("{name} is {value}, and a probability is 0 to 1"));
+                }
+            }
         }
         serde_json::from_value(plan).map_err(|e| e.to_string())
     }
@@ -304,7 +311,11 @@ mod tests {
     fn an_unknown_fault_is_refused_with_the_nearest_one() {
         let why = Faults::of(json!({"eror_503": 1})).unwrap_err();
         assert!(why.contains("`error_503`"), "{why}");
-        assert!(Faults::of(json!({"error_503": 1})).is_ok());
+        assert!(Faults::of(json!({"error_503": 1, "latency_ms": 7, "quota_per_min": 2.5})).is_ok());
+        for p in [-0.1, 1.1] {
+            let why = Faults::of(json!({"error_503": p})).unwrap_err();
+            assert!(why.starts_with("error_503 is "), "{why}");
+        }
         assert!(!reads(r#"{"error_504": 1}"#));
         assert!(reads(r#"{"error_503": 1}"#));
     }
