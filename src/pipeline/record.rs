@@ -98,6 +98,7 @@ impl Record {
                        "bytes": tally.bytes.get(), "requests": sent.requests, "polls": sent.polls,
                        "retries": sent.retries, "throttled": throttled,
                        "resumed": tally.resumed.get(), "adopted": tally.adopted.get()},
+            "deleted": tally.deleted.get(),
             "samples": self.samples,
             "times": times,
             "causes": run.outcomes.notes.causes(),

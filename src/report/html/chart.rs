@@ -28,6 +28,8 @@ pub struct Series {
 pub struct Chart {
     pub title: &'static str,
     pub unit: &'static str,
+    /// What is said instead, if all that there is to draw is nothing.
+    pub nothing: &'static str,
     /// What a value is as people read it.
     pub said: fn(f64) -> String,
     pub series: Vec<Series>,
@@ -154,14 +156,19 @@ impl Chart {
             }
         };
         let highest = (0..self.columns.len()).map(column).fold(0.0, f64::max);
-        if highest <= 0.0 {
-            return (1.0, 1.0);
-        }
         let step = round_up(highest / TICKS);
         (step, step * (highest / step - 0.001).ceil().max(1.0))
     }
 
     pub fn draw(&self, html: &mut String) {
+        if self.highest() <= 0.0 {
+            let Chart { title, nothing, .. } = self;
+            let _ = write!(
+                html,
+                "<figure><figcaption><h3>{title}</h3></figcaption><p>{nothing}</p></figure>"
+            );
+            return;
+        }
         let (step, top) = self.scale();
         let n = self.columns.len();
         let most = text(&(self.said)(self.highest()));

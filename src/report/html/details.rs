@@ -46,6 +46,8 @@ pub struct Details {
     pub seconds: f64,
     pub error: Option<String>,
     pub totals: RunTotals,
+    /// Things at the service that nothing needed any more.
+    pub deleted: u64,
     /// From a start where nothing was counted; by time.
     pub samples: Vec<Sample>,
     pub times: [[u64; BUCKETS]; KINDS.len()],
@@ -81,6 +83,7 @@ impl Details {
                 adopted: total("adopted"),
                 ..RunTotals::default()
             },
+            deleted: whole(&value["deleted"]),
             samples,
             times: KINDS.map(|kind| std::array::from_fn(|i| whole(&value["times"][kind][i]))),
             causes: list(&value["causes"]).iter().map(cause).collect(),

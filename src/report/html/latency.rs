@@ -35,6 +35,7 @@ pub fn draw(times: &[[u64; BUCKETS]; KINDS.len()], html: &mut String) {
         let label = |i: usize| ((i + 1) as f64 / n as f64, said(first + i));
         Chart {
             title,
+            nothing: "None.",
             unit: "requests, by time until the answer",
             said: number,
             series: vec![Series {

@@ -70,7 +70,16 @@ impl RunReport {
         );
         self.head(&mut html);
         self.tiles(&mut html);
+        html.push_str("<section><h2>Files</h2>");
         self.files_by_state(&mut html);
+        if let Some(details) = self.details.as_ref().filter(|details| details.deleted > 0) {
+            let _ = write!(
+                html,
+                "<p>Deleted at the service, since nothing needed it any more: {} documents and temporary files.</p>",
+                details.deleted
+            );
+        }
+        html.push_str("</section>");
         match &self.details {
             Some(details) => drawn(details, &mut html),
             None => {
@@ -205,9 +214,11 @@ impl RunReport {
             ("to send", "s0", t.pending),
         ];
         let all = t.files();
-        html.push_str("<section><h2>Files</h2>");
         if all == 0 {
-            html.push_str("<p>There was nothing to send.</p></section>");
+            html.push_str(match self.run.ended_ms {
+                Some(_) => "<p>There was nothing to send.</p>",
+                None => "<p>None was done yet.</p>",
+            });
             return;
         }
         let said = states.iter().filter(|(.., n)| *n > 0);
@@ -234,7 +245,6 @@ impl RunReport {
         if self.run.ended_ms.is_none() {
             html.push_str("<p class=\"note\">What was left is counted at the end of a run, which this one has not reached.</p>");
         }
-        html.push_str("</section>");
     }
 
     /// All of the summary, by the names that its JSON has.
@@ -330,6 +340,7 @@ fn over_time(timeline: &Timeline<'_>, html: &mut String) {
     let charts = [
         Chart {
             title: "Files indexed",
+            nothing: "None.",
             unit: "files a second",
             said: chart::number,
             series: vec![series("files/s", "s1", timeline.growth(|s| s.indexed))],
@@ -339,6 +350,7 @@ fn over_time(timeline: &Timeline<'_>, html: &mut String) {
         },
         Chart {
             title: "Bytes indexed",
+            nothing: "None.",
             unit: "bytes a second",
             said: chart::bytes,
             series: vec![series("bytes/s", "s1", timeline.growth(|s| s.bytes))],
@@ -348,6 +360,7 @@ fn over_time(timeline: &Timeline<'_>, html: &mut String) {
         },
         Chart {
             title: "Requests by outcome",
+            nothing: "None was answered.",
             unit: "answers a second",
             said: chart::number,
             series: vec![
@@ -362,6 +375,7 @@ fn over_time(timeline: &Timeline<'_>, html: &mut String) {
         },
         Chart {
             title: "Rate found",
+            nothing: "The service set no limit that was met.",
             unit: "writes a minute that the service grants, as far as was known",
             said: chart::number,
             series: vec![series("writes a minute", "s2", timeline.value(|s| s.rate))],
@@ -371,6 +385,7 @@ fn over_time(timeline: &Timeline<'_>, html: &mut String) {
         },
         Chart {
             title: "Concurrency",
+            nothing: "Nothing was sent.",
             unit: "files that may be sent at once",
             said: chart::number,
             series: vec![series(
@@ -385,20 +400,7 @@ fn over_time(timeline: &Timeline<'_>, html: &mut String) {
     ];
     html.push_str("<section><h2>Over time</h2><div class=\"charts\">");
     for chart in &charts {
-        let is_empty = chart
-            .series
-            .iter()
-            .all(|s| s.values.iter().flatten().next().is_none());
-        match is_empty {
-            true => {
-                let _ = write!(
-                    html,
-                    "<figure><figcaption><h3>{}</h3></figcaption><p>The service set no limit that was met.</p></figure>",
-                    chart.title
-                );
-            }
-            false => chart.draw(html),
-        }
+        chart.draw(html);
     }
     html.push_str("</div></section>");
 }
