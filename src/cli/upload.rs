@@ -96,7 +96,7 @@ fn leave_page(database: &Path, run: Option<i64>, path: &Path) -> Result<(), Erro
             Kind::System,
             path.display().to_string(),
             "no page was written, since no run began",
-            "see what stopped it",
+            "run the same command again",
         )),
     }
 }
