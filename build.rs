@@ -10,7 +10,9 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let is_release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = match is_release {
-        true => commit().unwrap_or_else(|| "without git".to_owned()),
+        true => commit()
+            .or_else(packaged)
+            .unwrap_or_else(|| "commit unknown".to_owned()),
         false => "debug build".to_owned(),
     };
     let mut parts = vec![commit];
@@ -44,6 +46,13 @@ fn commit() -> Option<String> {
         }
     }
     git(&["log", "-1", "--format=%h %cs", "--abbrev=7"])
+}
+
+/// The commit that `cargo package` has put into the sources.
+fn packaged() -> Option<String> {
+    let info = std::fs::read_to_string(".cargo_vcs_info.json").ok()?;
+    let hash = info.split("\"sha1\": \"").nth(1)?;
+    hash.get(..7).map(str::to_owned)
 }
 
 fn git(args: &[&str]) -> Option<String> {

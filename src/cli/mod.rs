@@ -110,6 +110,7 @@ fn in_its_place(error: Error, cli: &Cli) -> Error {
         Command::Verify(args) => at(&args.remote.store.name, &args.remote.service),
         Command::Purge(args) => at(&args.remote.store.name, &args.remote.service),
         Command::Search(args) => at(&args.stores[0], &args.service),
+        Command::Store(args) => at(args.about().0, args.about().1),
         _ => settings::next_here(&database),
     };
     Error {

@@ -24,12 +24,7 @@ use crate::text::{json_line, one_line};
 const EXIT_NOT_DONE: u8 = 1;
 
 pub fn run(args: &Stores, database: &Path, style: Style) -> Result<u8, Error> {
-    let (name, service) = match args {
-        Stores::List { service } => ("", service),
-        Stores::Show(named) | Stores::Create { named, .. } | Stores::Delete { named, .. } => {
-            (named.name.as_str(), &named.service)
-        }
-    };
+    let (name, service) = args.about();
     if let Stores::Delete { yes: false, .. } = args {
         ask::can_ask("store delete")?;
     }

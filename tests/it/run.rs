@@ -67,11 +67,15 @@ impl Place {
     pub fn objlib(&self, args: &[&str]) -> Command {
         let mut command = Command::new(OBJLIB);
         command.args(args).current_dir(self.path());
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"OBJLIB_") {
+                command.env_remove(name);
+            }
+        }
         for name in [
             "GOOGLE_API_KEY",
             "GEMINI_API_KEY",
             "GOOGLE_GEMINI_BASE_URL",
-            "OBJLIB_STORE",
             "HTTP_PROXY",
             "HTTPS_PROXY",
             "http_proxy",

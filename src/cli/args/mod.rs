@@ -288,6 +288,18 @@ pub enum Stores {
     },
 }
 
+impl Stores {
+    /// The name, empty where none is asked for, and the service.
+    pub fn about(&self) -> (&str, &Service) {
+        match self {
+            Stores::List { service } => ("", service),
+            Stores::Show(named) | Stores::Create { named, .. } | Stores::Delete { named, .. } => {
+                (&named.name, &named.service)
+            }
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct StoreNamed {
     /// Display name, or fileSearchStores/…
