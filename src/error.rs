@@ -66,6 +66,8 @@ pub struct Error {
     pub why: String,
     /// What to do or type next.
     pub remedy: String,
+    /// What a report of it to somebody else needs besides: the service's own words. Often empty.
+    pub details: String,
 }
 
 impl Error {
@@ -80,6 +82,14 @@ impl Error {
             what: what.into(),
             why: why.into(),
             remedy: remedy.into(),
+            details: String::new(),
+        }
+    }
+
+    pub fn with_details(self, details: &str) -> Error {
+        Error {
+            details: details.to_owned(),
+            ..self
         }
     }
 }

@@ -194,7 +194,7 @@ fn refused(failure: &Failure, options: &Options, filter: Option<&str>) -> Error 
     if options.library.is_some() && options.filter.is_some() {
         why = as_given(&why);
     }
-    match (failure.kind, failure.status, filter) {
+    let error = match (failure.kind, failure.status, filter) {
         // Stores are named in the body: it is the model that the path names.
         (FailureKind::StoreRefused, Some(404), _) => Error::new(
             Kind::Usage,
@@ -220,7 +220,8 @@ fn refused(failure: &Failure, options: &Options, filter: Option<&str>) -> Error 
             "check --filter, --top-k and --model; the service says no more",
         ),
         _ => failure.to_error(&options.stores.join("`, `")),
-    }
+    };
+    error.with_details(&failure.details)
 }
 
 /// The number of each passage's citation, and the citations: of equal passages there is one.

@@ -55,14 +55,14 @@ mod words;
 /// Parses, runs, and turns the result into the exit code of the contract.
 pub fn main() -> ExitCode {
     panic::install(|error| {
-        complain(error);
+        complain(error, false);
     });
     let typed: Vec<OsString> = std::env::args_os().collect();
     let exit = panic::caught("objlib", || match parse(&typed) {
         Ok(cli) => run(&cli),
         Err(e) => words::usage(&e, &typed),
     });
-    ExitCode::from(exit.unwrap_or_else(|e| complain(&e)))
+    ExitCode::from(exit.unwrap_or_else(|e| complain(&e, false)))
 }
 
 fn parse(typed: &[OsString]) -> Result<Cli, clap::Error> {
@@ -97,7 +97,7 @@ fn run(cli: &Cli) -> u8 {
         Command::Man { dir } => help::man::run(dir.as_deref()).map(|()| 0),
         Command::Complete(args) => completion::complete(args, &database).map(|()| 0),
     });
-    done.unwrap_or_else(|e| complain(&in_its_place(e, cli)))
+    done.unwrap_or_else(|e| complain(&in_its_place(e, cli), cli.global.verbose))
 }
 
 /// The error with commands in its hint that mean this database, store and service.

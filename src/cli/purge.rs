@@ -47,10 +47,11 @@ pub fn run(args: &args::Purge, database: &Path, style: Style) -> Result<u8, Erro
     }
     let done = done?;
     if let Some(error) = &done.error {
-        super::complain(&Error {
+        let error = Error {
             remedy: command.next.in_text(&error.remedy),
             ..error.clone()
-        });
+        };
+        super::complain(&error, style.verbose);
     }
     if !style.json && (!style.quiet || done.exit != 0) {
         command.closing(&found, &done);

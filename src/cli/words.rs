@@ -18,8 +18,8 @@ pub fn warn(text: &str) {
 }
 
 /// The exit code of the error that it says.
-pub fn complain(error: &Error) -> u8 {
-    say(&message::error(error, is_colored()));
+pub fn complain(error: &Error, verbose: bool) -> u8 {
+    say(&message::error(error, is_colored(), verbose));
     error.kind.exit_code()
 }
 

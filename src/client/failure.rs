@@ -59,6 +59,8 @@ pub struct Failure {
     pub status: Option<u16>,
     /// The service's words, one line.
     pub words: String,
+    /// The same at length, with the names that the service gives to its refusal; empty without an answer.
+    pub details: String,
     /// The delay the service asked for; not capped.
     pub delay: Option<Duration>,
 }
@@ -69,6 +71,7 @@ impl Failure {
             kind,
             status: None,
             words: shortened(words.as_ref()),
+            details: String::new(),
             delay: None,
         }
     }
@@ -183,7 +186,7 @@ impl Failure {
                 "run again with -v and report the service's words if they stay",
             ),
         };
-        Error::new(kind, what, self.to_string(), remedy)
+        Error::new(kind, what, self.to_string(), remedy).with_details(&self.details)
     }
 }
 
@@ -206,12 +209,17 @@ pub fn names_the_key() -> Failure {
 }
 
 pub fn shortened(words: &str) -> String {
+    cut(words, WORDS_CHARS_MAX)
+}
+
+/// White space and controls aside, the first `chars_max` characters.
+pub fn cut(words: &str, chars_max: usize) -> String {
     // White space and escapes aside, what is shown comes from the beginning of what may be megabytes.
     let looked_at = words.char_indices().nth(WORDS_LOOKED_AT_MAX);
     let words = looked_at.map_or(words, |(end, _)| &words[..end]);
     let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
     let line = one_line(&line);
-    match line.char_indices().nth(WORDS_CHARS_MAX) {
+    match line.char_indices().nth(chars_max) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }

@@ -10,10 +10,13 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::failure::{Failure, FailureKind, shortened};
+use super::failure::{Failure, FailureKind, cut, shortened};
 
 /// A number of seconds that is larger than this is nonsense; it only has to stay computable.
 const DELAY_SECONDS_MAX: f64 = 1e9;
+
+/// Characters of the service's words that `-v` shows.
+const DETAILS_CHARS_MAX: usize = 2000;
 
 /// What the request was about, since 403 and 404 mean different things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +103,25 @@ pub fn classify(answer: Refusal<'_>) -> Failure {
         kind,
         status: Some(answer.status),
         words,
+        details: details(answer.status, &status),
         delay: asked.or_else(|| answer.retry_after.and_then(retry_after)),
+    }
+}
+
+/// `HTTP 400 INVALID_ARGUMENT, API_KEY_INVALID: …`; the service gives its answers no number (fact sheet 14).
+fn details(code: u16, status: &Status) -> String {
+    let reasons = status.details.iter().map(|detail| &detail.reason);
+    let names = std::iter::once(&status.status).chain(reasons);
+    let names: Vec<&str> = names
+        .map(String::as_str)
+        .filter(|name| !name.is_empty())
+        .collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => cut(
+            &format!("HTTP {code} {}: {}", names.join(", "), status.message),
+            DETAILS_CHARS_MAX,
+        ),
     }
 }
 

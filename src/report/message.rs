@@ -5,11 +5,24 @@ use console::Style;
 use crate::error::Error;
 use crate::text::one_line;
 
-pub fn error(error: &Error, color: bool) -> String {
+/// With `verbose` also what a report of it to the service needs, if it has said something.
+pub fn error(error: &Error, color: bool, verbose: bool) -> String {
     let Error {
-        what, why, remedy, ..
+        what,
+        why,
+        remedy,
+        details,
+        ..
     } = error;
-    mistake(&format!("{what}: {why}"), remedy, color)
+    let said = mistake(&format!("{what}: {why}"), remedy, color);
+    match verbose && !details.is_empty() {
+        true => format!(
+            "{said}\n{} {}",
+            label("service:", Style::new(), color),
+            one_line(details)
+        ),
+        false => said,
+    }
 }
 
 /// The same of what has no thing of its own: a mistake on the command line.
@@ -36,8 +49,12 @@ mod tests {
     #[test]
     fn the_cause_and_the_remedy_have_a_line_each_and_colour_only_where_it_is_seen() {
         let e = Error::new(Kind::Input, "a\nb", "why\u{1b}", "do this");
-        assert_eq!(error(&e, false), "error: a\\nb: why\\u{1b}\nhint: do this");
-        let coloured = error(&e, true);
+        let two = "error: a\\nb: why\\u{1b}\nhint: do this";
+        assert_eq!(error(&e, false, true), two);
+        let e = e.with_details("HTTP 400");
+        assert_eq!(error(&e, false, false), two);
+        assert_eq!(error(&e, false, true), format!("{two}\nservice: HTTP 400"));
+        let coloured = error(&e, true, false);
         assert!(
             coloured.starts_with("\u{1b}[31m\u{1b}[1merror:\u{1b}[0m a"),
             "{coloured:?}"

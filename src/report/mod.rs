@@ -368,7 +368,7 @@ impl Printer {
     fn summary(&mut self, summary: &Summary) {
         self.clear();
         if let Some(error) = &summary.error {
-            self.stderr(&message::error(error, self.style.color));
+            self.stderr(&message::error(error, self.style.color, self.style.verbose));
         }
         if self.style.json || (self.style.quiet && summary.exit == 0) {
             return;

@@ -46,6 +46,14 @@ fn a_refused_key() {
     command.env("GEMINI_API_KEY", KEY);
     says(command, 6, &["API key", "not valid", "check the key"]);
     assert_eq!(service.requests().len(), 1);
+    // What a report to the service needs.
+    let mut command = place.objlib(&["store", "list", "--endpoint", &service.url, "-v"]);
+    let seen = command.env("GEMINI_API_KEY", KEY).seen().exit(6);
+    let details = seen.stderr.lines().nth(2).unwrap();
+    assert!(
+        details.starts_with("service: HTTP 400 INVALID_ARGUMENT, API_KEY_INVALID: API key not"),
+        "{details}"
+    );
 }
 
 #[test]
