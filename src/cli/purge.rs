@@ -10,11 +10,12 @@ use super::listening::Listening;
 use super::{args, ask, settings};
 use crate::app::exit_of_stop;
 use crate::app::purge::{self, Done, Found, Options, Sum};
-use crate::clock::{UnixMs, now_ms, rfc3339};
+use crate::clock::{Local, now_ms, rfc3339};
 use crate::error::Error;
 use crate::report::next::quoted;
 use crate::report::units::{bytes, count, time};
 use crate::report::{Next, Style};
+use crate::state::Reader;
 use crate::text::{json_line, one_line};
 use crate::throttle::Concurrency;
 
@@ -138,10 +139,13 @@ impl Command<'_> {
     fn page(&self, found: &Found) -> Result<(), Error> {
         let mut out = BufWriter::new(std::io::stdout().lock());
         let mut lines = Vec::new();
+        let reader = Reader::open(self.database)?;
         for of in &found.libraries {
             for (what, sum) in [("missing", &of.missing), ("left out", &of.left_out)] {
                 if sum.documents > 0 {
-                    lines.push(row(&of.library.name, what, sum, of.documents));
+                    let since = sum.since_ms.map(|ms| since(reader.local(ms)));
+                    let since = since.unwrap_or_default();
+                    lines.push(row(&of.library.name, what, sum, of.documents) + &since);
                 }
             }
         }
@@ -221,18 +225,17 @@ impl Command<'_> {
 
 fn row(library: &str, what: &str, sum: &Sum, documents: u64) -> String {
     format!(
-        "{:<16}  {what:<8}  {:>9}  {:>9}  {documents:>9}  {:>9}  {}",
+        "{:<16}  {what:<8}  {:>9}  {:>9}  {documents:>9}  {:>9}  ",
         one_line(library),
         sum.files,
         sum.documents,
-        bytes(sum.bytes),
-        sum.since_ms.map(since).unwrap_or_default()
+        bytes(sum.bytes)
     )
 }
 
-fn since(since_ms: UnixMs) -> String {
-    let ms = u64::try_from(now_ms() - since_ms).unwrap_or(0);
+fn since(since: Local) -> String {
+    let ms = u64::try_from(now_ms() - since.ms).unwrap_or(0);
     let age = time(Duration::from_millis(ms));
-    let day: String = rfc3339(since_ms).chars().take(10).collect();
+    let day: String = since.date_and_time().chars().take(10).collect();
     format!("{day} ({age})")
 }

@@ -27,7 +27,7 @@ use crate::waits::Waits;
 
 pub const DEFAULT_ENDPOINT: &str = "https://generativelanguage.googleapis.com";
 /// Between two frames on a terminal, which looks steady to the eye.
-const FRAME: Duration = Duration::from_millis(125);
+const FRAME: Duration = Duration::from_millis(200);
 /// Between two lines of progress where there is none.
 const LINE: Duration = Duration::from_secs(10);
 /// A key has some 40 characters; a file that is longer than this holds something else.

@@ -35,9 +35,14 @@ pub fn time(t: Duration) -> String {
     }
 }
 
-/// "12.5 files/s, 1.2 MB/s".
-pub fn a_second(pace: &Pace) -> String {
-    format!("{:.1} files/s, {}/s", pace.files, bytes(pace.bytes as u64))
+/// "12.5 files/s, 1.2 MB/s"; nothing of what does not move.
+pub fn a_second(pace: &Pace) -> Option<String> {
+    let sent = bytes(pace.bytes as u64);
+    match (pace.files > 0.0, pace.bytes >= 1.0) {
+        (false, false) => None,
+        (false, true) => Some(format!("{sent}/s")),
+        (true, _) => Some(format!("{:.1} files/s, {sent}/s", pace.files)),
+    }
 }
 
 /// What counts down stands still for a second at a time: "5 s", "3 min 5 s".

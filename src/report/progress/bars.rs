@@ -232,7 +232,7 @@ fn pipeline(s: &Snapshot, width: usize, color: bool) -> String {
         }
         (None, Some(eta)) => {
             parts.push((None, left(eta, &s.pace)));
-            parts.push((None, a_second(&s.pace)));
+            parts.extend(a_second(&s.pace).map(|pace| (None, pace)));
         }
         (None, None) => {}
     }

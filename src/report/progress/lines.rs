@@ -9,13 +9,15 @@ pub fn line(s: &Snapshot) -> String {
         return reading::words(read);
     }
     let mut line = format!(
-        "{} of {} files indexed, {} of {}, {}",
+        "{} of {} files indexed, {} of {}",
         s.indexed,
         s.files,
         bytes(s.indexed_bytes),
-        bytes(s.bytes),
-        a_second(&s.pace)
+        bytes(s.bytes)
     );
+    if let Some(pace) = a_second(&s.pace) {
+        line.push_str(&format!(", {pace}"));
+    }
     if s.indexing > 0 {
         line.push_str(&format!(", {} being indexed", s.indexing));
     }

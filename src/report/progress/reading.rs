@@ -105,8 +105,11 @@ pub fn words(r: &ReadSoFar) -> String {
                 count(r.seen, "file")
             );
             if r.hashed > 0 {
-                let (read, pace) = (bytes(r.hashed_bytes), bytes(r.pace.bytes as u64));
-                line.push_str(&format!(", {} read ({read}, {pace}/s)", r.hashed));
+                line.push_str(&format!(", {} read ({}", r.hashed, bytes(r.hashed_bytes)));
+                if r.pace.bytes >= 1.0 {
+                    line.push_str(&format!(", {}/s", bytes(r.pace.bytes as u64)));
+                }
+                line.push(')');
             }
             line
         }
@@ -115,8 +118,11 @@ pub fn words(r: &ReadSoFar) -> String {
                 0 => String::new(),
                 of => format!(" of about {}", of.max(r.seen)),
             };
-            let (name, pace) = (one_line(name), r.pace.files);
-            format!("reading {name}: {}{of} documents, {pace:.0}/s", r.seen)
+            let mut line = format!("reading {}: {}{of} documents", one_line(name), r.seen);
+            if r.pace.files >= 0.5 {
+                line.push_str(&format!(", {:.0}/s", r.pace.files));
+            }
+            line
         }
     }
 }
@@ -142,10 +148,7 @@ mod tests {
         assert_eq!(said(2).unwrap(), line);
         drop(guard);
         let _guard = reading.begin(What::Store("fileSearchStores/s".to_owned()));
-        assert_eq!(
-            said(2).unwrap(),
-            "reading fileSearchStores/s: 0 documents, 0/s"
-        );
+        assert_eq!(said(2).unwrap(), "reading fileSearchStores/s: 0 documents");
         reading.expects(50);
         reading.saw(20);
         let line = "reading fileSearchStores/s: 20 of about 50 documents, 10/s";

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::next::Next;
 use super::tone::Tone;
-use super::units::{bytes, count, time, when};
+use super::units::{bytes, count, countdown, time, when};
 use crate::clock::{Local, rfc3339};
 use crate::state::reader::{KILLED, Run, Worker};
 use crate::text::one_line;
@@ -89,7 +89,7 @@ impl StoreStatus {
             "waiting": waiting.collect::<Vec<_>>()})
     }
 
-    fn lines(&self, libraries: usize, now: Local, color: bool) -> Vec<String> {
+    fn lines(&self, page: &Status, color: bool) -> Vec<String> {
         let mut lines = vec![match &self.store {
             Some(s) => format!(
                 "store     {} ({}) at {}",
@@ -113,7 +113,7 @@ impl StoreStatus {
         }
         for waiting in &self.waiting {
             let files = count(waiting.files, "file");
-            let (since, cause) = (when(waiting.since, now), one_line(&waiting.cause));
+            let (since, cause) = (when(waiting.since, page.now), one_line(&waiting.cause));
             let word = Tone::Waits.paint("waiting", color);
             lines.push(format!("{word}   {files}, first {since}: {cause}"));
         }
@@ -136,7 +136,10 @@ impl StoreStatus {
                 self.next.line("purge")
             ));
         }
-        lines.push(format!("next      {}", self.to_do(libraries)));
+        lines.push(format!(
+            "next      {}",
+            self.to_do(page.libraries.len(), page.worker.is_some())
+        ));
         lines
     }
 
@@ -149,9 +152,11 @@ impl StoreStatus {
         format!("  {name:<10}  {full}{rest}  {n}")
     }
 
-    fn to_do(&self, libraries: usize) -> String {
+    fn to_do(&self, libraries: usize, is_busy: bool) -> String {
         let line = |words| self.next.line(words);
         match (libraries, self.files) {
+            // Whatever writes has to wait.
+            _ if is_busy => format!("`{}` shows how it goes", line("status --watch")),
             (0, _) => format!("`{}`: nothing is known yet", line("upload DIR")),
             _ if self.left() > 0 => format!("`{}`", line("upload")),
             _ if self.failed > 0 => format!(
@@ -207,7 +212,7 @@ impl Status {
         for store in &self.stores {
             // A page of several has them apart.
             lines.extend((!is_one).then(String::new));
-            lines.extend(store.lines(self.libraries.len(), self.now, color));
+            lines.extend(store.lines(self, color));
         }
         lines
     }
@@ -246,7 +251,7 @@ impl Status {
                 .find(|s| s.id.is_some() && s.id == run.store_id);
             if let Some(left) = store.map(StoreStatus::left).filter(|left| *left > 0) {
                 let left = Duration::from_secs_f64((left as f64 / rate).min(1e9));
-                line.push_str(&format!(", about {} left", time(left)));
+                line.push_str(&format!(", about {} left", countdown(left)));
             }
         }
         Some(line)
@@ -416,7 +421,12 @@ next      `objlib upload --store 'my notes'`
         assert_eq!(
             status.lines(false)[1],
             "running   run 4, pid 7 on nas, began 10 minutes ago: 64 indexed, 1 failed so far, 0.1 files/s, \
-             about 5 min 28 s left"
+             about 5 min 29 s left"
+        );
+        let next = status.lines(false).pop().unwrap();
+        assert_eq!(
+            next,
+            "next      `objlib status --watch --store 'my notes'` shows how it goes"
         );
         // The same objlib, before its run or after it.
         status.is_running = false;
@@ -441,16 +451,19 @@ next      `objlib upload --store 'my notes'`
             store: Some(store()),
             ..StoreStatus::default()
         };
-        assert_eq!(status.to_do(0), "`objlib upload DIR`: nothing is known yet");
+        assert_eq!(
+            status.to_do(0, false),
+            "`objlib upload DIR`: nothing is known yet"
+        );
         // Everything was purged.
         assert_eq!(
-            status.to_do(1),
+            status.to_do(1, false),
             "nothing: no file is left; `objlib upload DIR` looks again"
         );
         status.gone = 1;
-        assert_eq!(status.to_do(1), "`objlib purge`");
+        assert_eq!(status.to_do(1, false), "`objlib purge`");
         (status.files, status.indexed) = (1, 1);
-        assert_eq!(status.to_do(1), "nothing: every file is indexed");
+        assert_eq!(status.to_do(1, false), "nothing: every file is indexed");
     }
 
     #[test]
