@@ -418,3 +418,45 @@ fn a_scan_shows_what_it_has_seen_and_read() {
     assert!(!picture.contains("scanning docs: "), "{picture}");
     assert!(picture.contains("scanned docs: 3000 files"), "{picture}");
 }
+
+/// A terminal that knows no more than lines gets lines, and no colour.
+#[test]
+fn a_dumb_terminal_gets_no_control_sequences() {
+    let place = Place::new();
+    place.files(60);
+    let service = Service::start(&place, &["--latency-ms", "20"]);
+    let mut terminal = Terminal::with(uploading(&place, &service).env("TERM", "dumb"), 24, 80);
+    terminal.ends(0);
+    assert!(!terminal.log.contains('\x1b'), "{:?}", terminal.log);
+    assert!(
+        terminal.log.contains("indexed 60 files"),
+        "{}",
+        terminal.log
+    );
+}
+
+/// Whoever reads colours gets them, on each of the two outputs by itself.
+#[test]
+fn colour_goes_only_where_it_is_seen() {
+    let place = Place::new();
+    place.files(3);
+    place.objlib(&["scan", "docs", "-q"]).seen().exit(0);
+    let on_terminal = |name: &str, value: &str, args: &[&str]| {
+        let mut status = place.objlib(&[&["status"], args].concat());
+        status.env("TERM", "xterm").env(name, value);
+        let mut terminal = Terminal::with(&mut status, 24, 80);
+        terminal.ends(0);
+        terminal.log.contains("\x1b[33m")
+    };
+    assert!(on_terminal("LANG", "C", &[]));
+    assert!(!on_terminal("NO_COLOR", "1", &[]));
+    assert!(on_terminal("NO_COLOR", "", &[]), "empty means nothing");
+    assert!(on_terminal("NO_COLOR", "1", &["--color", "always"]));
+    assert!(!on_terminal("TERM", "dumb", &[]));
+    let piped = |args: &[&str]| {
+        let seen = place.objlib(&[&["status"], args].concat()).seen().exit(0);
+        seen.stdout.contains('\x1b')
+    };
+    assert!(!piped(&[]));
+    assert!(piped(&["--color", "always"]));
+}

@@ -192,3 +192,25 @@ fn the_successor_of_a_lost_document_is_taken_back_and_not_deleted() {
     let seen = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
     assert_eq!(seen.summary()["indexed"], 0);
 }
+
+/// What waits to be sent, or is on its way, is no difference; but nobody is to take it for being there.
+#[test]
+fn what_is_not_in_the_store_yet_is_said_to_be_missing_there() {
+    let place = Place::new();
+    place.files(6);
+    let service = Service::start(&place, &[]);
+    let some = ["--rpm", "0", "--limit", "4"];
+    place.upload(&service, &some).seen().exit(0);
+    let said = |words: &str| {
+        let mut command = place.objlib(&["verify", "--endpoint", &service.url]);
+        let seen = command.env("GEMINI_API_KEY", KEY).seen().exit(0);
+        let last = seen.stdout.lines().last().unwrap();
+        assert!(last.starts_with(words), "{last}");
+    };
+    said("they agree; 2 files still to be sent: `objlib upload ");
+    let line = found(&verify(&place, &service, &[]).exit(0));
+    assert_eq!(
+        (&line["unsent"], &line["under_way"]),
+        (&json!(2), &json!(0))
+    );
+}

@@ -6,7 +6,7 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 use serde_json::Value;
@@ -23,6 +23,9 @@ use crate::report::Style;
 use crate::text::json_line;
 
 const EVERY: Duration = Duration::from_secs(2);
+/// A look at a large library takes its time; the wait is so many times as long, so that looking does not
+/// become work.
+const LOOKS: u32 = 10;
 
 /// Control sequences of xterm, which every terminal knows that knows another screen at all.
 const OWN_SCREEN: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
@@ -53,6 +56,7 @@ pub fn run(asked: &Asked<'_>, style: Style) -> Result<u8, Error> {
 fn objects(asked: &Asked<'_>, signals: &Receiver<i32>, every: Duration) -> Result<u8, Error> {
     let mut before = Value::Null;
     loop {
+        let began = Instant::now();
         let now = asked.status()?.to_json();
         let mut timeless = now.clone();
         timeless["time"].take();
@@ -60,7 +64,7 @@ fn objects(asked: &Asked<'_>, signals: &Receiver<i32>, every: Duration) -> Resul
             return Ok(0);
         }
         before = timeless;
-        if let Ok(signal) = signals.recv_timeout(every) {
+        if let Ok(signal) = signals.recv_timeout(every.max(began.elapsed() * LOOKS)) {
             return Ok(exit(signal));
         }
     }
@@ -68,12 +72,13 @@ fn objects(asked: &Asked<'_>, signals: &Receiver<i32>, every: Duration) -> Resul
 
 fn blocks(asked: &Asked<'_>, signals: &Receiver<i32>, every: Duration) -> Result<u8, Error> {
     loop {
+        let began = Instant::now();
         let status = asked.status()?;
         let now = status.now.date_and_time();
         if !printed(&format!("at {now}\n{}", status.to_text(false)))? {
             return Ok(0);
         }
-        if let Ok(signal) = signals.recv_timeout(every) {
+        if let Ok(signal) = signals.recv_timeout(every.max(began.elapsed() * LOOKS)) {
             return Ok(exit(signal));
         }
     }
@@ -86,11 +91,12 @@ fn pages(
     style: Style,
 ) -> Result<(Vec<String>, u8), Error> {
     loop {
+        let began = Instant::now();
         let lines = asked.status()?.lines(style.color_out);
         if !draw(&lines, every) {
             return Ok((lines, 0));
         }
-        match signals.recv_timeout(every) {
+        match signals.recv_timeout(every.max(began.elapsed() * LOOKS)) {
             Ok(SIGTSTP) => {
                 put(GIVEN_BACK);
                 // Returns when the process is continued; it is defined for this signal.

@@ -15,7 +15,7 @@ use crate::client::{Client, FailureKind};
 use crate::error::{Error, Kind};
 use crate::identity::Identity;
 use crate::names::DocumentName;
-use crate::report::progress::reading::Reading;
+use crate::report::progress::reading::{Reading, What};
 use crate::shutdown::Shutdown;
 use crate::state::drift::{Drift, DriftKind, DriftTable, Mend};
 use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
@@ -130,29 +130,37 @@ impl Verify<'_> {
         plan.unsent = counts.pending;
         let libraries = self.reader.libraries()?;
         let libraries: Libraries = libraries.into_iter().map(Library::new).collect();
-        documents.each(&mut |document| match &document.identity {
-            None => {
-                plan.foreign += 1;
-                Ok(())
-            }
-            Some(identity) if !libraries.contains_key(&identity.library) => {
-                plan.elsewhere += 1;
-                Ok(())
-            }
-            // Shown, and yet deleted: nothing of it is to be taken back.
-            Some(_)
-                if surplus
-                    && self.reader.claimant(&document.name)?.is_none()
-                    && self.is_gone(&document.name)? =>
-            {
-                Ok(())
-            }
-            Some(identity) => {
-                plan.own += 1;
-                let library = &libraries[&identity.library];
-                self.place((&document, identity, library), &documents, &mut plan)
+        let comparing = self
+            .reading
+            .begin(What::Comparison(self.store.name.to_string()));
+        self.reading.expects(plan.documents);
+        documents.each(&mut |document| {
+            self.reading.saw(1);
+            match &document.identity {
+                None => {
+                    plan.foreign += 1;
+                    Ok(())
+                }
+                Some(identity) if !libraries.contains_key(&identity.library) => {
+                    plan.elsewhere += 1;
+                    Ok(())
+                }
+                // Shown, and yet deleted: nothing of it is to be taken back.
+                Some(_)
+                    if surplus
+                        && self.reader.claimant(&document.name)?.is_none()
+                        && self.is_gone(&document.name)? =>
+                {
+                    Ok(())
+                }
+                Some(identity) => {
+                    plan.own += 1;
+                    let library = &libraries[&identity.library];
+                    self.place((&document, identity, library), &documents, &mut plan)
+                }
             }
         })?;
+        drop(comparing);
         if plan.being_made > 0 {
             let n = plan.being_made;
             return Err(self.cannot_tell(&format!("{n} documents are still being made")));

@@ -30,6 +30,8 @@ pub enum What {
     Folder(String),
     /// By its resource name.
     Store(String),
+    /// What a store holds, with what the database says of it.
+    Comparison(String),
 }
 
 /// As long as it is kept, it is being read.
@@ -113,12 +115,16 @@ pub fn words(r: &ReadSoFar) -> String {
             }
             line
         }
-        What::Store(name) => {
+        What::Store(name) | What::Comparison(name) => {
+            let doing = match r.what {
+                What::Comparison(_) => "comparing",
+                _ => "reading",
+            };
             let of = match r.of {
                 0 => String::new(),
                 of => format!(" of about {}", of.max(r.seen)),
             };
-            let mut line = format!("reading {}: {}{of} documents", one_line(name), r.seen);
+            let mut line = format!("{doing} {}: {}{of} documents", one_line(name), r.seen);
             if r.pace.files >= 0.5 {
                 line.push_str(&format!(", {:.0}/s", r.pace.files));
             }
