@@ -56,7 +56,12 @@ pub fn look(reader: &Reader, stores: &[StoreRow], stale_after: Duration) -> Resu
         filled.push(store_status(reader, Some(store), linked, &files_of)?);
     }
     let worker = reader.worker(stale_after)?;
+    let known = reader.stores()?;
     let last_run = reader.last_run(stale_after)?.map(|run| LastRun {
+        into: known
+            .into_iter()
+            .find(|store| Some(store.id) == run.store_id)
+            .map(store_line),
         started: reader.local(run.started_ms),
         heard: run.heard_ms.map(|ms| reader.local(ms)),
         run,

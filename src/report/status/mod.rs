@@ -67,6 +67,8 @@ pub struct Waiting {
 pub struct LastRun {
     pub run: Run,
     pub started: Local,
+    /// `None`: the store is forgotten.
+    pub into: Option<StoreLine>,
     /// When its objlib was last seen alive.
     pub heard: Option<Local>,
 }
@@ -186,7 +188,8 @@ impl Status {
             let r = &last.run;
             json!({"run": r.run, "started": rfc3339(r.started_ms), "ended": r.ended_ms.map(rfc3339),
                    "outcome": r.outcome, "indexed": r.totals.indexed, "failed": r.totals.failed,
-                   "pending": r.totals.pending, "processing": r.totals.processing})
+                   "pending": r.totals.pending, "processing": r.totals.processing,
+                   "store": last.into.as_ref().map(StoreLine::to_json)})
         });
         object["worker"] = self.worker.as_ref().map_or(Value::Null, |(since, worker)| {
             json!({"pid": worker.holder.pid, "host": worker.holder.host, "since": rfc3339(since.ms)})
@@ -235,9 +238,10 @@ impl Status {
         };
         let (run, began) = (&last.run, when(last.started, self.now));
         let mut line = format!(
-            "{}   run {}, {who}, began {began}: {} indexed, {} failed so far",
+            "{}   run {}{}, {who}, began {began}: {} indexed, {} failed so far",
             Tone::UnderWay.paint("running", color),
             run.run,
+            self.into(last),
             run.totals.indexed,
             run.totals.failed
         );
@@ -257,18 +261,16 @@ impl Status {
         Some(line)
     }
 
-    /// Where there are several stores, which one a run was about.
-    fn into(&self, run: &Run) -> String {
-        let store = self
-            .stores
-            .iter()
-            .find(|s| s.id.is_some() && s.id == run.store_id);
-        match store.and_then(|s| s.store.as_ref()) {
-            Some(store) if self.stores.len() > 1 => {
-                format!(", into {}", one_line(&store.display_name))
-            }
-            _ => String::new(),
+    /// Which store a run was about, unless it is the one that is shown.
+    fn into(&self, last: &LastRun) -> String {
+        match (&last.into, &self.stores[..]) {
+            (Some(store), [shown]) if shown.id != last.run.store_id => Some(store),
+            (Some(store), [_, _, ..]) => Some(store),
+            _ => None,
         }
+        .map_or_else(String::new, |store| {
+            format!(", into {}", one_line(&store.display_name))
+        })
     }
 
     fn ended(&self, last: &LastRun, color: bool) -> String {
@@ -284,7 +286,7 @@ impl Status {
                 Tone::Failed.paint(KILLED, color),
                 run.totals.indexed,
                 run.totals.failed,
-                self.into(run)
+                self.into(last)
             );
         }
         let took = run.ended_ms.map_or_else(String::new, |ended| {
@@ -297,7 +299,7 @@ impl Status {
             run.totals.indexed,
             run.totals.failed,
             run.totals.pending + run.totals.processing,
-            self.into(run)
+            self.into(last)
         )
     }
 }
@@ -376,6 +378,7 @@ mod tests {
                         ..RunTotals::default()
                     },
                 },
+                into: Some(store()),
                 started,
                 heard: None,
             }),
