@@ -57,7 +57,7 @@ pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
         }
     }
     let exit = summary.exit;
-    reporter.finish_with(Event::Summary(summary));
+    reporter.finish_with(Event::Summary(Box::new(summary)));
     exit
 }
 

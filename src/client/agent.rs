@@ -1,19 +1,19 @@
 //! ureq set up: time-outs, proxy, trusted roots, buffers; and the counters of what was sent.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use ureq::config::Config;
-use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::unversioned::transport::DefaultConnector;
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 
 use super::endpoint::Endpoint;
 use super::meter::Meter;
 use super::resolver::CachingResolver;
 use super::secrets::Secrets;
-use crate::error::{Error, Kind};
+use super::tls::Tls;
+use crate::error::Error;
 use crate::names::ApiKey;
 use crate::shutdown::Shutdown;
 use crate::state::Lease;
@@ -62,13 +62,14 @@ struct Agents {
 }
 
 impl Agents {
-    fn new(config: &Config, shutdown: &Shutdown) -> Agents {
+    fn new(config: &Config, tls: &Tls, shutdown: &Shutdown) -> Agents {
         let agent = || {
-            ureq::Agent::with_parts(
-                config.clone(),
-                DefaultConnector::default(),
-                CachingResolver::default(),
-            )
+            // A tunnel through the proxy, or else a socket; and TLS over it where the address asks for it.
+            let connector =
+                ().chain(ConnectProxyConnector::default())
+                    .chain(TcpConnector::default())
+                    .chain(tls.clone());
+            ureq::Agent::with_parts(config.clone(), connector, CachingResolver::default())
         };
         let agents = Agents {
             read: agent(),
@@ -101,17 +102,13 @@ impl Client {
     /// # Errors
     /// `ca_file` cannot be read or holds no certificate.
     pub fn new(settings: ClientSettings, gate: Arc<Gate>) -> Result<Client, Error> {
-        let mut tls = TlsConfig::builder();
-        if let Some(path) = &settings.ca_file {
-            tls = tls.root_certs(roots_and(path)?);
-        }
+        let tls = Tls::new(settings.ca_file.as_deref())?;
         // Of each class: a worker and a poller each keep their connection.
         let connections = settings.concurrency * 2 + 2;
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            .tls_config(tls.build())
             .proxy(settings.proxy)
             .timeout_connect(Some(CONNECT))
             .timeout_per_read(Some(settings.waits.final_answer))
@@ -123,7 +120,7 @@ impl Client {
             .output_buffer_size(BUFFER_BYTES)
             .user_agent(concat!("objlib/", env!("CARGO_PKG_VERSION")));
         Ok(Client {
-            agents: Agents::new(&config.build(), gate.shutdown()),
+            agents: Agents::new(&config.build(), &tls, gate.shutdown()),
             endpoint: settings.endpoint,
             secrets: Secrets::new(&settings.key),
             key: settings.key,
@@ -159,32 +156,4 @@ impl Client {
             retries: self.sent.retries.load(Relaxed),
         }
     }
-}
-
-fn roots_and(path: &Path) -> Result<RootCerts, Error> {
-    let bad = |why: String| {
-        Error::new(
-            Kind::Usage,
-            path.display().to_string(),
-            why,
-            "name a PEM file with certificates with --ca-file",
-        )
-    };
-    let pem = std::fs::read(path).map_err(|e| bad(format!("cannot be read: {e}")))?;
-    let mut certificates: Vec<Certificate<'static>> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .map(|der| Certificate::from_der(der).to_owned())
-        .collect();
-    let built_in = certificates.len();
-    for item in parse_pem(&pem) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
-            Ok(_) => {}
-            Err(e) => return Err(bad(format!("is damaged: {e}"))),
-        }
-    }
-    if certificates.len() == built_in {
-        return Err(bad("holds no certificate".to_owned()));
-    }
-    Ok(RootCerts::Specific(Arc::new(certificates)))
 }

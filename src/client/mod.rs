@@ -8,6 +8,8 @@ pub mod endpoint;
 
 pub mod agent;
 
+mod tls;
+
 mod resolver;
 
 pub mod meter;

@@ -384,11 +384,6 @@ fn transport(e: &ureq::Error, host: &str) -> Failure {
             FailureKind::NotTheService,
             format!("what answers at {host} does not speak HTTP ({e})"),
         ),
-        ureq::Error::Rustls(e) => (
-            FailureKind::NoTrust,
-            format!("no trust in the certificate of {host} ({e})"),
-        ),
-        ureq::Error::Tls(e) => (FailureKind::NoTrust, format!("no TLS with {host} ({e})")),
         ureq::Error::ConnectProxyFailed(why) => (
             FailureKind::NotTheService,
             format!("the proxy does not connect: {why}"),

@@ -58,7 +58,7 @@ pub enum Event {
         skipped: u64,
     },
     Plan(UploadPlan),
-    Summary(Summary),
+    Summary(Box<Summary>),
     /// For people, on stderr.
     Notice(String),
     /// The same, of something that is not as it should be: `--quiet` keeps it.

@@ -181,7 +181,7 @@ mod tests {
                 "batch,files,succeeded,failed,skipped",
             ),
             (
-                Event::Summary(Summary::default()),
+                Event::Summary(Box::default()),
                 "total,indexed,failed,skipped,pending,processing,bytes,seconds,requests,polls,\
                  retries,throttled,resumed,adopted,limited_by,exit",
             ),
