@@ -402,21 +402,30 @@ fn a_watched_status_gives_the_screen_back_and_leaves_the_last_page() {
     assert!(!picture.contains("until Ctrl-C"), "{picture}");
 }
 
-/// A folder that is being read says how far it is, and nothing of that stays.
+/// A listing that is being read says how far it is, and nothing of that stays.
 #[test]
-fn a_scan_shows_what_it_has_seen_and_read() {
+fn verify_shows_what_it_has_read() {
     let place = Place::new();
-    place.files(3000);
-    let mut scan = place.objlib(&["scan", "docs"]);
-    scan.env("TERM", "xterm-256color");
-    let mut terminal = Terminal::with(&mut scan, 24, 80);
-    while !terminal.picture().contains("scanning docs: ") {
+    place.files(30);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    service.set_faults(serde_json::json!({"latency_ms": 500}));
+    let mut verify = place.objlib(&["verify", "--endpoint", &service.url]);
+    verify.env("GEMINI_API_KEY", crate::run::KEY);
+    verify.env("TERM", "xterm-256color");
+    let mut terminal = Terminal::with(&mut verify, 24, 80);
+    while !terminal.picture().contains(" of about 30 documents") {
         assert!(terminal.shows_more(), "{}", terminal.log);
     }
+    let picture = terminal.picture();
+    assert!(
+        picture.starts_with("reading fileSearchStores/objlib-"),
+        "{picture}"
+    );
     terminal.ends(0);
     let picture = terminal.picture();
-    assert!(!picture.contains("scanning docs: "), "{picture}");
-    assert!(picture.contains("scanned docs: 3000 files"), "{picture}");
+    assert!(!picture.contains("reading"), "{picture}");
+    assert!(picture.contains("they agree"), "{picture}");
 }
 
 /// A terminal that knows no more than lines gets lines, and no colour.

@@ -419,6 +419,25 @@ pub mod tests {
     }
 
     #[test]
+    fn what_is_read_stands_alone_before_a_run_and_below_the_batch_within_one() {
+        let mut s = snapshot();
+        s.reading = Some(reading::ReadSoFar {
+            what: reading::What::Folder("docs".to_owned()),
+            seen: 12,
+            of: 0,
+            hashed: 2,
+            hashed_bytes: 4000,
+            pace: Pace::default(),
+        });
+        let line = "scanning docs: 12 files seen, 2 read (4.0 kB)";
+        assert_eq!(frame(&s, 80, false)[2], line);
+        s.running = false;
+        s.in_flight.clear();
+        assert_eq!(frame(&s, 80, false), [line]);
+        assert_eq!(super::super::lines::line(&s), line);
+    }
+
+    #[test]
     fn a_pause_says_why_and_for_how_long_on_40_columns_too() {
         let mut paused = snapshot();
         paused.paused = Some(("the service fails".to_owned(), Duration::from_secs(42)));
