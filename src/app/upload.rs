@@ -253,7 +253,7 @@ fn finish(
         limited_by,
         exit,
         dry_run: false,
-        error: ended.error.clone(),
+        error: ended.error.clone().map(Box::new),
         indexed_in_all: counts.indexed,
         failed_in_all: counts.failed,
         failed_by: failed_by(&parts.reader, store, counts.failed)?,

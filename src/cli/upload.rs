@@ -32,7 +32,7 @@ pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
     // Of a thread that is none of the run's own.
     if let (None, Some(error)) = (&summary.error, shutdown.error()) {
         summary.exit = error.kind.exit_code();
-        summary.error = Some(error);
+        summary.error = Some(Box::new(error));
     }
     if let Some(error) = &mut summary.error {
         let remote = &args.remote;
@@ -151,7 +151,7 @@ fn stopped(error: &Error, shutdown: &Shutdown) -> Summary {
     let exit = exit_of_stop(shutdown).unwrap_or_else(|| error.kind.exit_code());
     Summary {
         exit,
-        error: Some(error.clone()),
+        error: Some(Box::new(error.clone())),
         ..Summary::default()
     }
 }

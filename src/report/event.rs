@@ -151,7 +151,7 @@ pub struct Summary {
     /// Nothing was sent; what is pending is what would be.
     pub dry_run: bool,
     /// For people only: why it stopped, and what the store holds after all runs.
-    pub error: Option<Error>,
+    pub error: Option<Box<Error>>,
     pub indexed_in_all: u64,
     pub failed_in_all: u64,
     /// By cause, the most frequent first, and the first few files of each.

@@ -87,7 +87,7 @@ impl<'t> Code<'t> {
                     self.chars.next();
                     text.push('}');
                 }
-                '{' => in_place = true,
+                '{' if is_place(self.chars.as_str()) => in_place = true,
                 '}' if in_place => {
                     in_place = false;
                     text += ANY;
@@ -98,6 +98,14 @@ impl<'t> Code<'t> {
         }
         text
     }
+}
+
+/// Whether a brace was met that stands for a value, and not for itself: `{name}`, `{:>4}`, `{}`.
+fn is_place(rest: &str) -> bool {
+    let inner = rest.split('}').next().unwrap_or_default();
+    inner
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "_:.<>^?#+$".contains(c))
 }
 
 /// Of a text that begins with a parenthesis: what stands in it, part by part.
@@ -133,10 +141,16 @@ pub fn end_of_statement(text: &str) -> usize {
     text.len()
 }
 
+/// All strings in it but those that name a part of something: `value["part"]`.
 pub fn literals(expression: &str) -> Vec<String> {
-    let text = |met| match met {
-        Met::Text(text) => Some(text),
-        Met::Char(..) => None,
-    };
-    Code::of(expression).filter_map(text).collect()
+    let mut found = Vec::new();
+    let mut before = ' ';
+    for met in Code::of(expression) {
+        match met {
+            Met::Text(text) if before != '[' => found.push(text),
+            Met::Text(_) => {}
+            Met::Char(_, c) => before = c,
+        }
+    }
+    found
 }
