@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::connect::{self, Pace, known_store};
 use super::{Service, Target};
 use crate::client::{Client, Failure, FailureKind, Store};
-use crate::clock::{now_ms, rfc3339};
+use crate::clock::now_ms;
 use crate::error::{Error, Kind};
 use crate::names::StoreName;
 use crate::report::units::{bytes, count, time};
@@ -226,7 +226,7 @@ pub fn there(database: &Path, target: &Target, waits: Waits, say: &mut dyn FnMut
                     "service",
                     format!("{name}: answers, and takes the key"),
                 ));
-                say(clock(date.as_deref()));
+                say(clock(date.as_deref(), &reader));
                 say(store(target, &client, &reader));
             }
         }
@@ -250,23 +250,24 @@ fn refused(failure: &Failure, store: &str) -> Finding {
     Finding::wrong(check, &error)
 }
 
-/// `date`: the service's, as its answer has it.
-fn clock(date: Option<&str>) -> Finding {
+/// As the clocks here show it. `date`: the service's, as its answer has it.
+fn clock(date: Option<&str>, reader: &Reader) -> Finding {
     let now = now_ms();
+    let here = reader.local(now).date_and_time();
     let theirs = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
     let Some(theirs) = theirs else {
         return Finding::fine(
             "clock",
-            format!("{}; the service does not say its time", rfc3339(now)),
+            format!("{}; the service does not say its time", here),
         );
     };
     let off = now.abs_diff(theirs.timestamp().as_millisecond());
     let off = Duration::from_millis(off);
     match off < CLOCK_OFF_GOOD {
-        true => Finding::fine("clock", format!("{}, as the service's", rfc3339(now))),
+        true => Finding::fine("clock", format!("{}, as the service's", here)),
         false => Finding::warning(
             "clock",
-            format!("{}, {} from the service's", rfc3339(now), time(off)),
+            format!("{}, {} from the service's", here, time(off)),
             "set the clock (`timedatectl set-ntp true`)",
         ),
     }

@@ -122,7 +122,7 @@ fn known() -> Place {
     place.objlib(&upload).seen().exit(0);
     fs::create_dir(place.path().join("bin")).unwrap();
     std::os::unix::fs::symlink(OBJLIB, place.path().join("bin/objlib")).unwrap();
-    for shell in ["bash", "zsh", "fish", "powershell"] {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = place.objlib(&["completions", shell]).seen().exit(0).stdout;
         fs::write(place.path().join(shell), script).unwrap();
     }
@@ -183,7 +183,7 @@ fn bash_completes_commands_options_and_names() {
 }
 
 #[test]
-fn zsh_and_fish_take_the_scripts() {
+fn other_shells_take_the_scripts() {
     let place = known();
     said(&place, "zsh", &["-n", "zsh"]);
     // With the function that shows what was found replaced by one that prints it.
@@ -191,6 +191,19 @@ fn zsh_and_fish_take_the_scripts() {
                   words=(objlib upload --store my); CURRENT=4; _objlib";
     if let Some(said) = said(&place, "zsh", &["-f", "-c", script]) {
         assert_eq!(said, "my handbook:\n");
+    }
+    // Its editor is there in a terminal only.
+    let script = fs::read_to_string(place.path().join("elvish")).unwrap();
+    let script = script
+        .replace("edit:completion:arg-completer[objlib]", "completer")
+        .replace("edit:complete-filename", "filename")
+        .replace("edit:complex-candidate", "candidate");
+    let script = format!(
+        "var completer = $nil; fn filename {{|@w| echo files }}; fn candidate {{|v &display=''| echo $v }}\n\
+         {script}\n$completer objlib upload --store my\n$completer objlib upload x"
+    );
+    if let Some(said) = said(&place, "elvish", &["-norc", "-c", &script]) {
+        assert_eq!(said, "my handbook\nfiles\n");
     }
     for (line, found) in [
         (

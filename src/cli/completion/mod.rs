@@ -23,6 +23,7 @@ pub enum Shell {
     Bash,
     Zsh,
     Fish,
+    Elvish,
     #[value(alias = "pwsh")]
     Powershell,
 }
@@ -32,6 +33,7 @@ pub fn script(shell: Shell) -> &'static str {
         Shell::Bash => include_str!("objlib.bash"),
         Shell::Zsh => include_str!("objlib.zsh"),
         Shell::Fish => include_str!("objlib.fish"),
+        Shell::Elvish => include_str!("objlib.elv"),
         Shell::Powershell => include_str!("objlib.ps1"),
     }
 }
