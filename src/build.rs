@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 fn main() {
-    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=src/build.rs");
     let is_release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = match is_release {
         true => commit()
