@@ -5,8 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::bucket::{Bucket, interval};
-use super::rate::{Bounds, Rate, Ready};
+use super::rate::{Bounds, Bucket, Rate, Ready, interval};
 use super::{Class, Peaks, Rpm};
 use crate::waits::Waits;
 

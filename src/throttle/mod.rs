@@ -15,8 +15,6 @@ pub mod core;
 
 pub mod limiter;
 
-mod bucket;
-mod granted;
 pub mod rate;
 
 pub mod breaker;

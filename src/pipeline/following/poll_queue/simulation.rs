@@ -7,6 +7,9 @@ use std::collections::BinaryHeap;
 use super::tests::{document, poll};
 use super::*;
 use crate::client::DocumentState;
+use crate::pipeline::following::pages::Pages;
+use crate::pipeline::following::poll::Looks;
+use crate::pipeline::following::times::OperationTimes;
 use crate::pipeline::rules::{Heard, Indexing};
 
 /// A service, what is sent to it, and what others do there.

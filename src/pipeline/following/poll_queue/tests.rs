@@ -1,4 +1,7 @@
 use super::*;
+use crate::pipeline::following::pages::Pages;
+use crate::pipeline::following::poll::Looks;
+use crate::pipeline::following::times::OperationTimes;
 use crate::pipeline::outcome::subject::Subject;
 use crate::pipeline::rules::{End, Indexing, Step};
 

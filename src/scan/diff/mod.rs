@@ -4,7 +4,6 @@
 //! threads hash what is new or changed; 4. the calling thread records. The queues between them are
 //! bounded, and no step waits for a whole folder. 5. At the end, what was not seen is missing.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -13,10 +12,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use rayon::iter::{ParallelBridge, ParallelIterator};
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
+use self::bits::Bits;
 use super::hash;
 use super::walk::{self, Item, WalkedFile};
 use super::{
-    Filter, Found, Known, KnownFile, List, Options, Reading, Record, SeenFile, Skip, SkipReason,
+    Filter, Found, Known, KnownFile, Options, Reading, Record, SeenFile, Skip, SkipReason,
     TOO_LARGE_NAMES_MAX,
 };
 use crate::disk::{Presence, Root};
@@ -24,6 +24,9 @@ use crate::error::{Error, Kind};
 use crate::identity::{self, ContentKey};
 use crate::state::Described;
 use crate::{panic, proof};
+
+mod bits;
+mod gone;
 
 /// Entries between two steps.
 const QUEUE_MAX: usize = 256;
@@ -362,224 +365,5 @@ impl Diff<'_> {
     fn count(&mut self, bytes: u64) {
         self.found.files += 1;
         self.found.bytes += bytes;
-    }
-
-    /// What was not seen is missing or left out, unless the root itself looks wrong.
-    fn finish(&mut self) -> Result<(), Error> {
-        if let Some(list) = &self.options.files_from {
-            return self.finish_list(list);
-        }
-        let known = self.present_before;
-        // Collected first: recording may wait for the writer, which an open reading would hold up.
-        let mut gone = Bits::default();
-        let mut left_out = Bits::default();
-        let (mut gone_count, mut left_out_count) = (0, 0);
-        self.known.each_present(&mut |id, path| {
-            // What this scan found new has a higher id.
-            if id > self.last_id || self.seen.get(id) || (self.stop)() {
-                return;
-            }
-            match self.absence(path) {
-                Absence::Unknown => {}
-                Absence::LeftOut => {
-                    left_out.set(id);
-                    left_out_count += 1;
-                }
-                Absence::Gone(_) => {
-                    gone.set(id);
-                    gone_count += 1;
-                }
-            }
-        })?;
-        // Not all were looked at, so their number says nothing of the root.
-        if (self.stop)() {
-            return Ok(());
-        }
-        let there = self.found.files + left_out_count + self.kept;
-        let empty = there == 0 && (known > 0 || self.found.skipped == 0);
-        if empty && !self.options.accept_missing {
-            return Err(self.guard(
-                "holds no file that can be uploaded".to_owned(),
-                "check the path (is the disk mounted?), or say --accept-missing if it is empty",
-            ));
-        }
-        let is_much = |gone: u64| gone * 2 > known && !self.options.accept_missing;
-        let found_again = match is_much(gone_count) {
-            true => self.found_again(&gone)?,
-            false => 0,
-        };
-        let gone_count = gone_count - found_again;
-        if is_much(gone_count) {
-            return Err(self.guard(
-                format!("{gone_count} of {known} known files are gone"),
-                "check the path, or say --accept-missing if that is so",
-            ));
-        }
-        let stop = self.stop;
-        // Each mark is right by itself; what a stop leaves out the next scan finds again.
-        gone.each(|id| {
-            if stop() {
-                return Ok(());
-            }
-            self.found.missing += 1;
-            self.record.missing(id)
-        })?;
-        left_out.each(|id| {
-            if stop() {
-                return Ok(());
-            }
-            self.found.left_out += 1;
-            self.record.left_out(id)
-        })
-    }
-
-    /// How many of the files that went are at another path now: a folder that was renamed is no loss.
-    fn found_again(&mut self, gone: &Bits) -> Result<u64, Error> {
-        self.record.settle()?;
-        let (known, new) = (self.known, self.found.new);
-        let mut found = 0;
-        gone.each(|id| {
-            found += u64::from(found < new && known.is_found_again(id)?);
-            Ok(())
-        })?;
-        Ok(found)
-    }
-
-    /// Why the walk did not come to a known file.
-    fn absence(&self, path: &str) -> Absence {
-        let unseen = || self.unseen.iter().any(|folder| path.starts_with(folder));
-        if !self.filter.selects(path) || unseen() {
-            return Absence::Unknown;
-        }
-        match self.root.presence(Path::new(path)) {
-            Ok(Presence::There) => Absence::LeftOut,
-            Ok(Presence::Gone) => Absence::Gone("there is no such file"),
-            Ok(Presence::ThroughLink) => Absence::Gone(walk::THROUGH_LINK),
-            Err(_) => Absence::Unknown,
-        }
-    }
-
-    /// With a list, only what is on it can be missing, and what is on it should be there.
-    fn finish_list(&mut self, list: &List) -> Result<(), Error> {
-        let root = self.root.path();
-        list.each_below(root, |path| {
-            if (self.stop)() {
-                return Ok(());
-            }
-            let position = self.filter.position(path).map(|position| position as i64);
-            if position.is_none_or(|position| self.listed.get(position)) {
-                return Ok(());
-            }
-            self.came_to(path);
-            let known = self.known.file(path)?.filter(|file| file.present);
-            match (self.absence(path), known) {
-                (Absence::Gone(_), Some(file)) => {
-                    self.found.missing += 1;
-                    self.record.missing(file.id)
-                }
-                (Absence::LeftOut, Some(file)) => {
-                    self.found.left_out += 1;
-                    self.record.left_out(file.id)
-                }
-                (Absence::Gone(why), None) => self.skip(Skip {
-                    path: path.to_owned(),
-                    reason: match why {
-                        walk::THROUGH_LINK => SkipReason::NotAFile,
-                        _ => SkipReason::Unreadable,
-                    },
-                    detail: why.to_owned(),
-                }),
-                (Absence::LeftOut, None) | (Absence::Unknown, _) => Ok(()),
-            }
-        })
-    }
-
-    fn guard(&self, why: String, remedy: &str) -> Error {
-        Error::new(
-            Kind::Input,
-            self.root.path().display().to_string(),
-            why,
-            format!("{remedy}; nothing was marked as missing"),
-        )
-    }
-}
-
-enum Absence {
-    /// Not asked for, or nobody could look: what is known stays.
-    Unknown,
-    /// There, but an ignore file names it, or it is not what can be sent any more.
-    LeftOut,
-    Gone(&'static str),
-}
-
-/// A set of row ids: one bit each, in blocks, so that an id that a damaged database made up costs a
-/// block and no more.
-#[derive(Debug, Default)]
-struct Bits(BTreeMap<i64, [u64; BLOCK_WORDS as usize]>);
-
-const BLOCK_WORDS: i64 = 64;
-
-impl Bits {
-    /// Block, word, and the bit in it.
-    fn place(id: i64) -> (i64, usize, u64) {
-        let word = id.div_euclid(64);
-        (
-            word.div_euclid(BLOCK_WORDS),
-            word.rem_euclid(BLOCK_WORDS) as usize,
-            1 << id.rem_euclid(64),
-        )
-    }
-
-    fn set(&mut self, id: i64) {
-        let (block, word, bit) = Bits::place(id);
-        let block = self.0.entry(block).or_insert([0; BLOCK_WORDS as usize]);
-        block[word] |= bit;
-    }
-
-    fn each(&self, mut each: impl FnMut(i64) -> Result<(), Error>) -> Result<(), Error> {
-        for (block, words) in &self.0 {
-            for (i, word) in (0..).zip(words) {
-                let mut left = *word;
-                while left != 0 {
-                    let bit = i64::from(left.trailing_zeros());
-                    each(((block * BLOCK_WORDS) + i) * 64 + bit)?;
-                    left &= left - 1;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn get(&self, id: i64) -> bool {
-        let (block, word, bit) = Bits::place(id);
-        self.0.get(&block).is_some_and(|b| b[word] & bit != 0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::BTreeSet;
-
-    proptest! {
-        #[test]
-        fn any_ids_are_kept_and_no_others(
-            near in proptest::collection::vec(-10_000i64..10_000, 0..50),
-            far in proptest::collection::vec(any::<i64>(), 0..20),
-            asked in -10_000i64..10_000,
-        ) {
-            let ids: BTreeSet<i64> = near.into_iter().chain(far).chain([i64::MIN, i64::MAX]).collect();
-            let mut bits = Bits::default();
-            for id in &ids {
-                bits.set(*id);
-            }
-            prop_assert!(ids.iter().all(|id| bits.get(*id)));
-            prop_assert_eq!(bits.get(asked), ids.contains(&asked));
-            let mut each = Vec::new();
-            bits.each(|id| { each.push(id); Ok(()) }).unwrap();
-            prop_assert!(each.iter().eq(&ids));
-            prop_assert!(bits.0.len() <= ids.len());
-        }
     }
 }

@@ -1,36 +1,25 @@
-//! Which upload is looked at when, and by what: its own document or operation, or a page of the listing that
-//! shows many.
+//! When each upload is looked at, and whether by itself or by its page.
 //!
-//! Owns every submitted upload until its outcome is known: by due time, and beside these the ones of which only
-//! the listing of the whole store can tell. Promises: bounded, those included; whoever waits, wakes when the run
-//! stops; that listing's word reaches an upload only if it has waited from before the listing began; one page
-//! is in one hand, and an upload that no page shows is looked at by itself.
+//! Owns the uploads that wait, by due time, and the pages that show them. Pure: the time comes from outside; the
+//! waiting and waking around it is `PollQueue`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::pages::{By, Choice, PAGE_DOCUMENTS, Page, Pages, Place, choose};
-use super::poll::{Due, Looks, Poll};
-use super::room::Room;
-use super::times::OperationTimes;
 use crate::client::{Document, DocumentsPage};
-use crate::names::DocumentName;
+use crate::pipeline::following::pages::{By, Choice, PAGE_DOCUMENTS, Page, Pages, Place, choose};
+use crate::pipeline::following::poll::{Due, Looks, Poll};
+use crate::pipeline::following::room::Room;
+use crate::pipeline::following::times::OperationTimes;
 use crate::pipeline::rules::Listed;
-use crate::poison;
-use crate::shutdown::Shutdown;
-use crate::state::{Bookmark, UploadId};
+use crate::state::UploadId;
 use crate::waits::Waits;
 
-/// Submitted uploads held at once, those included of which only the listing of the store can tell; beyond it
-/// the workers wait.
-pub const SUBMITTED_MAX: usize = 10_000;
 /// Documents that the service indexes at once; beyond it the workers wait. Each is kept with its names, its
 /// places and its times (2 KiB, all in all), and no service was seen to index hundreds at once well (fact
 /// sheet 14). Operations of ten seconds leave room for 100 files a second.
 const UNDER_WAY_MAX: usize = 1_000;
-/// How often a waiting thread looks whether the run is stopping.
-const STOP_CHECK: Duration = Duration::from_millis(200);
 /// Of so many looks by page in a row one is by the document itself: lists may lag for long.
 const PAGES_IN_A_ROW: u32 = 12;
 /// A request for a page is answered, or has failed, long before; then its uploads are due again.
@@ -57,13 +46,13 @@ pub enum Look {
 #[derive(Debug)]
 pub struct PageLook {
     pub page: Arc<Page>,
-    asked: Vec<UploadId>,
+    pub(super) asked: Vec<UploadId>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+pub(super) struct Waiting {
     poll: Poll,
-    due: Due,
+    pub(super) due: Due,
     /// Its key in `by_due`.
     wakes: Instant,
 }
@@ -73,34 +62,35 @@ fn first_look(times: &OperationTimes, waits: &Waits) -> Duration {
     next.likely.min(next.latest)
 }
 
+/// What waits, with its times; pure: the time comes from outside.
 #[derive(Debug)]
-struct Inner {
+pub(super) struct Schedule {
     waits: Waits,
-    waiting: BTreeMap<UploadId, Waiting>,
+    pub(super) waiting: BTreeMap<UploadId, Waiting>,
     by_due: BTreeSet<(Instant, UploadId)>,
-    pages: Pages,
+    pub(super) pages: Pages,
     /// Nothing is asked about these until the store was listed.
-    parked: Vec<Poll>,
+    pub(super) parked: Vec<Poll>,
     /// How many there are: waiting, parked, or in a poller's hands.
-    held: usize,
+    pub(super) held: usize,
     /// Those of them that await the listing. Who does and waits is looked at all the same: its operation may
     /// end before.
-    awaiting: BTreeSet<UploadId>,
+    pub(super) awaiting: BTreeSet<UploadId>,
     /// What the listing told of those that awaited it when it began.
-    told: BTreeMap<UploadId, Listed>,
-    is_listed: bool,
-    times: OperationTimes,
+    pub(super) told: BTreeMap<UploadId, Listed>,
+    pub(super) is_listed: bool,
+    pub(super) times: OperationTimes,
     /// Looks that taught something.
     learned: u32,
     /// The first look's age when what waits was last given its times.
     scheduled_by: Duration,
-    room: Room,
-    closed: bool,
+    pub(super) room: Room,
+    pub(super) closed: bool,
 }
 
-impl Inner {
-    fn new(waits: Waits, known: Known) -> Inner {
-        Inner {
+impl Schedule {
+    pub(super) fn new(waits: Waits, known: Known) -> Schedule {
+        Schedule {
             waits,
             waiting: BTreeMap::new(),
             by_due: BTreeSet::new(),
@@ -119,7 +109,7 @@ impl Inner {
     }
 
     /// `due`: when it is looked at; `None`: not before the listing.
-    fn insert(&mut self, mut poll: Poll, due: Option<Due>, now: Instant) {
+    pub(super) fn insert(&mut self, mut poll: Poll, due: Option<Due>, now: Instant) {
         let upload = poll.subject.upload;
         let awaits = poll.indexing.awaits_listing(poll.age(now), &self.waits);
         let mut due = due;
@@ -145,7 +135,7 @@ impl Inner {
         self.waiting.insert(upload, Waiting { poll, due, wakes });
     }
 
-    fn take(&mut self, upload: UploadId) -> Option<Poll> {
+    pub(super) fn take(&mut self, upload: UploadId) -> Option<Poll> {
         let Waiting { poll, wakes, .. } = self.waiting.remove(&upload)?;
         self.by_due.remove(&(wakes, upload));
         if let Some(name) = poll.indexing.document() {
@@ -156,7 +146,7 @@ impl Inner {
     }
 
     /// By what is known of operations; of one that an earlier run submitted, at once.
-    fn schedule(&self, poll: &Poll, now: Instant) -> Due {
+    pub(super) fn schedule(&self, poll: &Poll, now: Instant) -> Due {
         let Looks {
             is_inherited,
             ran_for,
@@ -181,7 +171,7 @@ impl Inner {
         }
     }
 
-    fn set_due(&mut self, upload: UploadId, due: Due) {
+    pub(super) fn set_due(&mut self, upload: UploadId, due: Due) {
         if let Some(waiting) = self.waiting.get_mut(&upload) {
             waiting.due = due;
             self.wake(upload, due.likely.min(due.latest));
@@ -189,7 +179,7 @@ impl Inner {
     }
 
     /// The look that is due, or when the next one is.
-    fn look(&mut self, now: Instant) -> Result<Look, Option<Instant>> {
+    pub(super) fn look(&mut self, now: Instant) -> Result<Look, Option<Instant>> {
         loop {
             let Some(&(wakes, upload)) = self.by_due.first() else {
                 return Err(None);
@@ -255,7 +245,7 @@ impl Inner {
     }
 
     /// Those that the page shows, with what it says of them.
-    fn shown(
+    pub(super) fn shown(
         &mut self,
         look: PageLook,
         answer: DocumentsPage,
@@ -313,7 +303,7 @@ impl Inner {
     }
 
     /// It is looked at by itself when its look is due.
-    fn look_alone(&mut self, upload: UploadId, now: Instant) {
+    pub(super) fn look_alone(&mut self, upload: UploadId, now: Instant) {
         if let Some(mut poll) = self.take(upload) {
             poll.looks.place = Place::Alone;
             let due = self.schedule(&poll, now);
@@ -322,7 +312,7 @@ impl Inner {
     }
 
     /// What waits for its operation's end is given new times once these have moved.
-    fn reschedule(&mut self, now: Instant) {
+    pub(super) fn reschedule(&mut self, now: Instant) {
         self.learned += 1;
         if !self.learned.is_multiple_of(LEARNED_MIN) {
             return;
@@ -346,266 +336,10 @@ impl Inner {
         }
     }
 
-    fn unsettled(&self) -> usize {
+    pub(super) fn unsettled(&self) -> usize {
         match self.is_listed {
             true => self.held,
             false => self.held.saturating_sub(self.awaiting.len()),
         }
     }
 }
-
-#[derive(Debug)]
-pub struct PollQueue {
-    inner: Mutex<Inner>,
-    changed: Condvar,
-}
-
-impl PollQueue {
-    pub fn new(waits: Waits, known: Known) -> PollQueue {
-        PollQueue {
-            inner: Mutex::new(Inner::new(waits, known)),
-            changed: Condvar::new(),
-        }
-    }
-
-    /// A submission; its first look is due when operations usually end.
-    pub fn push(&self, poll: Poll) {
-        let (mut inner, now) = (self.lock(), Instant::now());
-        let due = inner.schedule(&poll, now);
-        inner.held += 1;
-        inner.insert(poll, Some(due), now);
-        self.changed.notify_one();
-    }
-
-    /// It is still running: back for another look.
-    pub fn still_running(&self, mut poll: Poll, now: Instant) {
-        let mut inner = self.lock();
-        let age = poll.age(now);
-        if !poll.looks.is_inherited {
-            inner.times.ran(poll.looks.ran_for, age);
-            inner.reschedule(now);
-        }
-        poll.looks.ran_for = age;
-        let due = inner.schedule(&poll, now);
-        inner.insert(poll, Some(due), now);
-        self.changed.notify_one();
-    }
-
-    /// The look had no answer: back for the next try, after a backoff.
-    pub fn unanswered(&self, mut poll: Poll, due: Instant) {
-        poll.looks.place = Place::Alone;
-        self.again(poll, due);
-    }
-
-    /// Its next step is taken then.
-    pub fn again(&self, poll: Poll, due: Instant) {
-        let mut inner = self.lock();
-        inner.insert(poll, Some(Due::at(due)), Instant::now());
-        self.changed.notify_one();
-    }
-
-    /// Nothing but the listing of the store can tell.
-    pub fn await_listing(&self, poll: Poll) {
-        self.lock().insert(poll, None, Instant::now());
-        self.changed.notify_all();
-    }
-
-    /// The next look that is due; `None` once the queue is closed or the run stops.
-    pub fn next(&self, shutdown: &Shutdown) -> Option<Look> {
-        let mut inner = self.lock();
-        loop {
-            if inner.closed || shutdown.is_stopping() {
-                return None;
-            }
-            let now = Instant::now();
-            let wait = match inner.look(now) {
-                Ok(look) => return Some(look),
-                Err(Some(wakes)) => (wakes - now).min(STOP_CHECK),
-                Err(None) => STOP_CHECK,
-            };
-            inner = self.wait(inner, wait);
-        }
-    }
-
-    /// A page was read. Those that it shows are in the caller's hands now, each with what the page says of its
-    /// document. If others are due that no page has shown yet, the next page is: for whoever asks first.
-    pub fn page_shown(
-        &self,
-        look: PageLook,
-        answer: DocumentsPage,
-        now: Instant,
-    ) -> Vec<(Poll, Document)> {
-        let shown = self.lock().shown(look, answer, now);
-        self.changed.notify_all();
-        shown
-    }
-
-    /// The page could not be asked for: it is, then.
-    pub fn page_put_off(&self, look: PageLook, until: Instant) {
-        let mut inner = self.lock();
-        inner.pages.put_off(&look.page, until);
-        for upload in look.asked {
-            inner.set_due(upload, Due::at(until));
-        }
-        self.changed.notify_all();
-    }
-
-    /// A page had no usable answer, and none is asked for until then. If it was not the first in a row, those that
-    /// it might have told of are looked at by themselves.
-    pub fn page_failed(&self, look: PageLook, until: Instant) {
-        let mut inner = self.lock();
-        let in_a_row = inner.pages.failed(&look.page, until);
-        for upload in look.asked {
-            match in_a_row {
-                1 => inner.set_due(upload, Due::at(until)),
-                _ => inner.look_alone(upload, Instant::now()),
-            }
-        }
-        self.changed.notify_all();
-    }
-
-    /// The service does not take the page's token.
-    pub fn page_refused(&self, look: PageLook, now: Instant) {
-        let mut inner = self.lock();
-        inner.pages.refused(&look.page);
-        for upload in look.asked {
-            inner.look_alone(upload, now);
-        }
-        self.changed.notify_all();
-    }
-
-    /// The operation ended well. Looks without an answer teach nothing: they would make an outage look like
-    /// slowness.
-    pub fn finished(&self, poll: &Poll, now: Instant) {
-        self.lock().room.indexed();
-        if !poll.looks.is_inherited {
-            let mut inner = self.lock();
-            let took = poll.looks.took_by(poll.age(now));
-            inner.times.ended(poll.looks.ran_for, took);
-            inner.reschedule(now);
-        }
-        self.settled(poll);
-    }
-
-    /// How long operations take, in milliseconds, as the next run is to know it.
-    pub fn times(&self) -> Vec<u64> {
-        self.lock().times.kept()
-    }
-
-    /// Where the next run begins to read the listing.
-    pub fn bookmark(&self) -> Option<Bookmark> {
-        self.lock().pages.bookmark()
-    }
-
-    /// It is out of this queue's hands.
-    pub fn settled(&self, poll: &Poll) {
-        let mut inner = self.lock();
-        inner.held = inner.held.saturating_sub(1);
-        inner.awaiting.remove(&poll.subject.upload);
-        inner.told.remove(&poll.subject.upload);
-        inner.room.settled(poll.subject.upload);
-        self.changed.notify_all();
-    }
-
-    /// The service reports its document as failed; it may still heal.
-    pub fn document_failed(&self, poll: &Poll, now: Instant) {
-        let mut inner = self.lock();
-        let unsettled = inner.unsettled();
-        inner
-            .room
-            .failed(poll.subject.upload, poll.submitted, unsettled, now);
-    }
-
-    /// How many may be settled without a listing, or after it.
-    pub fn unsettled(&self) -> usize {
-        self.lock().unsettled()
-    }
-
-    /// Whether a listing of the store may have news for any.
-    pub fn awaits_listing(&self) -> bool {
-        !self.lock().awaiting.is_empty()
-    }
-
-    /// Those that a listing which begins now can tell about.
-    pub fn listing_begins(&self) -> BTreeSet<UploadId> {
-        let mut inner = self.lock();
-        let awaiting = inner.awaiting.clone();
-        inner.told = awaiting.iter().map(|id| (*id, Listed::InVain)).collect();
-        awaiting
-    }
-
-    /// The listing shows this document of an upload that awaits it. A later word replaces an earlier one.
-    pub fn found(&self, upload: UploadId, document: DocumentName) {
-        if let Some(told) = self.lock().told.get_mut(&upload) {
-            *told = Listed::Found(document);
-        }
-    }
-
-    /// The listing is over, and there is no other in this run. `is_whole`: what it did not show is not there.
-    pub fn listing_ended(&self, is_whole: bool) {
-        let mut inner = self.lock();
-        let now = Instant::now();
-        inner.is_listed = true;
-        for told in inner.told.values_mut() {
-            if is_whole && *told == Listed::InVain {
-                *told = Listed::Absent;
-            }
-        }
-        for poll in std::mem::take(&mut inner.parked) {
-            inner.insert(poll, None, now);
-        }
-        for upload in inner.awaiting.clone() {
-            let due = inner.waiting.get(&upload).map(|waiting| waiting.due);
-            if let (Some(due), Some(poll)) = (due, inner.take(upload)) {
-                inner.insert(poll, Some(due), now);
-            }
-        }
-        self.changed.notify_all();
-    }
-
-    /// Waits while the queue is full; `false` if the run stops meanwhile, or if nothing but the listing of
-    /// the store can make room.
-    pub fn wait_for_room(&self, shutdown: &Shutdown) -> bool {
-        let mut inner = self.lock();
-        while inner.held >= SUBMITTED_MAX || inner.room.is_full(inner.unsettled()) {
-            if inner.unsettled() == 0 || shutdown.is_stopping() {
-                return false;
-            }
-            inner = self.wait(inner, STOP_CHECK);
-        }
-        true
-    }
-
-    /// Waits until nothing is unsettled or the run stops, at most for `how_long`.
-    pub fn wait_settled(&self, shutdown: &Shutdown, how_long: Duration) {
-        let until = Instant::now() + how_long;
-        let mut inner = self.lock();
-        while inner.unsettled() > 0 && !shutdown.is_stopping() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            inner = self.wait(inner, left.min(STOP_CHECK));
-        }
-    }
-
-    /// Pollers end; what is still here stays `processing` for the next run.
-    pub fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
-    }
-
-    fn wait<'a>(&self, inner: MutexGuard<'a, Inner>, how_long: Duration) -> MutexGuard<'a, Inner> {
-        poison::wait(&self.changed, inner, how_long)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        poison::lock(&self.inner)
-    }
-}
-
-#[cfg(test)]
-mod simulation;
-
-#[cfg(test)]
-mod tests;

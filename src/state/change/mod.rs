@@ -3,12 +3,17 @@
 
 use std::sync::Arc;
 
+pub use self::applied::{Applied, BatchDone, Refusal};
+pub use self::attempt::{Cause, Charge, HandBack, NextTime, Way};
 use super::durable::UploadId;
 use super::reader::Missing;
-use super::upload_state::{Method, Support};
+use super::upload_state::Support;
 use crate::clock::UnixMs;
 use crate::identity::{ContentKey, Sha256, Variant};
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
+
+mod applied;
+mod attempt;
 
 /// What a file held, all at one time.
 #[derive(Debug, Clone)]
@@ -65,59 +70,6 @@ pub struct SkipRow {
     pub detail: String,
     /// When the scan that met it began.
     pub scan: UnixMs,
-}
-
-/// Why an attempt ended, as `status` shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cause {
-    pub kind: &'static str,
-    pub words: String,
-}
-
-/// How the attempt counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Charge {
-    /// The file was tried and it did not work.
-    Attempt,
-    /// Not the file's doing: an open breaker, a shutdown, a crash.
-    Nothing,
-}
-
-/// What the next attempt does differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NextTime {
-    Same,
-    /// The file's own type was refused.
-    AsMime(&'static str),
-    /// The direct way failed with its known fault.
-    LessDirect,
-}
-
-/// The way that an attempt takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Way {
-    /// Metadata and body in one request. Nobody can ask afterwards what became of it.
-    OneRequest,
-    /// A session, whose end makes the document.
-    Session,
-    /// A temporary file of this name, on record before it can exist, and its import.
-    Staged(FileName),
-}
-
-impl Way {
-    pub(super) fn method(&self) -> Method {
-        match self {
-            Way::OneRequest | Way::Session => Method::Direct,
-            Way::Staged(_) => Method::Staged,
-        }
-    }
-
-    pub(super) fn temporary(&self) -> Option<&FileName> {
-        match self {
-            Way::OneRequest | Way::Session => None,
-            Way::Staged(file) => Some(file),
-        }
-    }
 }
 
 /// What a run did and left, as its last line says it and its row keeps it.
@@ -398,39 +350,6 @@ pub enum Change {
     },
 }
 
-/// How a file goes back to the queue.
-#[derive(Debug, Clone)]
-pub struct HandBack {
-    pub charge: Charge,
-    pub cause: Option<Cause>,
-    pub next: NextTime,
-    /// What the attempt left at the service: deleted before the next one.
-    pub document: Option<DocumentName>,
-}
-
-impl HandBack {
-    /// The attempt does not count, and the next one is like it.
-    pub fn uncharged() -> HandBack {
-        HandBack {
-            charge: Charge::Nothing,
-            cause: None,
-            next: NextTime::Same,
-            document: None,
-        }
-    }
-
-    pub fn because(self, cause: Cause) -> HandBack {
-        HandBack {
-            cause: Some(cause),
-            ..self
-        }
-    }
-
-    pub fn next_time(self, next: NextTime) -> HandBack {
-        HandBack { next, ..self }
-    }
-}
-
 /// A document that is found to hold a file's content.
 #[derive(Debug, Clone)]
 pub struct Adopted {
@@ -467,42 +386,6 @@ pub const QUEUE_FILES: i64 = 4000;
 
 /// How many files one `MovesMatched` looks at: each may be five rows to write.
 pub const MATCH_FILES: i64 = 1000;
-
-/// A batch whose last file has its outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchDone {
-    pub batch: i64,
-    pub number: i64,
-    pub files: u64,
-    pub succeeded: u64,
-    pub failed: u64,
-    pub skipped: u64,
-}
-
-/// What a change did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Applied {
-    /// The row it made or touched; for `Queued` the first place in the queue that it gave away, or 0 if
-    /// there is nothing left to queue; for `Purged` the last row, and for `MovesMatched` how many files it
-    /// looked at, 0 if there are none left.
-    pub row: i64,
-    /// How many rows changed, where that is of interest.
-    pub rows: u64,
-    pub batch_done: Option<BatchDone>,
-}
-
-#[derive(Debug)]
-pub enum Refusal {
-    Sql(rusqlite::Error),
-    /// The state machine lacks this transition, or the row is not there: our mistake.
-    Illegal(String),
-}
-
-impl From<rusqlite::Error> for Refusal {
-    fn from(e: rusqlite::Error) -> Refusal {
-        Refusal::Sql(e)
-    }
-}
 
 impl Change {
     /// What a scan has found, and samples of a run. Nobody waits for its commit: the end of the scan, or of the

@@ -11,10 +11,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
+pub use self::failure::error;
+use self::failure::{damaged, no_wal, read_only};
+pub use self::place::Place;
+use self::place::log_of;
 use super::migrations;
 use crate::error::{Error, Kind};
+
+mod failure;
+mod place;
 
 /// How long a statement waits for another program that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,56 +31,10 @@ pub(super) const STATEMENTS_CACHED: usize = 200;
 const WRITER_CACHE_KIB: i64 = 1024;
 const READER_CACHE_KIB: i64 = 512;
 
-/// Where the files of an open database are, and which they were: a deleted or replaced database takes
-/// commits that nobody will ever see.
-pub struct Place {
-    path: PathBuf,
-    main: Option<(u64, u64)>,
-    /// The write-ahead log, once there is one.
-    log: Option<(u64, u64)>,
-}
-
-impl Place {
-    pub fn of(path: &Path) -> Place {
-        Place {
-            path: path.to_owned(),
-            main: which(path),
-            log: which(&log_of(path)),
-        }
-    }
-
-    /// # Errors
-    /// The database, or its write-ahead log, is not the file that was opened.
-    pub fn check(&mut self) -> Result<(), Error> {
-        let log = which(&log_of(&self.path));
-        let log_changed = self.log.is_some() && log != self.log;
-        self.log = log;
-        if which(&self.path) == self.main && !log_changed {
-            return Ok(());
-        }
-        Err(Error::new(
-            Kind::Database,
-            self.path.display().to_string(),
-            "the database was deleted or replaced while objlib worked on it",
-            "put it back if you can, then `objlib scan` and `objlib verify --repair`: the store knows what it holds",
-        ))
-    }
-}
-
-fn log_of(path: &Path) -> PathBuf {
-    beside(path, "-wal")
-}
-
 fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(end);
     PathBuf::from(name)
-}
-
-/// Device and number of a file.
-fn which(path: &Path) -> Option<(u64, u64)> {
-    let file = fs::metadata(path).ok()?;
-    Some((file.dev(), file.ino()))
 }
 
 /// The one connection that writes. Creates the file (mode 0600) and its folder (0700) if needed.
@@ -317,15 +278,6 @@ pub fn check(conn: &Connection, path: &Path) -> Result<(), Error> {
     }
 }
 
-fn damaged(path: &Path, words: &str) -> Error {
-    Error::new(
-        Kind::Database,
-        path.display().to_string(),
-        format!("the database is damaged ({words})"),
-        "put a backup of it back; or move it away, then `objlib scan` and `objlib verify --repair` rebuild it from the store",
-    )
-}
-
 /// A file that is synced can still be lost by name until its folder is; SQLite passes over a failure here.
 fn sync_folder(path: &Path) -> Result<(), Error> {
     let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
@@ -343,191 +295,5 @@ fn sync_folder(path: &Path) -> Result<(), Error> {
     }
 }
 
-fn read_only(path: &Path) -> Error {
-    Error::new(
-        Kind::Database,
-        path.display().to_string(),
-        "the database is read-only",
-        "make the file and its folder writable, or name another one with --db",
-    )
-}
-
-fn is_read_only(path: &Path) -> bool {
-    let written = fs::OpenOptions::new().append(true).open(path);
-    written.is_err_and(|e| e.kind() == ErrorKind::ReadOnlyFilesystem)
-}
-
-fn no_wal(path: &Path) -> Error {
-    Error::new(
-        Kind::Database,
-        path.display().to_string(),
-        "cannot be switched to write-ahead logging: the disk is full or failing, or its file system cannot \
-         share memory (NFS)",
-        "free some space, or name a file on a local disk with --db, and run again; nothing is lost",
-    )
-}
-
-/// SQLite's error as a person can act on it.
-pub fn error(path: &Path, e: &rusqlite::Error) -> Error {
-    // A value that no objlib has written.
-    if let rusqlite::Error::FromSqlConversionFailure(..)
-    | rusqlite::Error::InvalidColumnType(..)
-    | rusqlite::Error::IntegralValueOutOfRange(..)
-    | rusqlite::Error::Utf8Error(..) = e
-    {
-        return damaged(path, &format!("a row makes no sense: {e}"));
-    }
-    let (why, remedy) = match e.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => (
-            "this is not an SQLite database".to_owned(),
-            "name another file with --db",
-        ),
-        Some(ErrorCode::DatabaseCorrupt) => return damaged(path, &e.to_string()),
-        Some(ErrorCode::ReadOnly) => return read_only(path),
-        Some(ErrorCode::CannotOpen) if is_read_only(path) => return read_only(path),
-        Some(ErrorCode::DiskFull) => (
-            "the disk is full".to_owned(),
-            "free some space and run again; nothing is lost",
-        ),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
-            "another program holds the database".to_owned(),
-            "close it and run again",
-        ),
-        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => (
-            format!("cannot be opened ({e})"),
-            "check the path and its permissions, or name another file with --db",
-        ),
-        Some(ErrorCode::SystemIoFailure) => (
-            format!("the disk failed ({e})"),
-            "check the disk and run again; the database stands at its last commit",
-        ),
-        _ => (
-            format!("{e}"),
-            "please report this; nothing that was confirmed is lost",
-        ),
-    };
-    Error::new(Kind::Database, path.display().to_string(), why, remedy)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn made(path: &Path) -> Connection {
-        writing(path, |_| Ok(())).unwrap().0
-    }
-
-    fn refusal(path: &Path) -> String {
-        writing(path, |_| Ok(())).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn a_new_database_is_private_synced_and_ours() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("sub/library.db");
-        let conn = made(&path);
-        let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let sync: i32 = conn
-            .query_row("PRAGMA synchronous", [], |r| r.get(0))
-            .unwrap();
-        let journal: String = conn
-            .query_row("PRAGMA journal_mode", [], |r| r.get(0))
-            .unwrap();
-        assert_eq!((sync, journal.as_str()), (2, "wal"));
-    }
-
-    #[test]
-    fn what_is_not_a_database_is_refused_and_left_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("notes.txt");
-        let text = "not a database at all, but long enough to have a header\n".repeat(20);
-        fs::write(&path, &text).unwrap();
-        assert!(refusal(&path).contains("not an SQLite database"));
-        assert_eq!(fs::read_to_string(&path).unwrap(), text);
-    }
-
-    #[test]
-    fn a_foreign_database_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("other.db");
-        Connection::open(&path)
-            .unwrap()
-            .execute_batch("CREATE TABLE t (x)")
-            .unwrap();
-        assert!(refusal(&path).contains("another program"));
-    }
-
-    #[test]
-    fn a_newer_database_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("library.db");
-        let conn = made(&path);
-        conn.pragma_update(None, "user_version", 999).unwrap();
-        drop(conn);
-        assert!(refusal(&path).contains("newer objlib (schema 999"));
-    }
-
-    #[test]
-    fn a_database_from_before_the_release_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("library.db");
-        let conn = made(&path);
-        conn.pragma_update(None, "user_version", 2).unwrap();
-        drop(conn);
-        assert!(refusal(&path).contains("before the first release (schema 2)"));
-        assert!(reading(&path).is_err());
-    }
-
-    #[test]
-    fn what_runs_by_itself_in_a_database_is_refused() {
-        for planted in [
-            "CREATE VIEW v AS SELECT * FROM files",
-            "CREATE TRIGGER t AFTER INSERT ON files BEGIN DELETE FROM uploads; END",
-        ] {
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("library.db");
-            let conn = made(&path);
-            conn.execute_batch(planted).unwrap();
-            drop(conn);
-            assert!(refusal(&path).contains("triggers, views"), "{planted}");
-        }
-    }
-
-    #[test]
-    fn a_database_that_others_may_write_to_is_refused_and_a_readable_one_made_private() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("library.db");
-        drop(made(&path));
-        let set = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        set(0o662);
-        assert!(refusal(&path).contains("other users may write"));
-        set(0o644);
-        drop(made(&path));
-        let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[test]
-    fn a_refused_lock_leaves_the_schema_as_it_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("library.db");
-        let refuse = |_: &Transaction<'_>| -> Result<(), Error> { Err(read_only(Path::new("x"))) };
-        assert!(writing(&path, refuse).is_err());
-        let conn = Connection::open(&path).unwrap();
-        let tables: i64 = conn
-            .query_row("SELECT count(*) FROM sqlite_schema", [], |r| r.get(0))
-            .unwrap();
-        assert_eq!(tables, 0);
-    }
-
-    #[test]
-    fn a_reader_cannot_write() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("library.db");
-        assert!(reading(&path).is_err());
-        drop(made(&path));
-        let conn = reading(&path).unwrap();
-        assert!(conn.execute("DELETE FROM files", []).is_err());
-    }
-}
+mod tests;
