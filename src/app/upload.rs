@@ -207,14 +207,7 @@ fn finish(
     let libraries = selection.libraries();
     let outdated = parts.reader.outdated_on_the_way(store, &libraries)?;
     let on_the_way = counts.uploading + counts.processing + outdated;
-    let mut unreadable = 0;
-    for reason in [SkipReason::Unreadable, SkipReason::Metadata] {
-        let mut count = |library, path: &str| {
-            unreadable += u64::from(selection.selects(library, path));
-        };
-        let reader = &parts.reader;
-        reader.each_skipped_for(reason.label(), &libraries, &mut count)?;
-    }
+    let unreadable = unreadable(selection, &parts.reader)?;
     let requests = parts.client.counts();
     let throttle = parts.gate.snapshot();
     let left = Left {
@@ -269,6 +262,19 @@ fn finish(
         record(&summary, ended, parts, &options.target.endpoint_name)?;
     }
     Ok(summary)
+}
+
+/// Files of the selection that the scan could not read, or not describe.
+fn unreadable(selection: &Selection, reader: &Reader) -> Result<u64, Error> {
+    let libraries = selection.libraries();
+    let mut unreadable = 0;
+    for reason in [SkipReason::Unreadable, SkipReason::Metadata] {
+        let mut count = |library, path: &str| {
+            unreadable += u64::from(selection.selects(library, path));
+        };
+        reader.each_skipped_for(reason.label(), &libraries, &mut count)?;
+    }
+    Ok(unreadable)
 }
 
 /// Causes that are told, and files that are named of each; `status --failed` names all.

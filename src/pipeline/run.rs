@@ -51,6 +51,21 @@ impl Run<'_> {
         }
     }
 
+    /// Of the files that were asked for, `wanted`, how many still wait.
+    fn waiting(&self, wanted: u64, progressed: Option<&Progressed>) -> Result<u64, Error> {
+        let (selection, reader) = (&self.settings.selection, &self.parts.reader);
+        let store = self.settings.store.id;
+        match (self.limit, progressed) {
+            (None, _) => Ok(selection.counts(reader, store)?.pending),
+            // What was asked for waits until it is begun; then only what comes back to the queue does.
+            (Some(_), Some(Progressed { started, backlog })) => {
+                let come_back = selection.come_back(reader, store, backlog)?;
+                Ok(come_back + wanted.saturating_sub(*started))
+            }
+            (Some(_), None) => Ok(wanted),
+        }
+    }
+
     /// The last place in the queue that was ever taken.
     pub fn last_queued(&self) -> Result<i64, Error> {
         self.parts.reader.last_queued(self.settings.store.id)
@@ -103,18 +118,8 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
             recovered: on_the_way,
         });
     }
-    let outcomes = Outcomes {
-        writer: parts.writer.clone(),
-        polls: Arc::new(PollQueue::new(
-            parts.waits,
-            known(settings, &parts, wanted + on_the_way)?,
-        )),
-        tally: Arc::clone(&tally),
-        notes: Arc::new(Notes::default()),
-        progress: Arc::clone(&parts.progress),
-        events: Arc::clone(&parts.events),
-        max_attempts: settings.max_attempts,
-    };
+    let known = known(settings, &parts, wanted + on_the_way)?;
+    let outcomes = outcomes(settings, &parts, Arc::clone(&tally), known);
     let fatal = Mutex::new(None);
     let stop = |error: Error| stop_for(&fatal, &parts.shutdown, error);
     // Nothing to do: no thread, no request.
@@ -146,17 +151,7 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
                 .to_owned(),
         ));
     }
-    let waiting = match (limit, &progressed) {
-        (None, _) => settings.selection.counts(&parts.reader, store)?.pending,
-        // What was asked for waits until it is begun; then only what comes back to the queue does.
-        (Some(_), Some(Progressed { started, backlog })) => {
-            let come_back = settings
-                .selection
-                .come_back(&parts.reader, store, backlog)?;
-            come_back + wanted.saturating_sub(*started)
-        }
-        (Some(_), None) => wanted,
-    };
+    let waiting = this.waiting(wanted, progressed.as_ref())?;
     let error = poison::lock(&fatal).take();
     let now = Instant::now();
     let details = record.end(&counted, now, error.as_ref().map(Error::to_string));
@@ -170,6 +165,19 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
         elapsed: now - began,
     };
     Ok((ended, parts))
+}
+
+/// Where whatever becomes of a file is recorded, counted and said.
+fn outcomes(settings: &RunSettings, parts: &Parts, tally: Arc<Tally>, known: Known) -> Outcomes {
+    Outcomes {
+        writer: parts.writer.clone(),
+        polls: Arc::new(PollQueue::new(parts.waits, known)),
+        tally,
+        notes: Arc::new(Notes::default()),
+        progress: Arc::clone(&parts.progress),
+        events: Arc::clone(&parts.events),
+        max_attempts: settings.max_attempts,
+    }
 }
 
 /// What earlier runs have learned of the service. `files`: how many documents will be looked for.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::listing::{self, Listing};
 use crate::client::{Client, FailureKind};
 use crate::error::{Error, Kind};
-use crate::identity::Identity;
+use crate::identity::{ContentKey, Identity};
 use crate::names::DocumentName;
 use crate::report::progress::reading::{Reading, What};
 use crate::shutdown::Shutdown;
@@ -233,11 +233,38 @@ impl Verify<'_> {
             plan.being_made += 1;
             return Ok(());
         }
-        let content = identity.content;
+        let (free, has_good) = self.in_need(&files, &identity.content, documents, plan)?;
+        let path = &free.unwrap_or(first).path;
+        let is_torn = |file: &FileLike| {
+            file.current && document.size_bytes.is_some_and(|n| n != file.size_bytes)
+        };
+        let delete = || delete(&document.name);
+        let (kind, mend) = match free {
+            _ if document.state == Shown::Failed => (DriftKind::Failed, delete()),
+            Some(file) if is_torn(file) => (DriftKind::Broken, delete()),
+            Some(file) => of_file_in_need(file, document, identity, documents)?,
+            None if has_good => (DriftKind::Duplicate, delete()),
+            // The row's own is there and the listing did not show it: another look decides.
+            None => {
+                plan.in_doubt += 1;
+                return Ok(());
+            }
+        };
+        plan.drift.add(&drift(kind, path, mend))
+    }
+
+    /// The first of these files that has no document of this content, and whether another has a good one.
+    fn in_need<'f>(
+        &self,
+        files: &'f [FileLike],
+        content: &ContentKey,
+        documents: &ListedDocuments,
+        plan: &RepairPlan,
+    ) -> Result<(Option<&'f FileLike>, bool), Error> {
         let mut free = None;
         let mut has_good = false;
-        for file in &files {
-            if plan.drift.takes_back(file.file, &content)? {
+        for file in files {
+            if plan.drift.takes_back(file.file, content)? {
                 has_good = true;
                 continue;
             }
@@ -247,43 +274,7 @@ impl Verify<'_> {
                 Own::Unlisted => {}
             }
         }
-        let delete = || Mend::Delete {
-            document: document.name.clone(),
-            upload: None,
-        };
-        let path = &free.unwrap_or(first).path;
-        let is_torn = |file: &FileLike| {
-            file.current && document.size_bytes.is_some_and(|n| n != file.size_bytes)
-        };
-        let found = match free {
-            _ if document.state == Shown::Failed => drift(DriftKind::Failed, path, delete()),
-            Some(file) if is_torn(file) => drift(DriftKind::Broken, path, delete()),
-            Some(file) => {
-                let kind = match file.content {
-                    held if held == content => DriftKind::TakeBack,
-                    held if held.sha256 == content.sha256 => DriftKind::Metadata,
-                    _ => DriftKind::Stale,
-                };
-                let is_replaced = has_successor(file, identity, documents)?;
-                let mend = match is_replaced {
-                    true => delete(),
-                    false => Mend::TakeBack {
-                        file: file.file,
-                        size_bytes: document.size_bytes.unwrap_or(file.size_bytes),
-                        content,
-                        document: document.name.clone(),
-                    },
-                };
-                drift(kind, path, mend)
-            }
-            None if has_good => drift(DriftKind::Duplicate, path, delete()),
-            // The row's own is there and the listing did not show it: another look decides.
-            None => {
-                plan.in_doubt += 1;
-                return Ok(());
-            }
-        };
-        plan.drift.add(&found)
+        Ok((free, has_good))
     }
 
     /// What has become of the document that a file's row names for this content.
@@ -401,10 +392,7 @@ impl Verify<'_> {
             kind,
             library: row.library_name.clone(),
             path: row.path.clone(),
-            mend: Mend::Delete {
-                document: name.clone(),
-                upload: None,
-            },
+            mend: delete(name),
         })
     }
 
@@ -457,6 +445,40 @@ fn has_successor(
     Ok(is_of_file && is_whole && document.state == Shown::Active)
 }
 
+/// A document that no row names.
+fn delete(document: &DocumentName) -> Mend {
+    Mend::Delete {
+        document: document.clone(),
+        upload: None,
+    }
+}
+
+/// A whole document of a file that has none of this content.
+fn of_file_in_need(
+    file: &FileLike,
+    document: &ListedDocument,
+    identity: &Identity,
+    documents: &ListedDocuments,
+) -> Result<(DriftKind, Mend), Error> {
+    let content = identity.content;
+    let kind = match file.content {
+        held if held == content => DriftKind::TakeBack,
+        held if held.sha256 == content.sha256 => DriftKind::Metadata,
+        _ => DriftKind::Stale,
+    };
+    let is_replaced = has_successor(file, identity, documents)?;
+    let mend = match is_replaced {
+        true => delete(&document.name),
+        false => Mend::TakeBack {
+            file: file.file,
+            size_bytes: document.size_bytes.unwrap_or(file.size_bytes),
+            content,
+            document: document.name.clone(),
+        },
+    };
+    Ok((kind, mend))
+}
+
 /// A document of a file that the database does not know.
 fn of_no_file(
     document: &ListedDocument,
@@ -477,11 +499,7 @@ fn of_no_file(
             (DriftKind::Unknown, mend)
         }
         Some(content) if content == identity.content => {
-            let mend = Mend::Delete {
-                document: document.name.clone(),
-                upload: None,
-            };
-            (DriftKind::Duplicate, mend)
+            (DriftKind::Duplicate, delete(&document.name))
         }
         // The next comparison judges other content of one that is remembered.
         _ => (DriftKind::Unknown, Mend::Nothing),

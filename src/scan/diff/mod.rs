@@ -82,20 +82,8 @@ pub fn run(
         // As many answers as there can be questions: the readers never block the caller.
         let (done, read) = bounded::<Read>(QUEUE_MAX * 2 + rayon::current_num_threads());
         let (root, filter, halted) = (&root, &filter, &halted);
-        scope.spawn(move || {
-            let walking = panic::caught("walk", || {
-                for item in walk::walk(root, filter, sidecars, halted) {
-                    proof::mishap("walk");
-                    if walked.send(item).is_err() {
-                        return;
-                    }
-                }
-            });
-            // Or it would look like the end of the folder, and what is not seen like what is gone.
-            if let Err(e) = walking {
-                let _ = walked.send(Err(e));
-            }
-        });
+        let walk = walk::walk(root, filter, sidecars, halted);
+        scope.spawn(move || send_walked(walk, &walked));
         scope.spawn(move || {
             let files = to_read.into_iter().par_bridge();
             files.for_each_init(hash::Buffer::default, |buffer, file| {
@@ -123,6 +111,25 @@ pub fn run(
     }
     filter.check()?;
     Ok(diff.found)
+}
+
+/// Ends when the walk does, or when nobody takes what it finds.
+fn send_walked(
+    walk: impl Iterator<Item = Result<Item, Error>>,
+    walked: &Sender<Result<Item, Error>>,
+) {
+    let walking = panic::caught("walk", || {
+        for item in walk {
+            proof::mishap("walk");
+            if walked.send(item).is_err() {
+                return;
+            }
+        }
+    });
+    // Or it would look like the end of the folder, and what is not seen like what is gone.
+    if let Err(e) = walking {
+        let _ = walked.send(Err(e));
+    }
 }
 
 struct Diff<'a> {
