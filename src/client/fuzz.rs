@@ -14,9 +14,9 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::refusal::{About, Refusal, classify};
-use super::send::{RESPONSE_BYTES_MAX, escaped};
 use super::{Client, ClientSettings, Endpoint, Failure, FailureKind, Operation};
+use crate::client::failure::refusal::{About, Refusal, classify};
+use crate::client::wire::send::{RESPONSE_BYTES_MAX, escaped};
 use crate::identity::Sha256;
 use crate::names::{ApiKey, DocumentName, OperationName, SessionUrl, StoreName};
 use crate::shutdown::Shutdown;

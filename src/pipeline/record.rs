@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::outcome::Outcomes;
-use crate::client::{Client, meter};
+use crate::client::Client;
+use crate::client::wire::meter;
 use crate::throttle::gate::Gate;
 
 const SAMPLES_MAX: usize = 300;

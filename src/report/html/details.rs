@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::client::meter::{BUCKETS, KINDS};
+use crate::client::wire::meter::{BUCKETS, KINDS};
 use crate::state::RunTotals;
 
 const NUMBER_MAX: f64 = 1e18;

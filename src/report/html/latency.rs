@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::chart::{Chart, Series, Shape, number};
 use super::markup::row;
-use crate::client::meter::{BUCKETS, KINDS, up_to_ms};
+use crate::client::wire::meter::{BUCKETS, KINDS, up_to_ms};
 use crate::report::units::time;
 
 /// In the order of `KINDS`.

@@ -6,11 +6,11 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::agent::Client;
 use super::documents::describe;
-use super::failure::{Failure, FailureKind};
-use super::refusal::About;
-use super::send::{Call, HttpMethod};
+use crate::client::failure::refusal::About;
+use crate::client::failure::{Failure, FailureKind};
+use crate::client::wire::agent::Client;
+use crate::client::wire::send::{Call, HttpMethod};
 use crate::identity::MetadataEntry;
 use crate::names::{FileName, OperationName, StoreName};
 use crate::state::{Durable, Unaskable};
@@ -32,7 +32,7 @@ pub struct TemporaryFile {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct WireFile {
+pub(in crate::client) struct WireFile {
     name: String,
     state: String,
     size_bytes: String,

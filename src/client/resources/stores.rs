@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 
-use super::agent::Client;
-use super::failure::{Failure, FailureKind};
-use super::refusal::About;
-use super::send::{Call, HttpMethod, escaped};
+use crate::client::failure::refusal::About;
+use crate::client::failure::{Failure, FailureKind};
+use crate::client::wire::agent::Client;
+use crate::client::wire::send::{Call, HttpMethod, escaped};
 use crate::identity::Sha256;
 use crate::names::StoreName;
 use crate::throttle::Class;

@@ -11,9 +11,9 @@ use std::time::Duration;
 use ureq::http::{self, HeaderMap, HeaderValue};
 
 use super::agent::Client;
-use super::failure::{Failure, FailureKind};
-use super::refusal::{About, Refusal, classify, not_the_service};
 use super::secrets::Cut;
+use crate::client::failure::refusal::{About, Refusal, classify, not_the_service};
+use crate::client::failure::{Failure, FailureKind};
 use crate::names::SessionUrl;
 use crate::proof;
 use crate::throttle::Class;
@@ -22,7 +22,7 @@ use crate::throttle::gate::{Pass, Refused, Verdict};
 
 /// An answer is read up to here; a page of documents has some 20 KiB.
 pub const RESPONSE_BYTES_MAX: u64 = 8 << 20;
-pub(super) const SESSION_URL: &str = "x-goog-upload-url";
+pub(in crate::client) const SESSION_URL: &str = "x-goog-upload-url";
 /// How often a request that waits for the lock looks again.
 const LOCK_CHECK: Duration = Duration::from_millis(10);
 /// Tries of one request.
@@ -32,17 +32,17 @@ const TRIES_MAX: u32 = 5;
 const REQUESTS_PER_RETRY: u64 = 5;
 const RETRIES_MIN: u64 = 10;
 /// Answers of one request that make no sense before they are believed to be no accident.
-pub(super) const BAD_ANSWERS_MAX: u32 = 3;
+pub(in crate::client) const BAD_ANSWERS_MAX: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HttpMethod {
+pub(in crate::client) enum HttpMethod {
     Get,
     Post,
     Delete,
 }
 
 /// A plain call: its body, if any, is small and in memory.
-pub(super) struct Call<'a> {
+pub(in crate::client) struct Call<'a> {
     /// What it is, for the proof programs.
     pub step: &'static str,
     pub class: Class,
@@ -81,7 +81,7 @@ impl<'a> Call<'a> {
 }
 
 /// A successful answer.
-pub(super) struct Response {
+pub(in crate::client) struct Response {
     pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
@@ -109,7 +109,7 @@ impl Response {
 
 impl Client {
     /// One call, up to `TRIES_MAX` tries while the failure is transient.
-    pub(super) fn call(&self, call: &Call<'_>) -> Result<Response, Failure> {
+    pub(in crate::client) fn call(&self, call: &Call<'_>) -> Result<Response, Failure> {
         let mut tries = 1;
         loop {
             match self.call_once(call) {
@@ -124,7 +124,10 @@ impl Client {
     }
 
     /// A call that changes nothing when it is repeated, for an answer that can be used.
-    pub(super) fn ask<T: DeserializeOwned>(&self, call: &Call<'_>) -> Result<T, Failure> {
+    pub(in crate::client) fn ask<T: DeserializeOwned>(
+        &self,
+        call: &Call<'_>,
+    ) -> Result<T, Failure> {
         let mut tries = 1;
         loop {
             match self.call(call).and_then(|answer| answer.json()) {
@@ -139,14 +142,14 @@ impl Client {
     }
 
     /// Deletes; what is not there is deleted.
-    pub(super) fn delete(&self, call: &Call<'_>) -> Result<(), Failure> {
+    pub(in crate::client) fn delete(&self, call: &Call<'_>) -> Result<(), Failure> {
         match self.ask::<IgnoredAny>(call) {
             Err(failure) if failure.kind != FailureKind::Missing => Err(failure),
             Ok(_) | Err(_) => Ok(()),
         }
     }
 
-    pub(super) fn call_once(&self, call: &Call<'_>) -> Result<Response, Failure> {
+    pub(in crate::client) fn call_once(&self, call: &Call<'_>) -> Result<Response, Failure> {
         let pass = self.enter(call.class)?;
         proof::point("before", call.step);
         let answer = self.exchange(call);
@@ -156,7 +159,7 @@ impl Client {
     }
 
     /// Leave to send one request: by the throttle, and by the lock.
-    pub(super) fn enter(&self, class: Class) -> Result<Pass, Failure> {
+    pub(in crate::client) fn enter(&self, class: Class) -> Result<Pass, Failure> {
         let pass = self.gate.enter(class).map_err(refused)?;
         match self.hold_lock() {
             Ok(()) => Ok(pass),
@@ -179,13 +182,13 @@ impl Client {
     }
 
     /// Whether a request that was tried so often, and may pass a little later, is sent again at once.
-    pub(super) fn may_repeat(&self, tries: u32) -> bool {
+    pub(in crate::client) fn may_repeat(&self, tries: u32) -> bool {
         let sent = &self.sent;
         tries < TRIES_MAX && has_retry_left(sent.requests.load(Relaxed), sent.retries.load(Relaxed))
     }
 
     /// The wait before another try; an error if the run stops.
-    pub(super) fn wait(&self, tries: u32, failure: &Failure) -> Result<(), Failure> {
+    pub(in crate::client) fn wait(&self, tries: u32, failure: &Failure) -> Result<(), Failure> {
         // The gate holds back the whole class after a 429.
         if failure.kind == FailureKind::RateLimited {
             return Ok(());
@@ -198,7 +201,7 @@ impl Client {
     }
 
     /// Reports to the throttle and turns the answer into success or failure.
-    pub(super) fn judged(
+    pub(in crate::client) fn judged(
         &self,
         pass: Pass,
         answer: Result<Received, Failure>,
@@ -211,7 +214,7 @@ impl Client {
     }
 
     /// Sends it; the answer's body is still to be read.
-    pub(super) fn exchange(
+    pub(in crate::client) fn exchange(
         &self,
         call: &Call<'_>,
     ) -> Result<http::Response<ureq::Body>, ureq::Error> {
@@ -258,7 +261,7 @@ impl Client {
 }
 
 /// An answer of any status.
-pub(super) struct Received {
+pub(in crate::client) struct Received {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
@@ -311,7 +314,7 @@ impl Client {
     /// Reads an answer whole, and takes the secrets out of it. `session`: the one that was asked. A read
     /// without an answer while the run stops was interrupted on this side, which says nothing of the service;
     /// a write without one may have taken effect, and is judged as a lost answer always is.
-    pub(super) fn received(
+    pub(in crate::client) fn received(
         &self,
         result: Result<http::Response<ureq::Body>, ureq::Error>,
         class: Class,
@@ -414,7 +417,7 @@ fn verdict(result: &Result<Response, Failure>) -> Verdict {
     }
 }
 
-pub(super) fn refused(refused: Refused) -> Failure {
+pub(in crate::client) fn refused(refused: Refused) -> Failure {
     match refused {
         Refused::Open { until } => Failure::new(
             FailureKind::Skipped { until },
@@ -424,7 +427,7 @@ pub(super) fn refused(refused: Refused) -> Failure {
     }
 }
 
-pub(super) fn stopping() -> Failure {
+pub(in crate::client) fn stopping() -> Failure {
     Failure::new(FailureKind::Stopped, "the run is stopping")
 }
 
@@ -436,7 +439,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// A query value, with everything escaped that is not unreserved.
-pub(super) fn escaped(value: &str) -> String {
+pub(in crate::client) fn escaped(value: &str) -> String {
     utf8_percent_encode(value, RESERVED).to_string()
 }
 

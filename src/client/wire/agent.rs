@@ -44,14 +44,14 @@ pub struct ClientSettings {
 /// Shared by reference between the threads of a run.
 pub struct Client {
     agents: Agents,
-    pub(super) endpoint: Endpoint,
-    pub(super) key: ApiKey,
-    pub(super) secrets: Secrets,
-    pub(super) gate: Arc<Gate>,
-    pub(super) lease: Arc<Lease>,
-    pub(super) waits: Waits,
-    pub(super) sent: Sent,
-    pub(super) meter: Meter,
+    pub(in crate::client) endpoint: Endpoint,
+    pub(in crate::client) key: ApiKey,
+    pub(in crate::client) secrets: Secrets,
+    pub(in crate::client) gate: Arc<Gate>,
+    pub(in crate::client) lease: Arc<Lease>,
+    pub(in crate::client) waits: Waits,
+    pub(in crate::client) sent: Sent,
+    pub(in crate::client) meter: Meter,
 }
 
 /// Connections apart by what a stop does to them. Whoever waits for an answer sees no flag, so the connection
@@ -84,7 +84,7 @@ impl Agents {
 
 /// Requests so far.
 #[derive(Debug, Default)]
-pub(super) struct Sent {
+pub(in crate::client) struct Sent {
     pub requests: AtomicU64,
     pub polls: AtomicU64,
     pub retries: AtomicU64,
@@ -132,7 +132,7 @@ impl Client {
         })
     }
 
-    pub(super) fn agent(&self, class: Class) -> &ureq::Agent {
+    pub(in crate::client) fn agent(&self, class: Class) -> &ureq::Agent {
         match class {
             Class::Read => &self.agents.read,
             Class::Write => &self.agents.write,

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Kind};
 use crate::text::one_line;
 
+pub mod refusal;
+
 /// The service's words are kept up to here.
 const WORDS_CHARS_MAX: usize = 300;
 const WORDS_LOOKED_AT_MAX: usize = 4000;

@@ -5,7 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::failure::{Failure, FailureKind};
+use crate::client::failure::{Failure, FailureKind};
 
 /// Each holds answers that took up to 19 % longer than those of the one before; the first those of up to 1 ms,
 /// the last everything from 46 s on.
@@ -52,7 +52,12 @@ impl Default for Meter {
 }
 
 impl Meter {
-    pub(super) fn count<T>(&self, step: &str, result: &Result<T, Failure>, took: Duration) {
+    pub(in crate::client) fn count<T>(
+        &self,
+        step: &str,
+        result: &Result<T, Failure>,
+        took: Duration,
+    ) {
         let outcome = match result {
             Ok(_) => &self.granted,
             Err(failure) => match failure.kind {

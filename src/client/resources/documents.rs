@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::agent::Client;
-use super::failure::{Failure, FailureKind};
-use super::refusal::About;
-use super::send::{Call, HttpMethod, escaped};
+use crate::client::failure::refusal::About;
+use crate::client::failure::{Failure, FailureKind};
+use crate::client::wire::agent::Client;
+use crate::client::wire::send::{Call, HttpMethod, escaped};
 use crate::clock;
 use crate::identity::{Chunking, Identity, MetadataEntry};
 use crate::names::{DocumentName, StoreName};
@@ -41,7 +41,7 @@ pub struct DocumentsPage {
 }
 
 /// Metadata, and how the document is cut into chunks, in the request of an upload or an import.
-pub(super) fn describe(request: &mut serde_json::Value, metadata: &[MetadataEntry]) {
+pub(in crate::client) fn describe(request: &mut serde_json::Value, metadata: &[MetadataEntry]) {
     request["customMetadata"] = json!(metadata);
     if let Some(chunking) = Chunking::of(metadata) {
         request["chunkingConfig"] = json!({"whiteSpaceConfig": {

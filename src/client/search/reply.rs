@@ -7,10 +7,10 @@ use std::io::BufRead;
 
 use serde_json::Value;
 
-use super::failure::{Failure, FailureKind};
-use super::refusal::{About, Refusal, classify};
-use super::secrets::Cut;
-use super::send::RESPONSE_BYTES_MAX;
+use crate::client::failure::refusal::{About, Refusal, classify};
+use crate::client::failure::{Failure, FailureKind};
+use crate::client::wire::secrets::Cut;
+use crate::client::wire::send::RESPONSE_BYTES_MAX;
 use crate::identity::{self, MetadataEntry};
 use crate::names::StoreName;
 
@@ -47,7 +47,7 @@ pub struct Support {
 }
 
 /// An answer that is being read.
-pub(super) struct Answer<'a> {
+pub(in crate::client) struct Answer<'a> {
     reply: Reply,
     /// Something of it has come.
     pub has_begun: bool,
@@ -242,7 +242,7 @@ fn support(given: &Value, text: &str) -> Option<Support> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::secrets::Secrets;
+    use crate::client::wire::secrets::Secrets;
     use crate::names::ApiKey;
     use proptest::prelude::*;
     use serde_json::json;

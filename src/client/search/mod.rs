@@ -8,14 +8,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde_json::{Value, json};
 use ureq::http::header::CONTENT_TYPE;
 
-use super::agent::Client;
+use self::reply::{Answer, Reply};
 use super::failure::{Failure, FailureKind};
-use super::refusal::About;
-use super::reply::{Answer, Reply};
-use super::send::{BAD_ANSWERS_MAX, Call, HttpMethod, stopping};
+use crate::client::failure::refusal::About;
+use crate::client::wire::agent::Client;
+use crate::client::wire::send::{BAD_ANSWERS_MAX, Call, HttpMethod, stopping};
 use crate::names::StoreName;
 use crate::throttle::Class;
 use crate::throttle::core::Verdict;
+
+pub mod reply;
 
 /// What is asked, and where an answer may be found.
 pub struct Question<'a> {

@@ -12,14 +12,14 @@ use serde_json::json;
 use ureq::SendBody;
 use ureq::http;
 
-use super::agent::Client;
 use super::body::{Body, Broken};
-use super::documents::describe;
-use super::failure::{Failure, FailureKind, names_the_key};
-use super::files::{TemporaryFile, WireFile};
-use super::operations::document_name;
-use super::refusal::About;
-use super::send::{Call, HttpMethod, Received, Response, SESSION_URL, stopping};
+use crate::client::failure::refusal::About;
+use crate::client::failure::{Failure, FailureKind, names_the_key};
+use crate::client::resources::documents::describe;
+use crate::client::resources::files::{TemporaryFile, WireFile};
+use crate::client::resources::operations::document_name;
+use crate::client::wire::agent::Client;
+use crate::client::wire::send::{Call, HttpMethod, Received, Response, SESSION_URL, stopping};
 use crate::identity::MetadataEntry;
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 use crate::proof;
@@ -36,7 +36,7 @@ pub struct NewDocument<'a> {
 
 impl NewDocument<'_> {
     /// The JSON of an upload, by a session or in one request (fact sheet 4).
-    pub(super) fn request(&self) -> serde_json::Value {
+    pub(in crate::client) fn request(&self) -> serde_json::Value {
         let mut request = json!({"displayName": self.display_name});
         describe(&mut request, self.metadata);
         request
@@ -44,7 +44,7 @@ impl NewDocument<'_> {
 }
 
 /// Below `/upload/`.
-pub(super) fn upload_path(store: &StoreName) -> String {
+pub(in crate::client) fn upload_path(store: &StoreName) -> String {
     format!("{store}:uploadToFileSearchStore")
 }
 
@@ -432,7 +432,7 @@ impl Received {
     }
 }
 
-pub(super) fn ended(answer: &Response) -> Result<Ended, Failure> {
+pub(in crate::client) fn ended(answer: &Response) -> Result<Ended, Failure> {
     let wire: WireFinal = answer.json()?;
     if let Some(file) = wire.file {
         return Ok(Ended::File(file.try_into()?));
@@ -450,7 +450,7 @@ pub(super) fn ended(answer: &Response) -> Result<Ended, Failure> {
     }))
 }
 
-pub(super) fn odd(what: &str) -> Failure {
+pub(in crate::client) fn odd(what: &str) -> Failure {
     let words = format!("the service answered HTTP 200 with {what}");
     Failure::new(FailureKind::BadAnswer, words)
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::failure::{Failure, FailureKind, cut, shortened};
+use super::{Failure, FailureKind, cut, shortened};
 
 /// A number of seconds that is larger than this is nonsense; it only has to stay computable.
 const DELAY_SECONDS_MAX: f64 = 1e9;

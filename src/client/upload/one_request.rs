@@ -10,12 +10,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use fastrand::Rng;
 use ureq::SendBody;
 
-use super::agent::Client;
 use super::body::{Body, Broken};
-use super::failure::{Failure, FailureKind, names_the_key};
-use super::refusal::About;
-use super::send::stopping;
 use super::session::{Ended, NewDocument, Submitted, ended, odd, upload_path};
+use crate::client::failure::refusal::About;
+use crate::client::failure::{Failure, FailureKind, names_the_key};
+use crate::client::wire::agent::Client;
+use crate::client::wire::send::stopping;
 use crate::names::StoreName;
 use crate::proof;
 use crate::state::{Durable, Unaskable};

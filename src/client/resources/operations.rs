@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use serde::Deserialize;
 
-use super::agent::Client;
-use super::failure::Failure;
-use super::refusal::About;
-use super::send::{Call, HttpMethod};
+use crate::client::failure::Failure;
+use crate::client::failure::refusal::About;
+use crate::client::wire::agent::Client;
+use crate::client::wire::send::{Call, HttpMethod};
 use crate::names::{DocumentName, OperationName, StoreName};
 use crate::throttle::Class;
 
@@ -57,7 +57,7 @@ impl Client {
         Ok(match (wire.done, wire.error) {
             (true, Some(error)) => Operation::Failed {
                 code: error.code,
-                message: super::failure::shortened(&error.message),
+                message: crate::client::failure::shortened(&error.message),
             },
             (true, None) => Operation::Done {
                 document: document_name(name.store(), &wire.response.document_name),
@@ -69,7 +69,10 @@ impl Client {
 
 /// An import's answer names its document without the prefix (fact sheet 9); the operation's own name
 /// has it. What is no document of the operation's store is taken for no answer.
-pub(super) fn document_name(store: Option<StoreName>, document: &str) -> Option<DocumentName> {
+pub(in crate::client) fn document_name(
+    store: Option<StoreName>,
+    document: &str,
+) -> Option<DocumentName> {
     let store = store?;
     match document.starts_with(StoreName::PREFIX) {
         true => DocumentName::of_store(&store, document),
