@@ -6,51 +6,29 @@ use std::process::ExitCode;
 use clap::FromArgMatches;
 
 use self::args::{Cli, Command};
-use self::words::{complain, warn};
+use self::commands::{doctor, library, purge, report, scan, search, status, store, upload, verify};
+use self::terminal::words::{self, complain};
 use crate::error::Error;
 use crate::panic;
 
 pub mod args;
+
+/// Typed → checked.
 pub mod settings;
 
-pub mod proxy;
+/// A file a command.
+pub mod commands;
 
-mod listening;
-
-mod ask;
-
-pub mod scan;
-
-pub mod upload;
-
-pub mod library;
-
-pub mod status;
-
-pub mod store;
-
-pub mod verify;
-
-pub mod purge;
-pub mod report;
-pub mod search;
-
+/// The tools of `objlib mcp`.
 pub mod mcp;
 
-#[cfg(feature = "emulator")]
-pub mod emulator;
-
-pub mod signals;
+/// stdout, stderr, questions, signals.
+pub mod terminal;
 
 mod completion;
 
-mod doctor;
-
 /// The command line with all that explains it.
 pub mod help;
-
-/// What is wrong, on stderr.
-mod words;
 
 /// Parses, runs, and turns the result into the exit code of the contract.
 pub fn main() -> ExitCode {
@@ -92,8 +70,10 @@ fn run(cli: &Cli) -> u8 {
         Command::Store(args) => store::run(args, &database, style),
         Command::Doctor(args) => doctor::run(args, &database, style),
         #[cfg(feature = "emulator")]
-        Command::Emulator(args) => emulator::run(args, style).map(|()| 0),
-        Command::Completions { shell } => status::say(completion::script(*shell)).map(|()| 0),
+        Command::Emulator(args) => commands::emulator::run(args, style).map(|()| 0),
+        Command::Completions { shell } => {
+            terminal::stdout::say(completion::script(*shell)).map(|()| 0)
+        }
         Command::Man { dir } => help::man::run(dir.as_deref()).map(|()| 0),
         Command::Complete(args) => completion::complete(args, &database).map(|()| 0),
     });

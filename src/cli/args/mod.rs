@@ -127,7 +127,7 @@ pub enum Command {
     Doctor(Box<Doctor>),
     /// Run a local File Search service for trying and testing
     #[cfg(feature = "emulator")]
-    Emulator(Box<super::emulator::EmulatorArgs>),
+    Emulator(Box<crate::cli::commands::emulator::EmulatorArgs>),
     /// Print the script that makes a shell complete commands, options and names
     Completions {
         #[arg(value_name = "SHELL")]

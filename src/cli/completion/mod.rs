@@ -11,7 +11,7 @@ use clap::ValueEnum;
 use self::candidates::{Candidate, Kind};
 use super::args;
 use super::help;
-use super::status::say;
+use crate::cli::terminal::stdout::say;
 use crate::error::Error;
 use crate::state::Reader;
 use crate::text::one_line;

@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::{Arg, Command};
 
 use super::{environment, examples};
-use crate::cli::status::say;
+use crate::cli::terminal::stdout::say;
 use crate::error::{Error, Kind};
 
 /// The exit codes of the contract.

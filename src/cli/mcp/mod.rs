@@ -13,10 +13,11 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 use serde_json::Value;
 
 use super::args;
-use super::listening::Listening;
-use super::search::STORES_MAX;
 use super::settings;
 use crate::app::{self, Target, exit_of_stop};
+use crate::cli::commands::search::STORES_MAX;
+use crate::cli::terminal::listening::Listening;
+use crate::cli::terminal::words;
 use crate::error::{Error, Kind};
 use crate::identity::library_name;
 use crate::mcp::{Answer, Arguments, Call, Failed, Tools, serve};
@@ -50,7 +51,7 @@ pub fn run(args: &args::Mcp, database: &Path, style: Style) -> Result<u8, Error>
     let listening = Listening::start(style, 0, Duration::ZERO);
     listening.listen()?;
     if std::io::stdin().is_terminal() {
-        super::warn(
+        words::warn(
             "mcp speaks to an agent, not to people: `objlib mcp --help` says how to register it; Ctrl-C ends it",
         );
     }
@@ -220,7 +221,7 @@ struct Warnings;
 impl EventSink for Warnings {
     fn send(&self, event: Event) {
         if let Event::Warning(text) = event {
-            super::warn(&crate::text::one_line(&text));
+            words::warn(&crate::text::one_line(&text));
         }
     }
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
-use super::args::{self, EmbeddingModel, Stores};
-use super::ask;
-use super::listening::Listening;
-use super::settings;
-use super::status::say;
 use crate::app::store::{self, Found};
 use crate::app::{Target, exit_of_stop};
+use crate::cli::args::{self, EmbeddingModel, Stores};
+use crate::cli::settings;
+use crate::cli::terminal::ask;
+use crate::cli::terminal::listening::Listening;
+use crate::cli::terminal::stdout::say;
 use crate::clock::{now_ms, rfc3339};
 use crate::error::Error;
 use crate::report::units::{bytes, count};

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{args, settings, status};
 use crate::app;
+use crate::cli::terminal::stdout::say;
+use crate::cli::{args, settings};
 use crate::clock::{now_ms, rfc3339};
 use crate::error::{Error, Kind};
 use crate::report::Style;
@@ -28,7 +29,7 @@ pub fn run(args: &args::Report, database: &Path, style: Style) -> Result<u8, Err
     let report = app::report::report(database, args.run, &settings::waits())?;
     let page = report.page();
     if to_stdout {
-        return status::say(&page).map(|()| 0);
+        return say(&page).map(|()| 0);
     }
     replace(&args.html, page.as_bytes())?;
     let (run, outcome) = (report.run.run, report.run.outcome.as_str());
@@ -41,7 +42,7 @@ pub fn run(args: &args::Report, database: &Path, style: Style) -> Result<u8, Err
         (false, true) => return Ok(0),
         (false, false) => one_line(&format!("run {run} ({outcome}): written to {path}")),
     };
-    status::say(&format!("{line}\n")).map(|()| 0)
+    say(&format!("{line}\n")).map(|()| 0)
 }
 
 /// Writes the page of a run that has just ended.

@@ -15,9 +15,10 @@ use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::Asked;
-use super::lists::Output;
 use crate::app::EXIT_TERMINATED;
-use crate::cli::{settings, signals};
+use crate::cli::settings;
+use crate::cli::terminal::signals;
+use crate::cli::terminal::stdout::Output;
 use crate::error::Error;
 use crate::report::Style;
 use crate::text::json_line;

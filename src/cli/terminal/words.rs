@@ -8,7 +8,7 @@ use std::io::{IsTerminal, Write};
 use clap::ColorChoice;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::help::{self, environment};
+use crate::cli::help::{self, environment};
 use crate::error::Error;
 use crate::report::message;
 use crate::text::one_line;
@@ -149,7 +149,7 @@ mod tests {
     fn said(words: &[&str]) -> (String, String) {
         let words = words.iter().map(OsString::from);
         let typed: Vec<OsString> = std::iter::once("objlib".into()).chain(words).collect();
-        explained(&super::super::parse(&typed).unwrap_err(), &typed)
+        explained(&crate::cli::parse(&typed).unwrap_err(), &typed)
     }
 
     #[test]

@@ -4,11 +4,12 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use super::listening::Listening;
-use super::status::say;
-use super::{args, settings};
 use crate::app;
 use crate::app::describe::Explanation;
+use crate::cli::terminal::listening::Listening;
+use crate::cli::terminal::stdout::say;
+use crate::cli::terminal::words;
+use crate::cli::{args, settings};
 use crate::clock::{now_ms, rfc3339};
 use crate::error::Error;
 use crate::metadata::Explained;
@@ -41,7 +42,7 @@ pub fn run(args: &args::Scan, database: &Path, style: Style) -> Result<u8, Error
         None if unreadable > 0 => {
             let files = count(unreadable, "file or folder");
             let skipped = settings::next_here(database).line("status --skipped");
-            super::warn(&format!(
+            words::warn(&format!(
                 "{files} could not be read, or not be described: see `{skipped}`"
             ));
             EXIT_UNREADABLE

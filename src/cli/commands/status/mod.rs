@@ -1,12 +1,11 @@
 //! `objlib status`: what was committed to disk, for people and programs.
 
-use std::io::Write;
 use std::path::Path;
 
-use self::lists::Output;
-use super::args::{self, DEFAULT_STORE};
-use super::settings;
 use crate::app;
+use crate::cli::args::{self, DEFAULT_STORE};
+use crate::cli::settings;
+use crate::cli::terminal::stdout::Output;
 use crate::error::Error;
 use crate::report::status::Status;
 use crate::report::{Next, Style};
@@ -57,13 +56,6 @@ pub fn of(reader: &Reader, database: &Path, name: &str) -> Result<Status, Error>
         name,
     };
     asked.status()
-}
-
-/// To stdout; whoever closed it has seen enough.
-pub fn say(text: &str) -> Result<(), Error> {
-    let mut out = Output::default();
-    out.write(|stdout| stdout.write_all(text.as_bytes()))?;
-    out.end()
 }
 
 /// What it takes to mean this store.

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::args;
-use super::listening::Listening;
-use super::settings;
-use super::status::say;
 use crate::app::exit_of_stop;
 use crate::app::search::{self, Citation, Found, Local, Options};
+use crate::cli::args;
+use crate::cli::settings;
+use crate::cli::terminal::listening::Listening;
+use crate::cli::terminal::stdout::say;
 use crate::clock::{now_ms, rfc3339};
 use crate::error::{Error, Kind};
 use crate::identity::{CHUNKING_KEY, LIBRARY_KEY, PATH_KEY, SHA256_KEY, library_name};
@@ -19,7 +19,7 @@ use crate::report::Style;
 use crate::text::{json_line, lines, one_line};
 
 /// The service looks into so many stores at once (fact sheet 13).
-pub(super) const STORES_MAX: usize = 5;
+pub(in crate::cli) const STORES_MAX: usize = 5;
 /// Characters of a passage's first line that are shown.
 const FIRST_LINE_CHARS_MAX: usize = 100;
 
@@ -79,7 +79,7 @@ pub fn run(args: &args::Search, database: &Path, style: Style) -> Result<u8, Err
     say(&text).map(|()| exit)
 }
 
-pub(super) fn exit(found: &Found) -> u8 {
+pub(in crate::cli) fn exit(found: &Found) -> u8 {
     match found.citations.is_empty() {
         true => NOTHING_FOUND,
         false => FOUND,
@@ -146,7 +146,7 @@ fn options(args: &args::Search) -> Result<Options, Error> {
     })
 }
 
-pub(super) fn to_json(found: &Found, options: &Options, passages: bool, exit: u8) -> Value {
+pub(in crate::cli) fn to_json(found: &Found, options: &Options, passages: bool, exit: u8) -> Value {
     let stores: Vec<&str> = found.stores.iter().map(|name| name.as_str()).collect();
     let citations = found.citations.iter().zip(1..);
     let citations: Vec<Value> = citations.map(|(citation, n)| cited(citation, n)).collect();
@@ -187,7 +187,7 @@ fn cited(citation: &Citation, n: usize) -> Value {
 }
 
 /// What a person reads.
-pub(super) struct Page<'a> {
+pub(in crate::cli) struct Page<'a> {
     /// As they were named.
     pub stores: &'a [String],
     /// Whole passages, and nothing that the model says.

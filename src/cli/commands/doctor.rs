@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::args;
-use super::settings;
-use super::status::say;
 use crate::app::Service;
 use crate::app::doctor::{self, Finding};
+use crate::cli::args;
+use crate::cli::settings;
+use crate::cli::terminal::stdout::say;
 use crate::clock::{now_ms, rfc3339};
 use crate::error::{Error, Kind};
 use crate::report::Style;

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::listening::Listening;
-use super::{args, ask, settings};
 use crate::app::exit_of_stop;
 use crate::app::purge::{self, Done, Found, Options, Sum};
+use crate::cli::terminal::ask;
+use crate::cli::terminal::listening::Listening;
+use crate::cli::{args, settings};
 use crate::clock::{Local, now_ms, rfc3339};
 use crate::error::Error;
 use crate::report::next::quoted;
@@ -52,7 +53,7 @@ pub fn run(args: &args::Purge, database: &Path, style: Style) -> Result<u8, Erro
             remedy: command.next.in_text(&error.remedy),
             ..error.clone()
         };
-        super::complain(&error, style.verbose);
+        crate::cli::complain(&error, style.verbose);
     }
     if !style.json && (!style.quiet || done.exit != 0) {
         command.closing(&found, &done);

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::listening::Listening;
-use super::{args, settings};
 use crate::app::{self, exit_of_stop};
+use crate::cli::terminal::listening::Listening;
+use crate::cli::{args, settings};
 use crate::clock::{now_ms, rfc3339};
 use crate::error::Error;
 use crate::pipeline::reconcile::verify::RepairPlan;
@@ -126,7 +126,7 @@ fn print_differences(out: &mut impl Write, plan: &RepairPlan) -> Result<(), Erro
 }
 
 /// For an agent: the line of `--json`, and the first differences by name.
-pub(super) fn with_differences(plan: &RepairPlan, left: u64) -> Result<Value, Error> {
+pub(in crate::cli) fn with_differences(plan: &RepairPlan, left: u64) -> Result<Value, Error> {
     let mut line = to_json(plan, false, left, if left == 0 { CLEAN } else { DRIFT });
     let mut differences = Vec::new();
     plan.drift.each(None, DIFFERENCES_MAX, &mut |drift| {
@@ -139,7 +139,11 @@ pub(super) fn with_differences(plan: &RepairPlan, left: u64) -> Result<Value, Er
 }
 
 /// For an agent: the page, which names the first few of each kind.
-pub(super) fn to_text(plan: &RepairPlan, store: &str, next: &Next) -> Result<String, Error> {
+pub(in crate::cli) fn to_text(
+    plan: &RepairPlan,
+    store: &str,
+    next: &Next,
+) -> Result<String, Error> {
     let mut text = Vec::new();
     let shown = Page {
         name: &one_line(store),

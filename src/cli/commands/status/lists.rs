@@ -2,68 +2,14 @@
 //!
 //! Promises: a page at a time is in memory, and a reader that has seen enough ends the list.
 
-use std::io::{BufWriter, ErrorKind, StdoutLock, Write};
-
 use crate::app;
-use crate::error::{Error, Kind};
+use crate::cli::terminal::stdout::Output;
+use crate::error::Error;
 use crate::report::status::lists;
 use crate::report::{Next, Style};
 use crate::state::figures::{SkippedFile, behind};
 use crate::state::reader::{LibraryRow, StoreRow};
 use crate::state::{Reader, UploadId};
-
-/// Stdout, line by line, so that a list may be of any length.
-pub struct Output {
-    stdout: BufWriter<StdoutLock<'static>>,
-    pub is_closed: bool,
-}
-
-impl Default for Output {
-    fn default() -> Output {
-        Output {
-            stdout: BufWriter::new(std::io::stdout().lock()),
-            is_closed: false,
-        }
-    }
-}
-
-impl Output {
-    pub fn line(&mut self, line: &str) -> Result<(), Error> {
-        self.write(|stdout| writeln!(stdout, "{line}"))
-    }
-
-    pub fn write(
-        &mut self,
-        write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> std::io::Result<()>,
-    ) -> Result<(), Error> {
-        if self.is_closed {
-            return Ok(());
-        }
-        match write(&mut self.stdout) {
-            Err(e) if e.kind() == ErrorKind::BrokenPipe => self.is_closed = true,
-            Err(e) => {
-                return Err(Error::new(
-                    Kind::System,
-                    "stdout",
-                    e.to_string(),
-                    "check where the output goes",
-                ));
-            }
-            Ok(()) => {}
-        }
-        Ok(())
-    }
-
-    /// Whether anybody reads it still.
-    pub fn flush(mut self) -> Result<bool, Error> {
-        self.write(|stdout| stdout.flush())?;
-        Ok(!self.is_closed)
-    }
-
-    pub fn end(mut self) -> Result<(), Error> {
-        self.write(|stdout| stdout.flush())
-    }
-}
 
 /// Of each store by error, and a page of files at a time: there may be many.
 pub fn failed(

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::cli::terminal::words;
 use crate::clock::{now_ms, rfc3339};
 use crate::emulator::{Emulator, Faults, Logged, Loose, Options, profile};
 use crate::error::{Error, Kind};
@@ -254,7 +255,7 @@ pub fn run(args: &EmulatorArgs, style: Style) -> Result<(), Error> {
     };
     let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(fail)?;
     if !args.host.is_loopback() {
-        super::warn(&format!(
+        words::warn(&format!(
             "{}: whoever reaches this address can read, change and delete everything here",
             args.host
         ));

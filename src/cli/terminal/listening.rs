@@ -7,8 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{settings, signals};
+use super::signals;
 use crate::app::Call;
+use crate::cli::settings;
 use crate::error::Error;
 use crate::report::{Progress, Reporter, Style};
 use crate::shutdown::Shutdown;

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::args::{self, Color, Global, KeptOptions, Remote, ScanOptions};
-use super::proxy;
 use crate::app::doctor::Finding;
 use crate::app::folders::Folders;
 use crate::app::{Service, Target};
+use crate::cli::terminal::words;
 use crate::client::Endpoint;
 use crate::error::{Error, Kind};
 use crate::metadata::{RULES_BYTES_MAX, Rules};
@@ -24,6 +24,8 @@ use crate::scan::mime::Types;
 use crate::scan::{self, Describer, GivenSettings, LibrarySettings};
 use crate::throttle::{Rpm, Tier};
 use crate::waits::Waits;
+
+pub mod proxy;
 
 pub const DEFAULT_ENDPOINT: &str = "https://generativelanguage.googleapis.com";
 /// Between two frames on a terminal, which looks steady to the eye.
@@ -173,7 +175,7 @@ fn service(given: &args::Service) -> Result<Service, Error> {
         .filter(|path| others_can_read(path))
     {
         let named = path.display();
-        super::warn(&format!(
+        words::warn(&format!(
             "{named}: group or others can read the key in it: {}",
             private(path)
         ));

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::args;
-use super::settings;
-use super::status::{next as next_into, say};
+use super::status::next as next_into;
 use crate::app;
+use crate::cli::args;
+use crate::cli::settings;
+use crate::cli::terminal::stdout::say;
 use crate::clock::{now_ms, rfc3339};
 use crate::error::{Error, Kind};
 use crate::library;

@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::args::{self, MethodArg};
-use super::listening::Listening;
-use super::{report, settings};
+use super::report;
 use crate::app::{self, exit_of_stop};
+use crate::cli::args::{self, MethodArg};
+use crate::cli::settings;
+use crate::cli::terminal::listening::Listening;
 use crate::error::{Error, Kind};
 use crate::panic;
 use crate::pipeline::rules::MethodChoice;

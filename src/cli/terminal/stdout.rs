@@ -1,0 +1,67 @@
+//! What a command has to show, on stdout.
+//!
+//! Promises: a reader that has seen enough is no error; a disk that is full is one.
+
+use std::io::{BufWriter, ErrorKind, StdoutLock, Write};
+
+use crate::error::{Error, Kind};
+
+/// Whoever closed it has seen enough.
+pub fn say(text: &str) -> Result<(), Error> {
+    let mut out = Output::default();
+    out.write(|stdout| stdout.write_all(text.as_bytes()))?;
+    out.end()
+}
+
+/// Stdout, line by line, so that a list may be of any length.
+pub struct Output {
+    stdout: BufWriter<StdoutLock<'static>>,
+    pub is_closed: bool,
+}
+
+impl Default for Output {
+    fn default() -> Output {
+        Output {
+            stdout: BufWriter::new(std::io::stdout().lock()),
+            is_closed: false,
+        }
+    }
+}
+
+impl Output {
+    pub fn line(&mut self, line: &str) -> Result<(), Error> {
+        self.write(|stdout| writeln!(stdout, "{line}"))
+    }
+
+    pub fn write(
+        &mut self,
+        write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> std::io::Result<()>,
+    ) -> Result<(), Error> {
+        if self.is_closed {
+            return Ok(());
+        }
+        match write(&mut self.stdout) {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => self.is_closed = true,
+            Err(e) => {
+                return Err(Error::new(
+                    Kind::System,
+                    "stdout",
+                    e.to_string(),
+                    "check where the output goes",
+                ));
+            }
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    /// Whether anybody reads it still.
+    pub fn flush(mut self) -> Result<bool, Error> {
+        self.write(|stdout| stdout.flush())?;
+        Ok(!self.is_closed)
+    }
+
+    pub fn end(mut self) -> Result<(), Error> {
+        self.write(|stdout| stdout.flush())
+    }
+}
