@@ -16,27 +16,14 @@ use crate::waits::Waits;
 /// A client, its throttle, and the service that it talks to.
 pub mod connect;
 
-/// The service in this process.
-#[cfg(feature = "emulator")]
-mod embedded;
-
-/// What holds for a library, kept or given anew, and what it makes of a file.
-pub mod describe;
-
 /// What a call is about: folders, and what holds for each of them.
 pub mod folders;
 
 /// Folders are looked through, and what is in them is recorded.
 pub mod scan;
 
-/// What an upload would send.
-pub mod plan;
-
 /// A scan, if folders are given, and a run.
 pub mod upload;
-
-/// What held a run back.
-mod bottleneck;
 
 /// What is known, and who works on it.
 pub mod status;
@@ -56,8 +43,6 @@ pub mod doctor;
 /// A question to stores, answered with citations.
 pub mod search;
 
-/// What a store holds, a page at a time.
-pub mod documents;
 /// What a run did, as a page.
 pub mod report;
 

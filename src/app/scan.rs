@@ -6,8 +6,8 @@
 use std::time::Instant;
 
 use super::Call;
-use super::describe;
 use super::folders::{Folders, roots};
+use crate::app::folders::describe;
 use crate::error::Error;
 use crate::library::{self, Found};
 use crate::report::Event;

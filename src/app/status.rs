@@ -8,7 +8,7 @@ use crate::clock::now_ms;
 use crate::error::Error;
 use crate::report::status::{LastRun, LibraryLine, Status, StoreLine, StoreStatus, Waiting};
 use crate::scan::LibrarySettings;
-use crate::state::figures::{FileCounts, Reason};
+use crate::state::reader::figures::{FileCounts, Reason};
 use crate::state::reader::{LibraryRow, RUNNING, StoreRow};
 use crate::state::{Reader, UploadState};
 

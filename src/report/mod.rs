@@ -14,8 +14,6 @@ use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
 
 pub mod event;
 
-pub mod ndjson;
-
 pub mod progress;
 
 /// What is wrong, in two lines.
@@ -29,15 +27,13 @@ pub mod status;
 
 pub mod html;
 
-pub mod plan;
-
 pub mod units;
 
 pub mod tone;
 
+pub use event::plan::UploadPlan;
 pub use event::{Event, EventSink, FileStatus, LimitedBy, Summary};
 pub use next::Next;
-pub use plan::UploadPlan;
 pub use progress::{Progress, ThrottleView};
 
 use self::progress::{bars, lines};
@@ -313,7 +309,7 @@ impl Printer {
             proof::mishap("print");
         }
         if self.style.json
-            && let Some(line) = ndjson::line(event, crate::clock::now_ms())
+            && let Some(line) = event::ndjson::line(event, crate::clock::now_ms())
         {
             self.stdout(&line);
         }

@@ -6,7 +6,7 @@ use super::event::{Event, LimitedBy, Summary};
 use super::tone::Tone;
 use super::units::{bytes, count, time};
 use crate::scan::SkipReason;
-use crate::state::figures::Reason;
+use crate::state::reader::figures::Reason;
 use crate::text::one_line;
 
 pub fn scan(event: &Event) -> Vec<String> {

@@ -7,11 +7,11 @@ use std::path::Path;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::list::{Meant, meant};
 use super::walk::{Item, Sidecars, walk};
 use super::{Filter, List, Options};
 use crate::disk::Root;
 use crate::error::Error;
+use crate::scan::filter::list::{Meant, meant};
 
 const FILES: [&str; 5] = ["a.md", "b.txt", "sub/a.md", "sub/deep/c.md", "sub dir/d.md"];
 

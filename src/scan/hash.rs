@@ -8,7 +8,8 @@ use sha2::Digest;
 
 use super::mime::{self, Types};
 use super::walk::mtime_ns;
-use super::{FILE_BYTES_MAX, Skip, SkipReason, rules, walk};
+use super::walk::{self, rules};
+use super::{FILE_BYTES_MAX, Skip, SkipReason};
 use crate::clock;
 use crate::disk::{Opened, Root};
 use crate::identity::Sha256;

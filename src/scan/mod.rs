@@ -14,13 +14,7 @@ use crate::error::{Error, Kind};
 use crate::metadata::SIDECAR_SUFFIX;
 use crate::state::{Described, KnownFile, Reading, SeenFile};
 
-pub mod list;
-
-mod path_set;
-
 pub mod filter;
-
-pub mod rules;
 
 pub mod walk;
 
@@ -43,8 +37,8 @@ pub use catalog::{Catalog, Recorder};
 pub use describe::{Describer, GivenSettings, LibrarySettings};
 pub use diff::run;
 pub use filter::Filter;
+pub use filter::list::List;
 pub use hash::rescan;
-pub use list::List;
 
 /// More is refused by the service: "100 MB", whichever way it counts (fact sheet 17).
 pub const FILE_BYTES_MAX: u64 = 100_000_000;
@@ -228,7 +222,7 @@ pub fn leaves_out(root: &Path, folder: &Path, filter: &Filter) -> Result<bool, E
         return Ok(true);
     };
     let out = |way: &Path| filter.leaves_out_folder(&way.to_string_lossy());
-    rules::keep_from(&open(root)?, below, true, &out)
+    walk::rules::keep_from(&open(root)?, below, true, &out)
 }
 
 fn open(root: &Path) -> Result<Root, Error> {

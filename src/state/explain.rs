@@ -9,7 +9,7 @@ use std::fmt;
 
 use rusqlite::Connection;
 
-use super::{apply, figures, lock, open, reader};
+use super::{apply, lock, open, reader};
 
 /// How much of the tables that grow with the library a statement reads.
 #[derive(Clone, Copy)]
@@ -44,7 +44,6 @@ fn all() -> Vec<Declared> {
     let files = [
         lock::declared(),
         reader::all_declared(),
-        figures::declared(),
         apply::all_declared(),
     ];
     files.into_iter().flatten().collect()

@@ -24,11 +24,7 @@ pub mod durable;
 
 pub mod reader;
 
-pub mod figures;
-
-pub mod listed;
-
-pub mod drift;
+pub mod comparison;
 
 /// The key of an upload in SQL: the row `u` is for what the file `f` holds now, and neither has ended nor is
 /// about to. Whatever queues, plans, adopts or compares uploads uses this and `identity::ContentKey`.

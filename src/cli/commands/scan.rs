@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::app;
-use crate::app::describe::Explanation;
+use crate::app::folders::describe::Explanation;
 use crate::cli::terminal::listening::Listening;
 use crate::cli::terminal::stdout::say;
 use crate::cli::terminal::words;
@@ -23,7 +23,7 @@ const EXIT_UNREADABLE: u8 = 3;
 pub fn run(args: &args::Scan, database: &Path, style: Style) -> Result<u8, Error> {
     let folders = settings::folders(&args.dirs, &args.options)?;
     if let Some(path) = &args.explain {
-        let explained = app::describe::explain(database, &folders, path)?;
+        let explained = app::folders::describe::explain(database, &folders, path)?;
         return say(&explanation(&explained, style)).map(|()| 0);
     }
     let listening = Listening::start(style, 0, Duration::ZERO);

@@ -17,7 +17,7 @@ use crate::clock::{now_ms, rfc3339};
 use crate::error::Error;
 use crate::report::units::{bytes, count};
 use crate::report::{Next, Style};
-use crate::state::figures::Share;
+use crate::state::reader::figures::Share;
 use crate::text::{json_line, one_line};
 
 /// Whoever was asked said no.

@@ -104,7 +104,7 @@ fn leave_page(database: &Path, run: Option<i64>, path: &Path) -> Result<(), Erro
 
 /// The plan is an event, and the last line comes after it.
 fn plan(args: &args::Upload, database: &Path, listening: &Listening) -> Result<Summary, Error> {
-    let options = app::plan::Options {
+    let options = app::upload::plan::Options {
         store: args.remote.store.name.clone(),
         endpoint_name: settings::endpoint_name(&args.remote.service)?,
         folders: settings::folders(&args.dirs, &args.scan)?,
@@ -114,7 +114,7 @@ fn plan(args: &args::Upload, database: &Path, listening: &Listening) -> Result<S
     };
     listening.listen()?;
     let shutdown = &listening.shutdown;
-    let plan = app::plan::plan(&options, database, shutdown)?;
+    let plan = app::upload::plan::plan(&options, database, shutdown)?;
     let files = plan.files;
     let stopped = exit_of_stop(shutdown);
     if stopped.is_none() {

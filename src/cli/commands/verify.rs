@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::pipeline::reconcile::verify::RepairPlan;
 use crate::report::units::count;
 use crate::report::{Next, Style};
-use crate::state::drift::DriftKind;
+use crate::state::comparison::drift::DriftKind;
 use crate::text::{json_line, one_line};
 
 /// Files named per kind of difference, unless `--verbose`.

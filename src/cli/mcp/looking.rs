@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 
 use super::{Toolbox, library, wrong};
 use crate::app;
-use crate::app::documents::{self, Listed};
 use crate::app::search::Local;
+use crate::app::store::documents::{self, Listed};
 use crate::cli::commands::{search, status, verify};
 use crate::cli::{args, settings};
 use crate::client::{DocumentState, PAGE_DOCUMENTS_MAX};
 use crate::error::{Error, Kind};
 use crate::mcp::{Answer, Arguments, Call, Failed};
 use crate::report::Progress;
-use crate::state::figures::behind;
+use crate::state::reader::figures::behind;
 use crate::state::{Reader, UploadId};
 use crate::text::one_line;
 

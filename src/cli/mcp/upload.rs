@@ -20,7 +20,8 @@ use serde_json::{Value, json};
 
 use super::{Toolbox, library};
 use crate::app::folders::Folders;
-use crate::app::{Service, Target, plan};
+use crate::app::upload::plan;
+use crate::app::{Service, Target};
 use crate::cli::settings;
 use crate::error::{Error, Kind};
 use crate::mcp::{Answer, Arguments, Call, Failed};

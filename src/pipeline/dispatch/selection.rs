@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use super::backlog::Backlog;
 use crate::error::Error;
 use crate::scan::Filter;
-use crate::state::figures::UploadCounts;
+use crate::state::reader::figures::UploadCounts;
 use crate::state::reader::{Libraries, Queued};
 use crate::state::{Reader, UploadId, UploadState};
 

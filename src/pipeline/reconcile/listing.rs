@@ -13,7 +13,7 @@ use crate::pipeline::outcome;
 use crate::report::progress::reading::{Reading, What};
 use crate::shutdown::Shutdown;
 use crate::state::Bookmark;
-use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
+use crate::state::comparison::listed::{ListedDocument, ListedDocuments, Shown};
 
 /// Pages of one listing: a million documents at 20 a page, with room.
 const PAGES_MAX: u32 = 100_000;

@@ -18,7 +18,7 @@ use crate::pipeline::outcome::Outcomes;
 use crate::pipeline::outcome::subject::Subject;
 use crate::pipeline::rules::{self, Next, RowState};
 use crate::shutdown::Shutdown;
-use crate::state::listed::ListedDocument;
+use crate::state::comparison::listed::ListedDocument;
 use crate::state::{HandBack, Job, Reader, UploadId};
 
 /// First stage of a run, a row at a time. `Some`: a worker has to see to it.

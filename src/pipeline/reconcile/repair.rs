@@ -18,7 +18,7 @@ use crate::names::DocumentName;
 use crate::panic;
 use crate::poison;
 use crate::shutdown::Shutdown;
-use crate::state::drift::{Drift, Mend};
+use crate::state::comparison::drift::{Drift, Mend};
 use crate::state::reader::StoreRow;
 use crate::state::{Adopted, Change, Remembered, UploadId, Writer};
 use crate::throttle::gate::Gate;

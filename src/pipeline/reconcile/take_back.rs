@@ -14,7 +14,7 @@ use crate::error::{Error, Kind};
 use crate::names::DocumentName;
 use crate::pipeline::{Parts, RunSettings};
 use crate::report::Event;
-use crate::state::listed::{ListedDocument, ListedDocuments, Shown};
+use crate::state::comparison::listed::{ListedDocument, ListedDocuments, Shown};
 use crate::state::reader::Libraries;
 use crate::state::{Adopted, Change, UploadState};
 

@@ -6,7 +6,7 @@ use crate::clock::{now_ms, rfc3339};
 use crate::report::next::Next;
 use crate::report::tone::Tone;
 use crate::report::units::count;
-use crate::state::figures::{FailedFile, SkippedFile};
+use crate::state::reader::figures::{FailedFile, SkippedFile};
 use crate::text::{json_line, one_line};
 
 pub const NOTHING_FAILED: &str = "no file has failed";

@@ -1,3 +1,5 @@
+//! (tests) What is opened, and what is refused.
+
 use super::*;
 
 fn made(path: &Path) -> Connection {

@@ -15,6 +15,9 @@ use super::statement::{Statement, statements};
 use crate::error::Error;
 use crate::identity::{Sha256, Variant};
 
+/// Counts.
+pub mod figures;
+
 /// Libraries: their names, their roots, where they go.
 mod libraries;
 
@@ -65,6 +68,7 @@ pub(super) fn all_declared() -> Vec<super::explain::Declared> {
         gone::declared(),
         uploads::declared(),
         runs::declared(),
+        figures::declared(),
     ];
     topics.into_iter().flatten().collect()
 }

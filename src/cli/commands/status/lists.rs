@@ -7,7 +7,7 @@ use crate::cli::terminal::stdout::Output;
 use crate::error::Error;
 use crate::report::status::lists;
 use crate::report::{Next, Style};
-use crate::state::figures::{SkippedFile, behind};
+use crate::state::reader::figures::{SkippedFile, behind};
 use crate::state::reader::{LibraryRow, StoreRow};
 use crate::state::{Reader, UploadId};
 

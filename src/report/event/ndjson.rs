@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::event::{Event, Summary};
+use super::{Event, Summary};
 use crate::clock::{UnixMs, rfc3339};
 use crate::text::json_line;
 
@@ -101,8 +101,8 @@ fn rounded(value: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::FileStatus;
     use super::*;
+    use crate::report::event::FileStatus;
     use crate::scan::Found;
     use crate::throttle::breaker::BreakerState;
 

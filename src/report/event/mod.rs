@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use self::plan::UploadPlan;
 use super::next::Next;
-use super::plan::UploadPlan;
 use crate::error::Error;
 use crate::scan::{Found, Skip};
 use crate::state::RunTotals;
-use crate::state::figures::Reason;
+use crate::state::reader::figures::Reason;
 use crate::throttle::breaker::BreakerState;
+
+pub mod ndjson;
+pub mod plan;
 
 /// Where events go: to a terminal, a program, an agent. Nothing that works waits for it.
 pub trait EventSink: Send + Sync {

@@ -5,10 +5,10 @@
 
 use rusqlite::{Connection, Row, params};
 
-use super::open;
 use crate::error::Error;
 use crate::identity::{ContentKey, Identity, Sha256, Variant};
 use crate::names::DocumentName;
+use crate::state::open;
 
 /// One document, as far as it matters whose it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,7 +146,7 @@ fn listed(r: &Row<'_>) -> rusqlite::Result<ListedDocument> {
 /// A database of its own in a temporary file that nobody else can open and that SQLite deletes with the
 /// connection. Everything happens in one transaction without a journal: a table that is needed no longer
 /// than this process has nothing to recover.
-pub(super) fn private(schema: &str) -> rusqlite::Result<Connection> {
+pub(in crate::state) fn private(schema: &str) -> rusqlite::Result<Connection> {
     // An empty name asks for such a file.
     let conn = Connection::open("")?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
@@ -156,7 +156,7 @@ pub(super) fn private(schema: &str) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
-pub(super) fn failed(e: &rusqlite::Error) -> Error {
+pub(in crate::state) fn failed(e: &rusqlite::Error) -> Error {
     open::error(&std::env::temp_dir(), e)
 }
 

@@ -6,6 +6,9 @@ use crate::error::Error;
 use crate::library;
 use crate::scan::Options;
 
+/// What holds for a library, kept or given anew, and what it makes of a file.
+pub mod describe;
+
 /// The folders of one call, and what holds for each of them.
 pub struct Folders {
     pub dirs: Vec<PathBuf>,

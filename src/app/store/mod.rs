@@ -13,11 +13,14 @@ use crate::names::StoreName;
 use crate::pipeline::reconcile::patience::Patience;
 use crate::pipeline::reconcile::store::Resolve;
 use crate::report::units::count;
-use crate::state::figures::Share;
 use crate::state::reader::StoreRow;
+use crate::state::reader::figures::Share;
 use crate::state::writer::{self, Started};
 use crate::state::{Change, Lease, Reader};
 use crate::throttle::{Concurrency, Rpm};
+
+/// What a store holds, a page at a time.
+pub mod documents;
 
 /// One thread asks.
 const CONCURRENCY: Concurrency = Concurrency::Asked(1);

@@ -8,11 +8,14 @@
 use std::io;
 use std::path::Path;
 
+use self::list::List;
+use self::path_set::PathSet;
 use super::Options;
-use super::list::List;
-use super::path_set::{self, PathSet};
 use crate::error::{Error, Kind};
 use crate::globs::{BadGlob, Given, Globs, folders_of};
+
+pub mod list;
+mod path_set;
 
 const GIVE_A_GLOB: &str = "give a glob like '*.md' or 'drafts/**'";
 

@@ -3,12 +3,12 @@
 use std::num::NonZeroU64;
 use std::sync::Arc;
 
-use super::bottleneck::{self, Ran};
+use self::bottleneck::Ran;
 use super::connect::{self, Pace, Reached};
-use super::describe;
 use super::folders::Folders;
 use super::scan;
 use super::{Call, EXIT_INTERRUPTED, EXIT_TERMINATED, Target, exit_of_stop};
+use crate::app::folders::describe;
 use crate::error::Error;
 use crate::library;
 use crate::pipeline::dispatch::selection::Selection;
@@ -19,11 +19,17 @@ use crate::pipeline::{self, Parts};
 use crate::report::{Event, EventSink, Next, Summary};
 use crate::scan::{Filter, SkipReason};
 use crate::shutdown::Shutdown;
-use crate::state::figures::{FailedFile, Reason};
+use crate::state::reader::figures::{FailedFile, Reason};
 use crate::state::reader::{LibraryRow, StoreRow};
 use crate::state::{Change, Lease, Reader, RunTotals, UploadId, UploadState, Writer, writer};
 use crate::throttle::bandwidth::Bandwidth;
 use crate::throttle::{Concurrency, Rpm};
+
+/// What held a run back.
+mod bottleneck;
+
+/// What an upload would send.
+pub mod plan;
 
 /// What was asked for.
 pub struct Options {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use super::folders::{Folders, roots};
+use super::{Folders, roots};
 use crate::error::{Error, Kind};
 use crate::library::{self, Found};
 use crate::metadata::Explained;
@@ -15,7 +15,7 @@ use crate::state::Reader;
 use crate::state::reader::StoreRow;
 
 /// A library's settings, and what describes its files by them.
-pub(super) struct Described {
+pub(in crate::app) struct Described {
     pub kept: LibrarySettings,
     /// From now on.
     pub settings: LibrarySettings,
@@ -23,7 +23,7 @@ pub(super) struct Described {
 }
 
 /// `into`: the store that it is about to go into, if it is known.
-pub(super) fn library(
+pub(in crate::app) fn library(
     reader: &Reader,
     library: &Found,
     given: &GivenSettings,
@@ -42,7 +42,7 @@ pub(super) fn library(
 }
 
 /// The types of each library's files. A file may turn out to have changed while it is sent; they hold then, too.
-pub(super) fn types(reader: &Reader) -> Result<BTreeMap<i64, Types>, Error> {
+pub(in crate::app) fn types(reader: &Reader) -> Result<BTreeMap<i64, Types>, Error> {
     let libraries = reader.libraries()?.into_iter();
     libraries
         .map(|library| {

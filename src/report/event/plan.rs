@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::units::{bytes, count, time};
+use crate::report::units::{bytes, count, time};
 use crate::text::one_line;
 
 #[derive(Debug, Clone)]

@@ -3,8 +3,8 @@
 //! Promises: needs no lock and no database, and changes nothing; where a file is on this machine is told as it
 //! is told of a citation.
 
-use super::search::{Local, local, store_name};
-use super::{Call, Target, connect};
+use crate::app::search::{Local, local, store_name};
+use crate::app::{Call, Target, connect};
 use crate::client::{Document, Failure, FailureKind};
 use crate::error::{Error, Kind};
 use crate::names::StoreName;

@@ -16,6 +16,10 @@ use crate::throttle::gate::Gate;
 use crate::throttle::{self, Concurrency, Peaks, Rpm};
 use crate::waits::Waits;
 
+/// The service in this process.
+#[cfg(feature = "emulator")]
+mod embedded;
+
 /// A rate found longer ago than this is not trusted any more.
 const PEAK_FRESH_MS: i64 = 24 * 3600 * 1000;
 
@@ -44,7 +48,7 @@ pub fn with_service<T>(
         }),
         #[cfg(feature = "emulator")]
         Service::Emulator => {
-            let (emulator, key) = super::embedded::beside(database)?;
+            let (emulator, key) = crate::app::connect::embedded::beside(database)?;
             let reached = Reached {
                 endpoint: Endpoint::parse(&emulator.url())?,
                 key: ApiKey::new(&key).ok_or_else(|| internal("the emulator's key"))?,

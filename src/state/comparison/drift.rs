@@ -7,11 +7,11 @@
 
 use rusqlite::{Connection, Row, params};
 
-use super::UploadId;
 use super::listed::{failed, private};
 use crate::error::Error;
 use crate::identity::{ContentKey, Sha256, Variant};
 use crate::names::DocumentName;
+use crate::state::UploadId;
 
 /// One difference, and with it what a repair does about it.
 #[derive(Debug, Clone, PartialEq, Eq)]

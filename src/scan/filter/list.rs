@@ -141,7 +141,7 @@ impl List {
     }
 
     /// What is kept of the list, in temporary files, cannot be written or read.
-    pub(super) fn unkept(&self, why: &str) -> Error {
+    pub(in crate::scan) fn unkept(&self, why: &str) -> Error {
         Error::new(
             Kind::Input,
             self.name.clone(),
@@ -155,7 +155,7 @@ impl List {
 }
 
 /// A temporary file without a name, so that it is gone however this process ends.
-pub(super) fn nameless() -> io::Result<File> {
+pub(in crate::scan) fn nameless() -> io::Result<File> {
     let name = format!(
         "objlib-list-{}-{:016x}",
         std::process::id(),
@@ -188,9 +188,9 @@ fn copy(source: impl Read) -> io::Result<File> {
 }
 
 /// A reader with a place of its own, so that clones of a list do not disturb each other.
-pub(super) struct At<'f> {
-    pub(super) file: &'f File,
-    pub(super) offset: u64,
+pub(in crate::scan) struct At<'f> {
+    pub(in crate::scan) file: &'f File,
+    pub(in crate::scan) offset: u64,
 }
 
 impl Read for At<'_> {

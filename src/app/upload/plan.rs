@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::connect;
-use super::describe::{self, Described as DescribedLibrary};
-use super::folders::{Folders, roots};
-use super::upload;
+use crate::app::connect;
+use crate::app::folders::describe::{self, Described as DescribedLibrary};
+use crate::app::folders::{Folders, roots};
+use crate::app::upload;
 use crate::error::Error;
 use crate::identity::ContentKey;
 use crate::library::{self, Found};

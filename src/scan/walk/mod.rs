@@ -16,11 +16,13 @@ use std::path::{Path, PathBuf};
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, Dir, FileType};
 
-use super::rules::{self, Ruled};
+use self::rules::Ruled;
 use super::{FILE_BYTES_MAX, Filter, Skip, SkipReason};
 use crate::disk::{self, Refusal, Root};
 use crate::error::Error;
 use crate::metadata::SIDECAR_SUFFIX;
+
+pub mod rules;
 
 #[derive(Debug)]
 pub enum Item {

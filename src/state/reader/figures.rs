@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Row, params};
 
-use super::reader::{Libraries, PAGE, Reader, count};
-use super::statement::statements;
-use super::upload_state::UploadState;
-use super::{IS_IMAGE, TAKES_IMAGES, UploadId};
+use super::{Libraries, PAGE, Reader, count};
 use crate::clock::UnixMs;
 use crate::error::Error;
+use crate::state::statement::statements;
+use crate::state::upload_state::UploadState;
+use crate::state::{IS_IMAGE, TAKES_IMAGES, UploadId};
 
 /// Uploads of present files' current content, by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
