@@ -26,6 +26,7 @@ mod stores;
 mod uploads;
 
 pub use faults::plan::{Faults, profile};
+pub use query::answers::Answers;
 pub use routes::rules::Loose;
 
 /// Connections served at once; one more is closed at once.
@@ -49,7 +50,12 @@ pub struct Options {
     /// `None`: in memory.
     pub data: Option<PathBuf>,
     pub faults: Faults,
-    pub seed: u64,
+    /// Of the faults alone.
+    pub fault_seed: u64,
+    /// Of faults, ids and times; `None`: ids are random, and times those of the clock.
+    pub seed: Option<u64>,
+    /// What some questions are answered with.
+    pub answers: Answers,
     /// The rules that are switched off.
     pub loose: Loose,
     /// Keep the last requests for `/_emulator/requests`.

@@ -7,15 +7,18 @@ use std::time::Instant;
 
 use sha2::Digest;
 
+use super::data::data_file::DataFile;
 use super::data::database::Database;
 use super::data::ledger::Ledger;
 use super::data::records::{Content, Moment};
+use super::data::source::Source;
 use super::faults::Dice;
 use super::http::{Head, local::Doors};
+use super::query::answers::Answers;
 use super::routes::rules::Loose;
-use crate::clock::now_ms;
+use crate::clock::UnixMs;
 use crate::emulator::{Logged, Options};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 
 /// Text kept for searching.
 const TEXT_BYTES_MAX: usize = 2 << 20;
@@ -26,6 +29,8 @@ pub struct Service {
     pub ledger: Mutex<Ledger>,
     /// Uploads of which some bytes are here.
     pub live: Mutex<HashMap<String, Arc<Mutex<Live>>>>,
+    pub source: Mutex<Source>,
+    pub answers: Answers,
     pub loose: Loose,
     pub refuse_keys: Vec<String>,
     pub require_key: Option<String>,
@@ -100,9 +105,19 @@ impl Call<'_> {
 
 impl Service {
     pub fn open(options: &Options) -> Result<Service, Error> {
-        Ok(Service {
-            database: Mutex::new(Database::open(options.data.as_deref())?),
-            dice: Mutex::new(Dice::new(options.faults.clone(), options.seed)),
+        // Only `--emulator` needs a key, and several of those may work with one database.
+        let file = options.data.as_deref().map(|path| DataFile {
+            path,
+            shared: options.require_key.is_some(),
+        });
+        let service = Service {
+            database: Mutex::new(Database::open(file)?),
+            dice: Mutex::new(Dice::new(
+                options.faults.clone(),
+                options.seed.unwrap_or(options.fault_seed),
+            )),
+            source: Mutex::new(Source::new(options.seed)),
+            answers: options.answers.clone(),
             ledger: Mutex::new(Ledger::new(options.record)),
             live: Mutex::default(),
             loose: options.loose,
@@ -116,7 +131,39 @@ impl Service {
             log: options.log,
             started: Instant::now(),
             connections: AtomicU64::new(0),
-        })
+        };
+        service.go_on(&[]).map_err(|e| {
+            Error::new(
+                Kind::Database,
+                "the emulator's data",
+                e.to_string(),
+                "name another file with --data",
+            )
+        })?;
+        Ok(service)
+    }
+
+    /// With a seed: ids and times follow from the data that is here. `imported`: where it came from, if it did.
+    pub fn go_on(&self, imported: &[u8]) -> rusqlite::Result<()> {
+        if whole(&self.source).is_fixed() {
+            let (made, latest) = whole(&self.database).made()?;
+            let digest = sha2::Sha256::digest(imported);
+            let digest = digest
+                .iter()
+                .take(8)
+                .fold(0, |all, b| all << 8 | u64::from(*b));
+            whole(&self.source).go_on(made.wrapping_add(digest), latest);
+        }
+        Ok(())
+    }
+
+    pub fn now(&self) -> UnixMs {
+        whole(&self.source).now()
+    }
+
+    /// So many random letters and digits.
+    pub fn token(&self, length: usize) -> String {
+        whole(&self.source).token(length)
     }
 
     pub fn connected(&self) {
@@ -135,7 +182,7 @@ impl Service {
 
     /// Now, as the plan sees it.
     pub fn moment(&self) -> Moment {
-        Moment::of(&whole(&self.dice).plan, now_ms())
+        Moment::of(&whole(&self.dice).plan, self.now())
     }
 
     /// The authority that the client called us by.
@@ -147,12 +194,4 @@ impl Service {
 /// Everything under these locks is changed in whole steps, so a poisoned lock is as good as a clean one.
 pub fn whole<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
-}
-
-/// Random, and not the same after a restart with the same seed.
-pub fn token(length: usize) -> String {
-    let letters = b"abcdefghijklmnopqrstuvwxyz0123456789";
-    (0..length)
-        .map(|_| letters[fastrand::usize(..letters.len())] as char)
-        .collect()
 }

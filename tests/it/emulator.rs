@@ -76,6 +76,10 @@ impl Raw {
         }
     }
 
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     fn faults(&self, plan: Value) {
         self.service.set_faults(plan);
     }

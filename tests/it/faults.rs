@@ -21,7 +21,7 @@ fn until_done(place: &Place, service: &Service, args: &[&str]) {
 fn errors_resets_and_lost_answers_lose_and_double_nothing() {
     let place = Place::new();
     place.files(120);
-    let service = Service::start(&place, &["--seed", "7", "--operation-delay-ms", "20"]);
+    let service = Service::start(&place, &["--fault-seed", "7", "--operation-delay-ms", "20"]);
     service.set_faults(json!({
         "error_503": 0.10, "reset_before": 0.05, "reset_within": 0.05, "reset_after": 0.05,
         "lose_final_answer": 0.05, "lose_answer": 0.02

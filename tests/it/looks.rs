@@ -9,7 +9,7 @@ const FILES: usize = 300;
 fn followed(base: u64, more: u64, faults: Value) -> (Place, Service) {
     let place = Place::new();
     place.files(FILES);
-    let service = Service::start(&place, &["--seed", "7"]);
+    let service = Service::start(&place, &["--fault-seed", "7"]);
     service.set_faults(faults);
     service.set_faults(
         json!({"operation_delay_ms": base, "operation_jitter_ms": more,
@@ -77,7 +77,7 @@ fn two_hosts_that_fill_one_store_find_each_its_own() {
     for i in 0..FILES {
         place.file_in("other", &format!("{i}.md"), format!("of the other {i}"));
     }
-    let service = Service::start(&place, &["--seed", "7"]);
+    let service = Service::start(&place, &["--fault-seed", "7"]);
     place.file_in("first", "one.md", "the store is made");
     let upload = |folder: &str| {
         let mut upload = place.objlib(&["upload", folder, "--json", "--rpm", "0", "--endpoint"]);

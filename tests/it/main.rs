@@ -51,6 +51,9 @@ mod strict;
 /// Who reaches it, what it says of that, and how it is emptied.
 mod reach;
 
+/// Its life: answers written beforehand, a seed, data out and in, one service a file.
+mod life;
+
 /// Uploads of one request, in the form that the service documents and in no other.
 mod one_request;
 

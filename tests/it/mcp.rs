@@ -384,6 +384,7 @@ fn what_keeps_an_upload_from_beginning_is_told_at_once() {
     session.end().exit(0);
     assert_eq!(service.ledger().uploads(), 0);
 
+    drop(service);
     let refusing = Service::start(&place, &["--refuse-key", KEY]);
     let mut session = Session::start(&place, &refusing.url, &[]);
     let (text, exit) = session.refused("upload_start", &json!({"path": path(&place, "docs")}));

@@ -115,7 +115,9 @@ fn every_command_line_of_it_does_what_it_says() {
     std::os::unix::fs::symlink(OBJLIB, bin.join("objlib")).unwrap();
     agent(&bin, "claude");
     agent(&bin, "gemini");
-    let service = Service::start(&place, &[]);
+    // With data of its own, since one of the commands is a service too.
+    let elsewhere = Place::new();
+    let service = Service::start(&elsewhere, &[]);
     let home = Home {
         place: &place,
         service: &service,

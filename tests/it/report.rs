@@ -136,7 +136,7 @@ fn the_page_of_a_run_with_faults_says_what_its_summary_says() {
             "0.05",
             "--operation-fail",
             "0.1",
-            "--seed",
+            "--fault-seed",
             "3",
         ],
     );

@@ -186,7 +186,7 @@ fn the_check_itself_sees_what_is_wrong() {
 fn every_request_is_one_that_the_api_has() {
     let place = Place::new();
     place.files(40).file("living.md", "old words");
-    let service = Service::start(&place, &["--seed", "11"]);
+    let service = Service::start(&place, &["--fault-seed", "11"]);
     // Through trouble, so that queries, listings and document looks are among them.
     service.set_faults(json!({
         "error_503": 0.1, "reset_before": 0.05, "reset_within": 0.1, "lose_final_answer": 0.2

@@ -55,7 +55,7 @@ fn one_store_for_all(options: &Options) {
     });
     let seed = options.seed.to_string();
     let quota = ["--quota-per-min", "600", "--quota-shape", "bucket"];
-    let service = Service::start(&places[0], &[&["--seed", &seed][..], &quota].concat());
+    let service = Service::start(&places[0], &[&["--fault-seed", &seed][..], &quota].concat());
     service.set_faults(
         json!({"quota_per_min": 600, "quota_shape": "bucket", "list_lag_ms": 200,
         "operation_delay_ms": 50, "lose_final_answer": 0.05, "error_503": 0.02}),

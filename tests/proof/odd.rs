@@ -507,7 +507,7 @@ impl Odd {
     fn run(&self, seed: &str) -> Vec<String> {
         let _named = Named(format!("{}, {}", self.what, self.method));
         let refused = if self.method == "session" { "1" } else { "0" };
-        let flags = ["--seed", seed, "--multipart-refused", refused];
+        let flags = ["--fault-seed", seed, "--multipart-refused", refused];
         let case = Case::new(self.files(), &flags);
         self.prepare(&case);
         let before = case.service.fired(self.fault);

@@ -102,7 +102,7 @@ impl Peers {
     }
 
     fn run(&self, seed: &str) -> Vec<String> {
-        let case = Case::of(STEPS, self.files, &["--seed", seed]);
+        let case = Case::of(STEPS, self.files, &["--fault-seed", seed]);
         if self.killed {
             // What is at the service and not in the database yet: as much as can be.
             case.service.set_faults(json!({"latency_ms": 30}));

@@ -19,7 +19,11 @@ pub fn run(options: &Options) {
     let mut rng = fastrand::Rng::with_seed(options.seed);
     let (files, kills_wanted) = if options.long { (130, 200) } else { (12, 20) };
     let seed = options.seed.to_string();
-    let mut case = Case::of(SHARED, files, &["--seed", &seed, "--stall-ms", "2000"]);
+    let mut case = Case::of(
+        SHARED,
+        files,
+        &["--fault-seed", &seed, "--stall-ms", "2000"],
+    );
     let faults = json!({
         "error_503": 0.04, "error_500": 0.02, "error_408": 0.01, "reset_before": 0.02,
         "reset_within": 0.03, "reset_after": 0.02, "lose_answer": 0.03, "lose_final_answer": 0.05,

@@ -11,7 +11,7 @@ use signal_hook::iterator::Signals;
 
 use crate::cli::terminal::words;
 use crate::clock::{now_ms, rfc3339};
-use crate::emulator::{Emulator, Faults, Logged, Loose, Options, profile};
+use crate::emulator::{Answers, Emulator, Faults, Logged, Loose, Options, profile};
 use crate::error::{Error, Kind};
 use crate::report::Style;
 use crate::text::one_line;
@@ -24,9 +24,15 @@ pub struct EmulatorArgs {
     /// Keep stores and documents in this file [default: in memory]
     #[arg(long, value_name = "PATH")]
     pub data: Option<PathBuf>,
-    /// Seed of all random faults
-    #[arg(long, default_value_t = 0)]
-    pub seed: u64,
+    /// Fix faults, ids and times: the same requests, one after the other, get the same answers
+    #[arg(long, conflicts_with = "fault_seed")]
+    pub seed: Option<u64>,
+    /// Fix the faults alone
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub fault_seed: u64,
+    /// Answer questions as this file says: a JSON list of {question: PATTERN, text, citations: [{title, passage}]}
+    #[arg(long, value_name = "FILE")]
+    pub answers: Option<PathBuf>,
     /// Fault plan: a JSON object, or a file with one
     #[arg(long, value_name = "JSON|FILE")]
     pub faults: Option<String>,
@@ -236,6 +242,8 @@ pub fn run(args: &EmulatorArgs, style: Style) -> Result<(), Error> {
         data: args.data.clone(),
         faults: plan(args)?,
         seed: args.seed,
+        fault_seed: args.fault_seed,
+        answers: answers(args)?,
         loose: args
             .loose
             .iter()
@@ -323,6 +331,23 @@ fn origin(given: &str) -> Result<String, String> {
     }
 }
 
+fn answers(args: &EmulatorArgs) -> Result<Answers, Error> {
+    let Some(path) = &args.answers else {
+        return Ok(Answers::default());
+    };
+    std::fs::read_to_string(path)
+        .map_err(|e| format!("cannot be read: {e}"))
+        .and_then(|text| Answers::of(&text))
+        .map_err(|why| {
+            Error::new(
+                Kind::Usage,
+                format!("--answers {}", path.display()),
+                why,
+                "give a file like '[{\"question\": \"open\", \"text\": \"At nine.\"}]'",
+            )
+        })
+}
+
 /// The profile, with the plan's file or text on top, and on top of that the flags.
 fn plan(args: &EmulatorArgs) -> Result<Faults, Error> {
     let bad = |why: String| {
@@ -352,5 +377,5 @@ fn plan(args: &EmulatorArgs) -> Result<Faults, Error> {
         fields.extend(given);
         fields.extend(args.fault.given());
     }
-    Faults::of(plan).map_err(bad)
+    Faults::of(plan).map_err(|why| bad(format!("not a plan: {why}")))
 }

@@ -3,16 +3,17 @@
 //! Promises: the file and those that SQLite puts beside it have mode 0600, whatever the umask; no symbolic
 //! link is followed to them; a file that is not regular, that another user owns, that another program
 //! wrote, or whose schema is not exactly the one that is made here, is refused before a byte of it is
-//! changed. The last matters since a schema can hold code: a trigger or a view that somebody put into the
+//! changed; so is one that another service has open, unless both are of `--emulator`. The last but one matters since a schema can hold code: a trigger or a view that somebody put into the
 //! file would run inside this process.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags};
-use rustix::fs::OFlags;
+use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 
 use crate::error::{Error, Kind};
 
@@ -25,19 +26,46 @@ const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
 /// Why a file cannot be used, for a person.
 type Why = String;
 
-/// # Errors
-/// `Kind::Database`: see the module.
-pub fn open(path: &Path, schema: &str) -> Result<Connection, Error> {
-    private(path)
-        .and_then(|real| connect(&real, schema))
-        .map_err(|why| {
+pub struct DataFile<'p> {
+    pub path: &'p Path,
+    /// Whether other services that share it may have it open as well.
+    pub shared: bool,
+}
+
+impl DataFile<'_> {
+    /// The second is the lock, which ends with it.
+    ///
+    /// # Errors
+    /// `Kind::Database`: see the module. `Kind::Locked`: another service has it open.
+    pub fn open(&self, schema: &str) -> Result<(Connection, File), Error> {
+        let unfit = |why: Why| {
             Error::new(
                 Kind::Database,
-                path.display().to_string(),
+                self.path.display().to_string(),
                 format!("cannot hold the emulator's data: {why}"),
                 "move it away, or name another file with --data (for --emulator: another database with --db)",
             )
-        })
+        };
+        let (real, lock) = private(self.path).map_err(unfit)?;
+        let how = match self.shared {
+            true => FlockOperation::NonBlockingLockShared,
+            false => FlockOperation::NonBlockingLockExclusive,
+        };
+        match flock(&lock, how) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                return Err(Error::new(
+                    Kind::Locked,
+                    self.path.display().to_string(),
+                    "another emulator has these data open",
+                    "stop that one, or name another file with --data (for --emulator: another database with --db)",
+                ));
+            }
+            Err(e) => return Err(unfit(format!("it cannot be locked: {e}"))),
+        }
+        let conn = connect(&real, schema).map_err(unfit)?;
+        Ok((conn, lock))
+    }
 }
 
 pub fn in_memory(schema: &str) -> Result<Connection, Error> {
@@ -56,25 +84,25 @@ pub fn in_memory(schema: &str) -> Result<Connection, Error> {
     })
 }
 
-/// Makes sure of the files; the path with its folder's links resolved, since SQLite, told to follow no
+/// Makes sure of the files; the open file, and its path with its folder's links resolved, since SQLite, told to follow no
 /// link, refuses one anywhere in a path.
-fn private(path: &Path) -> Result<PathBuf, Why> {
+fn private(path: &Path) -> Result<(PathBuf, File), Why> {
     let name = path.file_name().ok_or("it names no file")?;
     let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let real = fs::canonicalize(folder).map_err(|e| format!("its folder: {e}"))?;
     let real = real.join(name);
-    own(&real, true)?;
+    let file = own(&real, true)?.ok_or("it is gone")?;
     for suffix in BESIDE {
         let mut beside = real.clone().into_os_string();
         beside.push(suffix);
         own(Path::new(&beside), false).map_err(|why| format!("{suffix} beside it: {why}"))?;
     }
-    Ok(real)
+    Ok((real, file))
 }
 
 /// Looks at the open file and not at its name, so that nobody can exchange it in between.
-fn own(path: &Path, create: bool) -> Result<(), Why> {
+fn own(path: &Path, create: bool) -> Result<Option<File>, Why> {
     // A FIFO or a device is opened without waiting for anybody.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let opened = OpenOptions::new()
@@ -87,7 +115,7 @@ fn own(path: &Path, create: bool) -> Result<(), Why> {
         .open(path);
     let file = match opened {
         Ok(file) => file,
-        Err(e) if e.kind() == ErrorKind::NotFound && !create => return Ok(()),
+        Err(e) if e.kind() == ErrorKind::NotFound && !create => return Ok(None),
         Err(e) if path.is_symlink() => return Err(format!("it is a symbolic link ({e})")),
         Err(e) => return Err(e.to_string()),
     };
@@ -100,7 +128,8 @@ fn own(path: &Path, create: bool) -> Result<(), Why> {
     }
     // SQLite gives the files that it makes beside it the same mode.
     file.set_permissions(Permissions::from_mode(PRIVATE))
-        .map_err(|e| e.to_string())
+        .map_err(|e| e.to_string())?;
+    Ok(Some(file))
 }
 
 fn connect(path: &Path, schema: &str) -> Result<Connection, Why> {
@@ -153,6 +182,30 @@ mod tests {
     use std::os::unix::fs::{chown, symlink};
 
     use super::*;
+
+    fn open(path: &Path, schema: &str) -> Result<Connection, Error> {
+        let shared = false;
+        DataFile { path, shared }.open(schema).map(|(conn, _)| conn)
+    }
+
+    #[test]
+    fn only_those_that_share_it_have_it_open_together() {
+        let (_dir, path) = used();
+        let open = |shared| {
+            DataFile {
+                path: &path,
+                shared,
+            }
+            .open(SCHEMA)
+        };
+        let (first, second) = (open(true).unwrap(), open(true).unwrap());
+        assert_eq!(open(false).unwrap_err().kind, Kind::Locked);
+        drop((first, second));
+        let _alone = open(false).unwrap();
+        for shared in [false, true] {
+            assert_eq!(open(shared).unwrap_err().kind, Kind::Locked);
+        }
+    }
 
     const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS t (x TEXT NOT NULL);";
 

@@ -3,14 +3,14 @@
 //! Committed before it is answered, so a killed process loses nothing it has said; not synced, since
 //! this is no place to keep data.
 
-use std::path::Path;
+use std::fs::File;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde_json::Value;
 
-use super::data_file;
+use super::data_file::{self, DataFile};
 use super::records::{Document, End, Moment, Operation, Searchable, Session, Store, StoredFile};
-use crate::clock::{UnixMs, now_ms};
+use crate::clock::UnixMs;
 use crate::error::Error;
 
 /// A number never comes twice (`AUTOINCREMENT`), since page tokens hold it: what is listed after a
@@ -51,25 +51,45 @@ pub const DOCUMENT: &str =
 
 pub struct Database {
     pub conn: Connection,
+    /// Nobody else opens the data while this is open.
+    _lock: Option<File>,
 }
 
 type Result<T> = rusqlite::Result<T>;
 
 impl Database {
-    pub fn open(path: Option<&Path>) -> std::result::Result<Database, Error> {
-        let conn = match path {
-            Some(path) => data_file::open(path, SCHEMA)?,
-            None => data_file::in_memory(SCHEMA)?,
+    pub fn open(file: Option<DataFile<'_>>) -> std::result::Result<Database, Error> {
+        let (conn, lock) = match file {
+            Some(file) => file.open(SCHEMA).map(|(conn, lock)| (conn, Some(lock)))?,
+            None => (data_file::in_memory(SCHEMA)?, None),
         };
         conn.set_prepared_statement_cache_capacity(64);
-        Ok(Database { conn })
+        Ok(Database { conn, _lock: lock })
     }
 
-    pub fn add_store(&self, name: &str, display_name: &str, embedding_model: &str) -> Result<()> {
+    /// A number that grows with everything that is made, and the latest time there is.
+    pub fn made(&self) -> Result<(u64, UnixMs)> {
+        self.conn.query_row(
+            "SELECT (SELECT coalesce(sum(seq), 0) FROM sqlite_sequence) + (SELECT count(*) FROM sessions),
+                 (SELECT coalesce(max(created_ms), 0) FROM (SELECT created_ms FROM stores
+                      UNION ALL SELECT created_ms FROM documents UNION ALL SELECT created_ms FROM files
+                      UNION ALL SELECT created_ms FROM sessions))",
+            [],
+            |r| Ok((r.get::<_, i64>(0)? as u64, r.get(1)?)),
+        )
+    }
+
+    pub fn add_store(
+        &self,
+        name: &str,
+        display_name: &str,
+        embedding_model: &str,
+        now: UnixMs,
+    ) -> Result<()> {
         self.run(
             "INSERT INTO stores (name, display_name, created_ms, embedding_model)
              VALUES (?1, ?2, ?3, ?4)",
-            params![name, display_name, now_ms(), embedding_model],
+            params![name, display_name, now, embedding_model],
         )
     }
 
@@ -398,12 +418,15 @@ impl Database {
 
     /// Forgets everything. Numbers go on, so that no page token of before finds anything of afterwards.
     pub fn clear(&self) -> Result<()> {
-        self.together(|| {
-            self.conn.execute_batch(
-                "DELETE FROM documents; DELETE FROM operations; DELETE FROM files; DELETE FROM sessions;
-                 DELETE FROM ghosts; DELETE FROM stores; INSERT INTO passages (passages) VALUES ('delete-all');",
-            )
-        })
+        self.together(|| self.forget())
+    }
+
+    /// The same within a transaction.
+    pub(super) fn forget(&self) -> Result<()> {
+        self.conn.execute_batch(
+            "DELETE FROM documents; DELETE FROM operations; DELETE FROM files; DELETE FROM sessions;
+             DELETE FROM ghosts; DELETE FROM stores; INSERT INTO passages (passages) VALUES ('delete-all');",
+        )
     }
 
     pub fn sessions_by_status(&self) -> Result<Vec<(String, u64)>> {
@@ -415,10 +438,16 @@ impl Database {
 
     /// All or nothing.
     pub fn together<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        let tx = self.conn.unchecked_transaction()?;
+        let tx = self.begin()?;
         let done = work()?;
         tx.commit()?;
         Ok(done)
+    }
+
+    /// It takes its turn at the start: one that only reads at first may not be able to write at all, once another
+    /// process has written in between.
+    pub(super) fn begin(&self) -> Result<Transaction<'_>> {
+        Transaction::new_unchecked(&self.conn, TransactionBehavior::Immediate)
     }
 
     fn run(&self, sql: &str, params: impl rusqlite::Params) -> Result<()> {

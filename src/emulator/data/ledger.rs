@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::database::Database;
 use super::records::{Document, Moment};
-use crate::clock::{UnixMs, now_ms, rfc3339};
+use crate::clock::{UnixMs, rfc3339};
 use crate::emulator::http::Head;
 
 /// Requests kept for `/_emulator/requests`.
@@ -60,7 +60,7 @@ impl Ledger {
     }
 
     /// The request's number.
-    pub fn request(&mut self, kind: &'static str, head: &Head) -> u64 {
+    pub fn request(&mut self, kind: &'static str, head: &Head, now: UnixMs) -> u64 {
         *self.kinds.entry(kind).or_default() += 1;
         let number = self.next;
         self.next += 1;
@@ -74,7 +74,7 @@ impl Ledger {
                 *key = "present".to_owned();
             }
             self.requests.push_back(json!({
-                "n": number, "time": rfc3339(now_ms()), "kind": kind, "method": head.method,
+                "n": number, "time": rfc3339(now), "kind": kind, "method": head.method,
                 "path": head.path, "query": query, "headers": headers, "body": null,
                 "status": null}));
             if self.requests.len() > REQUESTS_MAX {

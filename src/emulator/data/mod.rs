@@ -1,6 +1,8 @@
 //! What the service keeps: its database, the file of that, and the ledger of what happened.
 
-mod data_file;
+pub mod data_file;
 pub mod database;
 pub mod ledger;
 pub mod records;
+pub mod source;
+mod transfer;

@@ -40,8 +40,9 @@ impl Moment {
 }
 
 /// How the processing of a document ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum End {
+    #[default]
     Active = 0,
     /// The operation names an error.
     Failed = 1,
@@ -59,7 +60,7 @@ pub struct Store {
     pub embedding_model: String,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Document {
     pub name: String,
     pub store: String,

@@ -6,7 +6,6 @@
 use serde_json::{Map, Value, json};
 
 use super::passages::Passage;
-use crate::emulator::service::token;
 
 /// Characters of a passage that are quoted at the most.
 const QUOTE_CHARS_MAX: usize = 300;
@@ -33,10 +32,10 @@ pub(super) struct Piece {
 }
 
 impl Reply {
-    pub fn new(model: &str, question: &str) -> Reply {
+    pub fn new(id: String, model: &str, question: &str) -> Reply {
         Reply {
             model: model.to_owned(),
-            id: token(22),
+            id,
             prompt_words: count_words(question),
             tool_words: 0,
             block_reason: None,
@@ -98,6 +97,18 @@ impl Reply {
             });
             sent += of.len();
         }
+        let texts = passages.iter().map(|passage| count_words(&passage.text));
+        self.tool_words = texts.sum();
+        self
+    }
+
+    /// As it was written beforehand, all of it resting on all of these.
+    pub fn scripted(mut self, text: &str, passages: &[Passage]) -> Reply {
+        self.pieces = vec![Piece {
+            text: text.to_owned(),
+            chunks: passages.iter().map(chunk).collect(),
+            rests_on: (0..passages.len()).collect(),
+        }];
         let texts = passages.iter().map(|passage| count_words(&passage.text));
         self.tool_words = texts.sum();
         self

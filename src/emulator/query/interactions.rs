@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use super::grounding::Reply;
 use super::models;
 use super::search::{self, Question, Tool};
-use crate::clock::{now_ms, rfc3339};
+use crate::clock::rfc3339;
 use crate::emulator::http::answer::{Answer, invalid};
 use crate::emulator::routes::{check, shapes};
-use crate::emulator::service::{Call, Service, token};
+use crate::emulator::service::{Call, Service};
 
 pub fn create(service: &Service, call: &Call<'_>) -> rusqlite::Result<Answer> {
     let request = match check::read(&call.body, shapes::INTERACTION, service.loose) {
@@ -27,7 +27,7 @@ pub fn create(service: &Service, call: &Call<'_>) -> rusqlite::Result<Answer> {
     Ok(match search::answer(service, call.kind, question)? {
         Err(refused) => in_its_words(refused),
         Ok(reply) => {
-            let interaction = Interaction::of(&reply, searches);
+            let interaction = Interaction::of(service, &reply, searches);
             match request["stream"] == true {
                 true => interaction.events(),
                 false => Answer::json(&interaction.whole()),
@@ -112,12 +112,12 @@ struct Interaction<'r> {
 }
 
 impl Interaction<'_> {
-    fn of(reply: &Reply, searches: bool) -> Interaction<'_> {
+    fn of<'r>(service: &Service, reply: &'r Reply, searches: bool) -> Interaction<'r> {
         Interaction {
             reply,
             id: format!("v1_{}", reply.id),
-            created: rfc3339(now_ms()),
-            call: searches.then(|| token(12)),
+            created: rfc3339(service.now()),
+            call: searches.then(|| service.token(12)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! `generateContent` and `streamGenerateContent`, with the file-search tool.
 //!
-//! Not a model: an answer quotes the passages that the words of the question find.
+//! Not a model: an answer quotes the passages that the words of the question find, or was written beforehand.
 
 use std::cell::Cell;
 
@@ -108,21 +108,27 @@ pub fn answer(
     kind: &str,
     question: Question<'_>,
 ) -> rusqlite::Result<std::result::Result<Reply, Answer>> {
-    let reply = Reply::new(question.model, question.text);
+    let reply = Reply::new(service.token(22), question.model, question.text);
     if service.roll(kind, "prompt_blocked", |p| p.prompt_blocked) {
         return Ok(Ok(reply.blocked()));
     }
     if service.roll(kind, "answer_blocked", |p| p.answer_blocked) {
         return Ok(Ok(reply.stopped()));
     }
-    let Some(tool) = question.tool else {
-        return Ok(Ok(reply.without_tool()));
-    };
-    for store in &tool.stores {
+    let tool = question.tool.as_ref();
+    let stores = tool.map_or(&[][..], |tool| tool.stores.as_slice());
+    for store in stores {
         if whole(&service.database).store(store)?.is_none() {
             return Ok(Err(no_store(store)));
         }
     }
+    if let Some(scripted) = service.answers.to(question.text) {
+        let passages = scripted.passages(&whole(&service.database), stores)?;
+        return Ok(Ok(reply.scripted(&scripted.text, &passages)));
+    }
+    let Some(tool) = tool else {
+        return Ok(Ok(reply.without_tool()));
+    };
     let words = words(question.text);
     let passages = tool.passages(service, &words)?;
     if passages.is_empty() {

@@ -1,4 +1,4 @@
-//! The control plane: ledger, recorded requests, the fault plan in force, and the way back to an empty service.
+//! The control plane: ledger, recorded requests, the fault plan in force; all data, out, in and gone.
 
 use std::sync::atomic::Ordering;
 
@@ -11,6 +11,8 @@ use crate::emulator::service::{Service, whole};
 
 /// A plan that is longer is refused.
 const PLAN_BYTES_MAX: u64 = 1 << 20;
+/// The same of all data.
+const DATA_BYTES_MAX: u64 = 1 << 29;
 
 pub fn handle(service: &Service, path: &str, head: &Head, body: &mut BodyReader<'_>) -> Answer {
     match (head.method.as_str(), path) {
@@ -35,6 +37,17 @@ pub fn handle(service: &Service, path: &str, head: &Head, body: &mut BodyReader<
         }
         ("GET", "health") => Answer::json(&json!({"status": "ok"})),
         ("PUT", "faults") => change_faults(service, body),
+        ("GET", "data") => match whole(&service.database).export() {
+            Ok(data) => Answer {
+                body: data.into_bytes(),
+                ..Answer::json(&Value::Null)
+            },
+            Err(e) => Answer::text(500, &e.to_string()),
+        },
+        ("PUT", "data") => match import(service, body) {
+            Ok(()) => Answer::json(&json!({})),
+            Err(why) => Answer::text(400, &format!("nothing was imported: {why}")),
+        },
         ("DELETE", "faults") => {
             whole(&service.dice).reset();
             Answer::json(&json!({}))
@@ -48,6 +61,18 @@ pub fn handle(service: &Service, path: &str, head: &Head, body: &mut BodyReader<
         }
         _ => Answer::text(404, "Not Found"),
     }
+}
+
+fn import(service: &Service, body: &mut BodyReader<'_>) -> Result<(), String> {
+    let bytes = match body.whole(DATA_BYTES_MAX) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return Err(format!("it is longer than {DATA_BYTES_MAX} bytes")),
+        Err(_) => return Err("it was cut".to_owned()),
+    };
+    let text = std::str::from_utf8(&bytes).map_err(|e| format!("not UTF-8: {e}"))?;
+    whole(&service.database).import(text)?;
+    whole(&service.live).clear();
+    service.go_on(&bytes).map_err(|e| e.to_string())
 }
 
 /// Given fields replace, the others stay.

@@ -192,7 +192,12 @@ impl Service {
                 Vec::new(),
             ));
         };
-        let number = whole(&self.ledger).request(kind, head);
+        let now = {
+            let mut source = whole(&self.source);
+            source.step();
+            source.now()
+        };
+        let number = whole(&self.ledger).request(kind, head, now);
         let asked = Asked {
             kind,
             head,

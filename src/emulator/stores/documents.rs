@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::clock::{UnixMs, now_ms};
+use crate::clock::UnixMs;
 use crate::emulator::data::records::{Document, End};
 use crate::emulator::http::answer::{self, Answer};
 use crate::emulator::service::{Service, whole};
@@ -30,7 +30,7 @@ pub fn metadata(request: &Value) -> Value {
 
 /// A document's times and luck, by the faults in force; the rest is for the caller to fill in.
 pub fn blank(service: &Service, kind: &str) -> rusqlite::Result<Document> {
-    let now: UnixMs = now_ms();
+    let now = service.now();
     let is_overloaded = is_overloaded(service, now)?;
     let mut dice = whole(&service.dice);
     let (base, jitter) = (dice.plan.operation_delay_ms, dice.plan.operation_jitter_ms);
@@ -46,16 +46,10 @@ pub fn blank(service: &Service, kind: &str) -> rusqlite::Result<Document> {
         End::Active
     };
     Ok(Document {
-        name: String::new(),
-        store: String::new(),
-        display_name: String::new(),
-        metadata: json!([]),
-        mime: String::new(),
-        size: 0,
-        sha256: String::new(),
         created_ms: now,
         ready_ms: now.saturating_add(i64::try_from(delay).unwrap_or(i64::MAX)),
         end,
+        ..Document::default()
     })
 }
 

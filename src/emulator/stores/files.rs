@@ -4,13 +4,13 @@ use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
 use super::documents::{blank, metadata, storage_full};
-use crate::clock::{now_ms, rfc3339};
+use crate::clock::rfc3339;
 use crate::emulator::data::records::{
     Chunking, Content, Document, Searchable, Session, StoredFile,
 };
 use crate::emulator::http::answer::{Answer, error, forbidden, invalid, precondition};
 use crate::emulator::routes::{check, shapes};
-use crate::emulator::service::{Call, Service, token, whole};
+use crate::emulator::service::{Call, Service, whole};
 use crate::emulator::stores::{PageSizes, no_store, page};
 use crate::emulator::uploads::{finish, text};
 
@@ -52,7 +52,7 @@ fn wire(service: &Service, file: &StoredFile, origin: &str) -> Value {
 
 /// The end of an upload to the Files API.
 pub fn uploaded(service: &Service, session: &Session, content: Content, origin: &str) -> Result {
-    let mut file = new_file(session, content);
+    let mut file = new_file(service, session, content);
     file.fails = service.roll("upload.body", "file_fail", |p| p.file_fail);
     let answer = match service.roll("upload.body", "file_no_body", |p| p.file_no_body) {
         true => json!({}),
@@ -172,7 +172,7 @@ pub fn import(service: &Service, call: &Call<'_>) -> Result {
     }
     let file_id = name.trim_start_matches("files/");
     let start: String = file_id.chars().take(27).collect();
-    let id = format!("{start}-{}", token(12));
+    let id = format!("{start}-{}", service.token(12));
     let text = text::searchable(&file.mime, file.text);
     let document = Document {
         name: format!("{store}/documents/{id}"),
@@ -241,13 +241,13 @@ pub fn register(service: &Service, call: &Call<'_>) -> Result {
         return Ok(invalid(words));
     };
     let files = objects.into_iter().map(|object| StoredFile {
-        name: format!("files/{}", token(12)),
+        name: format!("files/{}", service.token(12)),
         display_name: object.rsplit('/').next().unwrap_or_default().to_owned(),
         mime: String::new(),
         size: 0,
         // What marks it as registered.
         sha256: String::new(),
-        created_ms: now_ms(),
+        created_ms: service.now(),
         text: String::new(),
         fails: false,
     });
@@ -268,14 +268,14 @@ fn chosen_file(request: &Value) -> Option<&str> {
     request["file"]["name"].as_str().filter(|n| !n.is_empty())
 }
 
-fn new_file(session: &Session, content: Content) -> StoredFile {
+fn new_file(service: &Service, session: &Session, content: Content) -> StoredFile {
     let file = &session.request["file"];
     let text_of = |field: &str| file[field].as_str().unwrap_or_default().to_owned();
     StoredFile {
         name: match chosen_file(&session.request) {
             Some(name) if name.starts_with("files/") => name.to_owned(),
             Some(name) => format!("files/{name}"),
-            None => format!("files/{}", token(12)),
+            None => format!("files/{}", service.token(12)),
         },
         display_name: text_of("displayName"),
         mime: match (text_of("mimeType"), session.mime.as_str()) {
@@ -284,7 +284,7 @@ fn new_file(session: &Session, content: Content) -> StoredFile {
         },
         size: content.size,
         sha256: content.sha256,
-        created_ms: now_ms(),
+        created_ms: service.now(),
         text: content.text,
         fails: false,
     }

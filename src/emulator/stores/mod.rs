@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::data::records::{Document, Moment, Store};
+use super::data::source::Source;
 use super::http::answer::{Answer, error, forbidden, invalid, precondition};
 use super::routes::rules::Rule;
 use super::routes::{check, shapes};
-use super::service::{Call, Service, token, whole};
-use crate::clock::{now_ms, rfc3339};
+use super::service::{Call, Service, whole};
+use crate::clock::rfc3339;
 
 pub mod documents;
 pub mod files;
@@ -20,7 +21,7 @@ pub const EMBEDDING_MODELS: [&str; 2] =
     ["models/gemini-embedding-001", "models/gemini-embedding-2"];
 
 /// Letters, digits and dashes of a display name, and a random end.
-pub fn id_from(display_name: &str, dashes: bool) -> String {
+pub fn id_from(source: &mut Source, display_name: &str, dashes: bool) -> String {
     let kept: String = display_name
         .to_lowercase()
         .chars()
@@ -33,8 +34,8 @@ pub fn id_from(display_name: &str, dashes: bool) -> String {
         .collect();
     let kept = kept.trim_matches('-');
     match kept.is_empty() {
-        true => format!("{}-{}", token(12), token(12)),
-        false => format!("{kept}-{}", token(12)),
+        true => format!("{}-{}", source.token(12), source.token(12)),
+        false => format!("{kept}-{}", source.token(12)),
     }
 }
 
@@ -62,10 +63,12 @@ pub fn create(service: &Service, call: &Call<'_>) -> Result {
             )));
         }
     };
-    let name = format!("fileSearchStores/{}", id_from(display_name, true));
+    let id = id_from(&mut whole(&service.source), display_name, true);
+    let name = format!("fileSearchStores/{id}");
+    let now = service.now();
     let made = {
         let database = whole(&service.database);
-        database.add_store(&name, display_name, model)?;
+        database.add_store(&name, display_name, model, now)?;
         database.store(&name)?
     };
     match made {
@@ -148,7 +151,7 @@ pub fn list(service: &Service, call: &Call<'_>) -> Result {
         Err(refused) => return Ok(refused),
     };
     let lag = whole(&service.dice).plan.store_lag_ms;
-    let visible = now_ms().saturating_sub_unsigned(lag);
+    let visible = service.now().saturating_sub_unsigned(lag);
     if whole(&service.database).has_store_since(visible)? {
         whole(&service.dice).fire("store_lag_ms");
     }
@@ -248,7 +251,7 @@ pub fn get_document(service: &Service, call: &Call<'_>) -> Result {
     }
     let document = whole(&service.database).document(call.path)?;
     let lag = whole(&service.dice).plan.get_lag_ms;
-    let visible = now_ms().saturating_sub_unsigned(lag);
+    let visible = service.now().saturating_sub_unsigned(lag);
     Ok(match document {
         Some(document) if document.created_ms > visible => {
             whole(&service.dice).fire("get_lag_ms");
@@ -307,7 +310,7 @@ pub fn operation(service: &Service, call: &Call<'_>) -> Result {
     if operation.never_done {
         whole(&service.dice).fire("operation_never_done");
     }
-    let running = now_ms() < operation.ready_ms || operation.never_done;
+    let running = service.now() < operation.ready_ms || operation.never_done;
     Ok(Answer::json(&match (running, operation.fails) {
         (true, _) => json!({"name": call.path}),
         (false, true) => json!({"name": call.path, "done": true, "error": {
@@ -324,9 +327,10 @@ mod tests {
 
     #[test]
     fn ids_are_derived_as_observed() {
-        assert!(id_from("Team Handbook", true).starts_with("team-handbook-"));
-        assert!(id_from("A Survey.txt", false).starts_with("asurveytxt-"));
-        assert!(id_from(&"x".repeat(500), false).len() <= 40);
-        assert_eq!(id_from("…", true).len(), 25);
+        let source = &mut Source::new(None);
+        assert!(id_from(source, "Team Handbook", true).starts_with("team-handbook-"));
+        assert!(id_from(source, "A Survey.txt", false).starts_with("asurveytxt-"));
+        assert!(id_from(source, &"x".repeat(500), false).len() <= 40);
+        assert_eq!(id_from(source, "…", true).len(), 25);
     }
 }

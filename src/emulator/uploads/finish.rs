@@ -96,7 +96,7 @@ pub fn document(
     content: Content,
 ) -> rusqlite::Result<Made> {
     let display_name = new.request["displayName"].as_str().unwrap_or_default();
-    let id = id_from(display_name, false);
+    let id = id_from(&mut whole(&service.source), display_name, false);
     let document = Document {
         name: format!("{}/documents/{id}", new.store),
         store: new.store.to_owned(),

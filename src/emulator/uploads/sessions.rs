@@ -9,13 +9,12 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 
 use super::finish::{self, Made, NewDocument};
-use crate::clock::now_ms;
 use crate::emulator::data::records::{Content, Session};
 use crate::emulator::http::answer::{Answer, error, invalid};
 use crate::emulator::http::{BodyReader, Head};
 use crate::emulator::routes::rules::Rule;
 use crate::emulator::routes::{check, shapes};
-use crate::emulator::service::{Call, Live, Service, token, whole};
+use crate::emulator::service::{Call, Live, Service, whole};
 use crate::emulator::stores::no_store;
 
 const GRANULARITY: u64 = 8_388_608;
@@ -78,14 +77,14 @@ pub fn start(service: &Service, call: &Call<'_>) -> Result {
         return Ok(too_large(bytes_max(target)));
     }
     let session = Session {
-        id: token(32),
+        id: service.token(32),
         target: target.to_owned(),
         request,
         mime: mime.to_owned(),
         length,
         status: "active".to_owned(),
         answer: None,
-        created_ms: now_ms(),
+        created_ms: service.now(),
     };
     whole(&service.database).add_session(&session)?;
     if found.is_some() && service.roll(call.kind, "start_final", |p| p.start_final) {
@@ -168,7 +167,7 @@ fn session(service: &Service, head: &Head) -> rusqlite::Result<Option<Session>> 
     let Some(session) = session else {
         return Ok(None);
     };
-    let age = u64::try_from(now_ms().saturating_sub(session.created_ms)).unwrap_or(0);
+    let age = u64::try_from(service.now().saturating_sub(session.created_ms)).unwrap_or(0);
     if expiry.is_some_and(|expiry| age > expiry) {
         whole(&service.dice).fire("session_expiry_ms");
         return Ok(None);

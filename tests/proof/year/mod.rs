@@ -88,7 +88,7 @@ impl Year {
         let place = Place::new();
         let folder = |i: usize, rng: &mut Rng| Folder::new(&place, LIBRARIES[i], files[i], rng);
         let folders = [folder(0, &mut rng), folder(1, &mut rng)];
-        let flags = ["--seed", &seed.to_string(), "--stall-ms", "2000"];
+        let flags = ["--fault-seed", &seed.to_string(), "--stall-ms", "2000"];
         let service = Service::start(&place, &flags);
         Year {
             place,
