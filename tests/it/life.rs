@@ -269,6 +269,7 @@ fn what_a_service_cannot_start_with_is_one_line() {
     let port = held.local_addr().unwrap().port().to_string();
     std::fs::write(place.path().join("text.db"), "not a database, ".repeat(100)).unwrap();
     std::fs::write(place.path().join("plan.json"), "{\"eror_503\": 1}").unwrap();
+    std::fs::write(place.path().join("cut.json"), "{").unwrap();
     for (args, exit, why) in [
         (
             &["--port", &port, "--data", "new.db"][..],
@@ -281,6 +282,8 @@ fn what_a_service_cannot_start_with_is_one_line() {
         (&["--faults", "plan.json"], 2, "`error_503`"),
         (&["--faults", "{\"error_503\": 2}"], 2, "error_503 is 2"),
         (&["--faults", "none.json"], 2, "none.json"),
+        (&["--faults", "cut.json"], 2, "cut.json is not JSON"),
+        (&["--stall", "2"], 2, "stall is 2.0, and a probability"),
         (&["--eror-503", "1"], 2, "--error-503"),
         (&["--seed", "x"], 2, "--seed"),
         (&["--seed", "1", "--fault-seed", "2"], 2, "--fault-seed"),

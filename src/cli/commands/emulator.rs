@@ -361,12 +361,15 @@ fn plan(args: &EmulatorArgs) -> Result<Faults, Error> {
     let given = match &args.faults {
         None => json!({}),
         Some(given) => {
-            let text = match given.trim_start().starts_with('{') {
-                true => given.clone(),
-                false => std::fs::read_to_string(given)
-                    .map_err(|e| bad(format!("{given} cannot be read: {e}")))?,
+            let (text, file) = match given.trim_start().starts_with('{') {
+                true => (given.clone(), String::new()),
+                false => (
+                    std::fs::read_to_string(given)
+                        .map_err(|e| bad(format!("{given} cannot be read: {e}")))?,
+                    format!("{given} is "),
+                ),
             };
-            serde_json::from_str(&text).map_err(|e| bad(format!("not JSON: {e}")))?
+            serde_json::from_str(&text).map_err(|e| bad(format!("{file}not JSON: {e}")))?
         }
     };
     let (mut plan, Value::Object(given)) = (args.profile.clone(), given) else {
@@ -377,5 +380,12 @@ fn plan(args: &EmulatorArgs) -> Result<Faults, Error> {
         fields.extend(given);
         fields.extend(args.fault.given());
     }
-    Faults::of(plan).map_err(|why| bad(format!("not a plan: {why}")))
+    Faults::of(plan).map_err(|why| {
+        Error::new(
+            Kind::Usage,
+            "a fault of --faults or of a flag",
+            why,
+            "`objlib emulator --help` names them all",
+        )
+    })
 }

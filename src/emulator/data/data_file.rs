@@ -3,8 +3,8 @@
 //! Promises: the file and those that SQLite puts beside it have mode 0600, whatever the umask; no symbolic
 //! link is followed to them; a file that is not regular, that another user owns, that another program
 //! wrote, or whose schema is not exactly the one that is made here, is refused before a byte of it is
-//! changed; so is one that another service has open, unless both are of `--emulator`. The last but one matters since a schema can hold code: a trigger or a view that somebody put into the
-//! file would run inside this process.
+//! changed. The last matters since a schema can hold code: a trigger or a view that somebody put into the
+//! file would run inside this process. Nobody else has it open meanwhile, but for those that share it.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::ErrorKind;
@@ -46,7 +46,7 @@ impl DataFile<'_> {
                 "move it away, or name another file with --data (for --emulator: another database with --db)",
             )
         };
-        let (real, lock) = private(self.path).map_err(unfit)?;
+        let (real, lock, mode) = private(self.path).map_err(unfit)?;
         let how = match self.shared {
             true => FlockOperation::NonBlockingLockShared,
             false => FlockOperation::NonBlockingLockExclusive,
@@ -63,8 +63,14 @@ impl DataFile<'_> {
             }
             Err(e) => return Err(unfit(format!("it cannot be locked: {e}"))),
         }
-        let conn = connect(&real, schema).map_err(unfit)?;
-        Ok((conn, lock))
+        match connect(&real, schema) {
+            Ok(conn) => Ok((conn, lock)),
+            Err(why) => {
+                // It is somebody else's, and so is who may read it.
+                let _ = lock.set_permissions(mode);
+                Err(unfit(why))
+            }
+        }
     }
 }
 
@@ -84,25 +90,25 @@ pub fn in_memory(schema: &str) -> Result<Connection, Error> {
     })
 }
 
-/// Makes sure of the files; the open file, and its path with its folder's links resolved, since SQLite, told to follow no
+/// Makes sure of the files; the open one, its mode of before, and its path with its folder's links resolved, since SQLite, told to follow no
 /// link, refuses one anywhere in a path.
-fn private(path: &Path) -> Result<(PathBuf, File), Why> {
+fn private(path: &Path) -> Result<(PathBuf, File, Permissions), Why> {
     let name = path.file_name().ok_or("it names no file")?;
     let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     let real = fs::canonicalize(folder).map_err(|e| format!("its folder: {e}"))?;
     let real = real.join(name);
-    let file = own(&real, true)?.ok_or("it is gone")?;
+    let (file, mode) = own(&real, true)?.ok_or("it is gone")?;
     for suffix in BESIDE {
         let mut beside = real.clone().into_os_string();
         beside.push(suffix);
         own(Path::new(&beside), false).map_err(|why| format!("{suffix} beside it: {why}"))?;
     }
-    Ok((real, file))
+    Ok((real, file, mode))
 }
 
 /// Looks at the open file and not at its name, so that nobody can exchange it in between.
-fn own(path: &Path, create: bool) -> Result<Option<File>, Why> {
+fn own(path: &Path, create: bool) -> Result<Option<(File, Permissions)>, Why> {
     // A FIFO or a device is opened without waiting for anybody.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let opened = OpenOptions::new()
@@ -129,7 +135,7 @@ fn own(path: &Path, create: bool) -> Result<Option<File>, Why> {
     // SQLite gives the files that it makes beside it the same mode.
     file.set_permissions(Permissions::from_mode(PRIVATE))
         .map_err(|e| e.to_string())?;
-    Ok(Some(file))
+    Ok(Some((file, found.permissions())))
 }
 
 fn connect(path: &Path, schema: &str) -> Result<Connection, Why> {
@@ -295,9 +301,11 @@ mod tests {
         let other = Connection::open(&path).unwrap();
         other.execute_batch("CREATE TABLE t (x TEXT)").unwrap();
         drop(other);
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
         let before = fs::read(&path).unwrap();
         refused(&path, "another program");
         assert_eq!(fs::read(&path).unwrap(), before);
+        assert_eq!(mode(&path), 0o644);
         fs::write(
             &path,
             "no database at all, and longer than the header of one. ".repeat(20),

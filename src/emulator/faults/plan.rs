@@ -212,6 +212,8 @@ impl Faults {
                 if default.is_f64() && value.as_f64().is_some_and(is_off) {
                     return Err(format!("{name} is {value}, and a probability is 0 to 1"));
                 }
+                let alone = Faults::deserialize(json!({ name.as_str(): value }));
+                alone.map_err(|e| format!("{name}: {e}"))?;
             }
         }
         serde_json::from_value(plan).map_err(|e| e.to_string())
@@ -316,6 +318,8 @@ mod tests {
             let why = Faults::of(json!({"error_503": p})).unwrap_err();
             assert!(why.starts_with("error_503 is "), "{why}");
         }
+        let why = Faults::of(json!({"stall": "x"})).unwrap_err();
+        assert!(why.starts_with("stall: "), "{why}");
         assert!(!reads(r#"{"error_504": 1}"#));
         assert!(reads(r#"{"error_503": 1}"#));
     }
