@@ -25,6 +25,13 @@ from google import genai
 from google.genai import errors, types
 
 KEY = "a-key-of-nobody"
+ANSWERS = [
+    {
+        "question": "(?i)opening hours",
+        "text": "At nine.",
+        "citations": [{"title": "shade/ferns.md", "passage": "We open at nine."}],
+    }
+]
 passed, failed = 0, []
 
 
@@ -47,9 +54,11 @@ def check(what):
 class Emulator:
     def __init__(self, objlib, folder):
         data = str(folder / "service.db")
+        answers = folder / "answers.json"
+        answers.write_text(json.dumps(ANSWERS))
         self.process = subprocess.Popen(
             [objlib, "emulator", "--port", "0", "--data", data, "--operation-delay-ms", "50",
-             "--refuse-key", "a-refused-key"],
+             "--refuse-key", "a-refused-key", "--answers", str(answers)],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -295,6 +304,15 @@ def everything(emulator, version, folder):
         usage = answer.usage_metadata
         assert usage.prompt_token_count == 4 and usage.tool_use_prompt_token_count > 0, usage
         assert answer.candidates[0].finish_reason == types.FinishReason.STOP
+
+    @check(f"{label}: a question that was foreseen is answered as it was written, whole and as a stream")
+    def _():
+        for answer in [ask("Your Opening Hours?"), *ask("Your Opening Hours?", stream=True)]:
+            assert answer.text == "At nine."
+            [chunk] = grounding(answer).grounding_chunks
+            assert chunk.retrieved_context.text == "We open at nine."
+            assert chunk.retrieved_context.title == "shade/ferns.md"
+            assert chunk.retrieved_context.custom_metadata, "of the document that is there"
 
     @check(f"{label}: a stream says the same in pieces, and each passage once")
     def _():
