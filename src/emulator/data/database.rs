@@ -67,18 +67,6 @@ impl Database {
         Ok(Database { conn, _lock: lock })
     }
 
-    /// A number that grows with everything that is made, and the latest time there is.
-    pub fn made(&self) -> Result<(u64, UnixMs)> {
-        self.conn.query_row(
-            "SELECT (SELECT coalesce(sum(seq), 0) FROM sqlite_sequence) + (SELECT count(*) FROM sessions),
-                 (SELECT coalesce(max(created_ms), 0) FROM (SELECT created_ms FROM stores
-                      UNION ALL SELECT created_ms FROM documents UNION ALL SELECT created_ms FROM files
-                      UNION ALL SELECT created_ms FROM sessions))",
-            [],
-            |r| Ok((r.get::<_, i64>(0)? as u64, r.get(1)?)),
-        )
-    }
-
     pub fn add_store(
         &self,
         name: &str,

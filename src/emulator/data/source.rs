@@ -4,6 +4,7 @@
 //! does not come twice in the life of a data file. No clock runs with a seed: every request moves the time on, so
 //! that whoever waits by asking sees the end of what they wait for.
 
+use super::database::Database;
 use crate::clock::{UnixMs, now_ms};
 
 /// 2026-01-01T00:00:00Z.
@@ -56,6 +57,20 @@ impl Source {
         (0..length)
             .map(|_| letters[self.ids.usize(..letters.len())] as char)
             .collect()
+    }
+}
+
+impl Database {
+    /// A number that grows with everything that is made, and the latest time there is.
+    pub fn made(&self) -> rusqlite::Result<(u64, UnixMs)> {
+        self.conn.query_row(
+            "SELECT (SELECT coalesce(sum(seq), 0) FROM sqlite_sequence) + (SELECT count(*) FROM sessions),
+                 (SELECT coalesce(max(created_ms), 0) FROM (SELECT created_ms FROM stores
+                      UNION ALL SELECT created_ms FROM documents UNION ALL SELECT created_ms FROM files
+                      UNION ALL SELECT created_ms FROM sessions))",
+            [],
+            |r| Ok((r.get::<_, i64>(0)? as u64, r.get(1)?)),
+        )
     }
 }
 
