@@ -6,8 +6,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use self::dispatch::selection::Selection;
+use self::outcome::Outcomes;
 use self::rules::MethodChoice;
 use crate::client::Client;
+use crate::error::Error;
 use crate::report::{EventSink, Progress};
 use crate::scan::mime::Types;
 use crate::shutdown::Shutdown;
@@ -77,4 +79,30 @@ pub struct Parts {
     pub progress: Arc<Progress>,
     pub events: Arc<dyn EventSink>,
     pub waits: Waits,
+}
+
+/// What the parts of one run share.
+pub struct Run<'r> {
+    pub id: i64,
+    pub settings: &'r RunSettings,
+    pub parts: &'r Parts,
+    pub outcomes: &'r Outcomes,
+    /// `--limit`, if it holds anything back.
+    pub limit: Option<u64>,
+    /// Where an error that concerns every file goes.
+    pub stop: &'r (dyn Fn(Error) + Sync),
+}
+
+impl Run<'_> {
+    /// The last place in the queue that was ever taken.
+    pub fn last_queued(&self) -> Result<i64, Error> {
+        self.parts.reader.last_queued(self.settings.store.id)
+    }
+
+    /// Selected libraries whose files are not all queued yet.
+    pub fn to_queue(&self) -> Result<Vec<i64>, Error> {
+        let libraries = self.settings.selection.libraries();
+        let reader = &self.parts.reader;
+        reader.to_queue(self.settings.store.id, &libraries)
+    }
 }

@@ -19,27 +19,15 @@ use super::outcome::notes::Notes;
 use super::outcome::tally::Tally;
 use super::reconcile::take_back;
 use super::record::{Counted, Record};
-use super::sending::one_request::InOneRequest;
+use super::sending::support::InOneRequest;
 use super::sending::worker::{Returned, Task, Worker};
-use super::{Parts, RunSettings, forget, watch};
+use super::{Parts, Run, RunSettings, forget, watch};
 use crate::error::{Error, Kind};
 use crate::panic;
 use crate::poison;
 use crate::report::Event;
 use crate::shutdown::{Shutdown, Stop};
 use crate::state::{Change, UploadId};
-
-/// What the parts of one run share.
-pub struct Run<'r> {
-    pub id: i64,
-    pub settings: &'r RunSettings,
-    pub parts: &'r Parts,
-    pub outcomes: &'r Outcomes,
-    /// `--limit`, if it holds anything back.
-    pub limit: Option<u64>,
-    /// Where an error that concerns every file goes.
-    pub stop: &'r (dyn Fn(Error) + Sync),
-}
 
 impl Run<'_> {
     fn counted(&self) -> Counted<'_> {
@@ -64,18 +52,6 @@ impl Run<'_> {
             }
             (Some(_), None) => Ok(wanted),
         }
-    }
-
-    /// The last place in the queue that was ever taken.
-    pub fn last_queued(&self) -> Result<i64, Error> {
-        self.parts.reader.last_queued(self.settings.store.id)
-    }
-
-    /// Selected libraries whose files are not all queued yet.
-    pub fn to_queue(&self) -> Result<Vec<i64>, Error> {
-        let libraries = self.settings.selection.libraries();
-        let reader = &self.parts.reader;
-        reader.to_queue(self.settings.store.id, &libraries)
     }
 }
 

@@ -10,6 +10,8 @@ use crate::app::exit_of_stop;
 use crate::app::purge::{self, Done, Found, Options, Sum};
 use crate::cli::terminal::ask;
 use crate::cli::terminal::listening::Listening;
+use crate::cli::terminal::stdout::say;
+use crate::cli::terminal::words::complain;
 use crate::cli::{args, settings};
 use crate::clock::{Local, now_ms, rfc3339};
 use crate::error::Error;
@@ -53,7 +55,7 @@ pub fn run(args: &args::Purge, database: &Path, style: Style) -> Result<u8, Erro
             remedy: command.next.in_text(&error.remedy),
             ..error.clone()
         };
-        crate::cli::complain(&error, style.verbose);
+        complain(&error, style.verbose);
     }
     if !style.json && (!style.quiet || done.exit != 0) {
         command.closing(&found, &done);
@@ -204,7 +206,7 @@ impl Command<'_> {
                 self.again()
             ),
         };
-        let _ = writeln!(std::io::stdout().lock(), "{line}");
+        let _ = say(&format!("{line}\n"));
     }
 
     fn line(&self, found: &Found, done: &Result<Done, Error>) {
@@ -220,7 +222,7 @@ impl Command<'_> {
             "dry_run": self.args.dry_run, "files": found.count(|sum| sum.files),
             "documents": found.count(|sum| sum.documents), "bytes": found.count(|sum| sum.bytes),
             "deleted": deleted, "left": left, "exit": exit});
-        let _ = writeln!(std::io::stdout().lock(), "{}", json_line(&line));
+        let _ = say(&(json_line(&line) + "\n"));
     }
 }
 

@@ -124,7 +124,7 @@ pub fn next_for(store: &str, service: &args::Service, database: &Path, endpoint:
 }
 
 pub fn style(global: &Global) -> Style {
-    let terminal = std::io::stderr().is_terminal() && !is_dumb();
+    let terminal = std::io::stderr().is_terminal() && !words::is_dumb();
     let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
     let color = |terminal: bool| match global.color {
         Color::Always => true,
@@ -139,13 +139,8 @@ pub fn style(global: &Global) -> Style {
         progress,
         redraw: waits().scaled(if progress { FRAME } else { LINE }),
         color: color(terminal),
-        color_out: color(std::io::stdout().is_terminal() && !is_dumb()),
+        color_out: color(std::io::stdout().is_terminal() && !words::is_dumb()),
     }
-}
-
-/// A terminal that knows no more than lines.
-pub fn is_dumb() -> bool {
-    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// The store and its service.

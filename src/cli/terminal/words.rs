@@ -36,10 +36,14 @@ fn is_colored() -> bool {
         ColorChoice::Never => false,
         ColorChoice::Auto => {
             let is_set = |name: &str| environment::set(name).is_some();
-            let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-            std::io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb
+            std::io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb()
         }
     }
+}
+
+/// A terminal that knows no more than lines.
+pub fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// What `--color`, or its variable, says.

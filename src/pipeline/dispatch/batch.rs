@@ -4,7 +4,7 @@
 //! filled while operations of this one are still followed.
 
 use crate::error::Error;
-use crate::pipeline::run::Run;
+use crate::pipeline::Run;
 use crate::state::Change;
 
 struct Batch {

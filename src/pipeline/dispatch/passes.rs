@@ -16,7 +16,7 @@ use super::batch::Batches;
 use super::selection::FROM_THE_START;
 use crate::error::Error;
 use crate::panic;
-use crate::pipeline::run::Run;
+use crate::pipeline::Run;
 use crate::pipeline::sending::worker::{Returned, Task};
 use crate::state::{Change, Job, UploadId};
 use crate::throttle::gate::Starts;

@@ -3,7 +3,9 @@
 
 pub mod worker;
 
-pub mod one_request;
+mod one_request;
+
+pub mod support;
 
 mod staged;
 

@@ -5,7 +5,6 @@
 //! without an answer is settled by the store; as long as it is not known whether the service keeps metadata,
 //! the document is looked at before it is the file's own.
 
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::worker::{Returned, Worker, metadata, new_document};
@@ -15,38 +14,12 @@ use crate::client::{
 use crate::identity::{self, Identity};
 use crate::pipeline::outcome;
 use crate::pipeline::outcome::subject::Subject;
-use crate::pipeline::rules::{self, AfterOneRequest, OneRequests, Told};
-use crate::poison;
+use crate::pipeline::rules::{self, AfterOneRequest, Told};
 use crate::report::Event;
 use crate::state::{Cause, Change, Charge, Durable, HandBack, Intent, Job, Support};
 
 /// Between two looks whether a document has its metadata: once a store, and mostly one is enough.
 const METADATA_LOOK: Duration = Duration::from_secs(1);
-
-/// One store's, shared by the workers of a run.
-pub struct InOneRequest {
-    store: i64,
-    known: Mutex<OneRequests>,
-}
-
-impl InOneRequest {
-    pub fn of(store: i64, support: Support) -> InOneRequest {
-        InOneRequest {
-            store,
-            known: Mutex::new(OneRequests::new(support)),
-        }
-    }
-
-    fn known(&self) -> MutexGuard<'_, OneRequests> {
-        poison::lock(&self.known)
-    }
-
-    /// Whether this file goes so.
-    pub fn takes(&self, job: &Job) -> bool {
-        let failed_before = job.attempts > 0 || job.direct_faults > 0;
-        self.known().takes(job.size_bytes, failed_before)
-    }
-}
 
 impl Worker<'_> {
     pub(super) fn upload_in_one_request(&self, job: &Job, batch: i64) -> Returned {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::one_request::InOneRequest;
+use super::support::InOneRequest;
 use crate::client::{Body, Client, Ended, Failure, Finished, NewDocument, Pace, Started};
 use crate::clock;
 use crate::error::Error;

@@ -7,7 +7,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -16,7 +16,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 pub use self::failure::error;
 use self::failure::{damaged, no_wal, read_only};
 pub use self::place::Place;
-use self::place::log_of;
+use self::place::{beside, log_of};
 use super::migrations;
 use crate::error::{Error, Kind};
 
@@ -30,12 +30,6 @@ pub(super) const STATEMENTS_CACHED: usize = 200;
 /// Pages kept in memory: the working set of a commit, and of a page of rows.
 const WRITER_CACHE_KIB: i64 = 1024;
 const READER_CACHE_KIB: i64 = 512;
-
-fn beside(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    PathBuf::from(name)
-}
 
 /// The one connection that writes. Creates the file (mode 0600) and its folder (0700) if needed.
 ///

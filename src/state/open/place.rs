@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::beside;
 use crate::error::{Error, Kind};
 
 /// Where the files of an open database are, and which they were: a deleted or replaced database takes
@@ -51,4 +50,10 @@ pub fn log_of(path: &Path) -> PathBuf {
 fn which(path: &Path) -> Option<(u64, u64)> {
     let file = fs::metadata(path).ok()?;
     Some((file.dev(), file.ino()))
+}
+
+pub fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
 }

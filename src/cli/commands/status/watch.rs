@@ -17,8 +17,8 @@ use signal_hook::low_level::emulate_default_handler;
 use super::Asked;
 use crate::app::EXIT_TERMINATED;
 use crate::cli::settings;
-use crate::cli::terminal::signals;
 use crate::cli::terminal::stdout::Output;
+use crate::cli::terminal::{signals, words};
 use crate::error::Error;
 use crate::report::Style;
 use crate::text::json_line;
@@ -40,7 +40,7 @@ pub fn run(asked: &Asked<'_>, style: Style) -> Result<u8, Error> {
     let ends = [SIGINT, SIGTERM, SIGHUP];
     match style.json {
         true => objects(asked, &signals(&ends)?, every),
-        false if io::stdout().is_terminal() && !settings::is_dumb() => {
+        false if io::stdout().is_terminal() && !words::is_dumb() => {
             let signals = signals(&[&ends[..], &[SIGTSTP]].concat())?;
             // Given back before the last words, those of an error as well.
             let screen = Screen::new();
