@@ -15,7 +15,6 @@ mod remote;
 mod report;
 mod search;
 
-pub use super::completion::Shell;
 pub use age::Age;
 pub use doctor::Doctor;
 pub use mcp::Mcp;
@@ -142,6 +141,17 @@ pub enum Command {
     /// What the scripts of `completions` ask
     #[command(hide = true)]
     Complete(Complete),
+}
+
+/// What completions are made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+    Elvish,
+    #[value(alias = "pwsh")]
+    Powershell,
 }
 
 #[derive(Debug, Args)]

@@ -6,10 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
-
 use self::candidates::{Candidate, Kind};
-use super::args;
+use super::args::{self, Shell};
 use super::help;
 use crate::cli::terminal::stdout::say;
 use crate::error::Error;
@@ -17,16 +15,6 @@ use crate::state::Reader;
 use crate::text::one_line;
 
 mod candidates;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Shell {
-    Bash,
-    Zsh,
-    Fish,
-    Elvish,
-    #[value(alias = "pwsh")]
-    Powershell,
-}
 
 pub fn script(shell: Shell) -> &'static str {
     match shell {
