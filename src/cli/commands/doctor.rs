@@ -9,10 +9,10 @@ use crate::app::doctor::{self, Finding};
 use crate::cli::args;
 use crate::cli::settings;
 use crate::cli::terminal::stdout::say;
-use crate::clock::{now_ms, rfc3339};
 use crate::error::{Error, Kind};
 use crate::report::Style;
-use crate::text::{json_line, one_line};
+use crate::report::event::ndjson::timed;
+use crate::text::one_line;
 
 /// The exit code that an upload would end with now, as far as this can be told.
 pub fn run(args: &args::Doctor, database: &Path, style: Style) -> Result<u8, Error> {
@@ -60,12 +60,12 @@ fn state(finding: &Finding) -> &'static str {
 
 fn to_json(finding: &Finding) -> String {
     let mut line = json!({
-        "event": "check", "time": rfc3339(now_ms()), "check": finding.check, "state": state(finding),
+        "event": "check", "check": finding.check, "state": state(finding),
         "text": finding.text});
     if let Some(trouble) = &finding.trouble {
         line["hint"] = json!(trouble.remedy);
     }
-    json_line(&line) + "\n"
+    timed(line) + "\n"
 }
 
 fn to_text(finding: &Finding, color: bool) -> String {

@@ -9,16 +9,16 @@ use crate::app;
 use crate::cli::args;
 use crate::cli::settings;
 use crate::cli::terminal::stdout::say;
-use crate::clock::{now_ms, rfc3339};
 use crate::error::{Error, Kind};
 use crate::library;
 use crate::report::Style;
+use crate::report::event::ndjson::timed;
 use crate::report::status::settings_text;
 use crate::scan::LibrarySettings;
 use crate::shutdown::Shutdown;
 use crate::state::reader::LibraryRow;
 use crate::state::{Change, Reader, writer};
-use crate::text::{json_line, one_line};
+use crate::text::one_line;
 
 pub fn run(args: &args::Library, database: &Path, style: Style) -> Result<u8, Error> {
     let reader = Reader::open(database)?;
@@ -54,8 +54,7 @@ fn list(
             true => {
                 let mut line = line.to_json();
                 line["event"] = "library".into();
-                line["time"] = rfc3339(now_ms()).into();
-                json_line(&line)
+                timed(line)
             }
             false => line.to_text(),
         });
@@ -159,9 +158,8 @@ fn commit(database: &Path, change: Change) -> Result<(), Error> {
 fn said(text: &str, (what, name): (&str, &str), style: Style) -> String {
     match (style.json, style.quiet) {
         (true, _) => {
-            let line = serde_json::json!({"event": "library", "time": rfc3339(now_ms()),
-                                          what: name});
-            json_line(&line) + "\n"
+            let line = serde_json::json!({"event": "library", what: name});
+            timed(line) + "\n"
         }
         (false, true) => String::new(),
         (false, false) => format!("{}\n", one_line(text)),

@@ -13,13 +13,14 @@ use crate::cli::terminal::listening::Listening;
 use crate::cli::terminal::stdout::say;
 use crate::cli::terminal::words::complain;
 use crate::cli::{args, settings};
-use crate::clock::{Local, now_ms, rfc3339};
+use crate::clock::{Local, now_ms};
 use crate::error::Error;
+use crate::report::event::ndjson::timed;
 use crate::report::next::quoted;
 use crate::report::units::{bytes, count, time};
 use crate::report::{Next, Style};
 use crate::state::Reader;
-use crate::text::{json_line, one_line};
+use crate::text::one_line;
 use crate::throttle::Concurrency;
 
 /// Whoever was asked said no.
@@ -218,11 +219,11 @@ impl Command<'_> {
             }
         };
         let line = json!({
-            "event": "purge", "time": rfc3339(now_ms()), "store": found.store.display_name,
+            "event": "purge", "store": found.store.display_name,
             "dry_run": self.args.dry_run, "files": found.count(|sum| sum.files),
             "documents": found.count(|sum| sum.documents), "bytes": found.count(|sum| sum.bytes),
             "deleted": deleted, "left": left, "exit": exit});
-        let _ = say(&(json_line(&line) + "\n"));
+        let _ = say(&(timed(line) + "\n"));
     }
 }
 

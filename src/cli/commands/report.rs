@@ -11,10 +11,10 @@ use serde_json::json;
 use crate::app;
 use crate::cli::terminal::stdout::say;
 use crate::cli::{args, settings};
-use crate::clock::{now_ms, rfc3339};
 use crate::error::{Error, Kind};
 use crate::report::Style;
-use crate::text::{json_line, one_line};
+use crate::report::event::ndjson::timed;
+use crate::text::one_line;
 
 pub fn run(args: &args::Report, database: &Path, style: Style) -> Result<u8, Error> {
     let to_stdout = args.html.as_os_str() == "-";
@@ -35,10 +35,9 @@ pub fn run(args: &args::Report, database: &Path, style: Style) -> Result<u8, Err
     let (run, outcome) = (report.run.run, report.run.outcome.as_str());
     let path = args.html.display().to_string();
     let line = match (style.json, style.quiet) {
-        (true, _) => json_line(
-            &json!({"event": "report", "time": rfc3339(now_ms()), "run": run,
-                                       "outcome": outcome, "path": path}),
-        ),
+        (true, _) => {
+            timed(json!({"event": "report", "run": run, "outcome": outcome, "path": path}))
+        }
         (false, true) => return Ok(0),
         (false, false) => one_line(&format!("run {run} ({outcome}): written to {path}")),
     };

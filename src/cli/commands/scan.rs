@@ -10,12 +10,12 @@ use crate::cli::terminal::listening::Listening;
 use crate::cli::terminal::stdout::say;
 use crate::cli::terminal::words;
 use crate::cli::{args, settings};
-use crate::clock::{now_ms, rfc3339};
 use crate::error::Error;
 use crate::metadata::Explained;
 use crate::report::Style;
+use crate::report::event::ndjson::timed;
 use crate::report::units::count;
-use crate::text::{json_line, one_line};
+use crate::text::one_line;
 
 /// Something could not be read: the same exit code as for files that failed.
 const EXIT_UNREADABLE: u8 = 3;
@@ -67,9 +67,9 @@ fn explanation(explained: &Explanation, style: Style) -> String {
                 serde_json::json!({"entry": e.entry, "from": e.source.to_string(), "over": over})
             })
             .collect();
-        let line = serde_json::json!({"event": "explain", "time": rfc3339(now_ms()),
+        let line = serde_json::json!({"event": "explain",
             "library": library, "path": path, "matched": is_matched, "entries": entries});
-        return json_line(&line) + "\n";
+        return timed(line) + "\n";
     }
     let rules = match is_matched {
         true => "",

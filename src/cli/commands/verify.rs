@@ -12,6 +12,7 @@ use crate::cli::{args, settings};
 use crate::clock::{now_ms, rfc3339};
 use crate::error::Error;
 use crate::pipeline::reconcile::verify::RepairPlan;
+use crate::report::event::ndjson::timed;
 use crate::report::units::count;
 use crate::report::{Next, Style};
 use crate::state::comparison::drift::DriftKind;
@@ -118,9 +119,9 @@ const KINDS: [(&str, &str, &str); DriftKind::ALL.len()] = [
 fn print_differences(out: &mut impl Write, plan: &RepairPlan) -> Result<(), Error> {
     plan.drift.each(None, u64::MAX, &mut |drift| {
         let (kind, ..) = KINDS[drift.kind as usize];
-        let line = json!({"event": "difference", "time": rfc3339(now_ms()), "kind": kind,
+        let line = json!({"event": "difference", "kind": kind,
                           "library": drift.library, "path": drift.path});
-        let _ = writeln!(out, "{}", json_line(&line));
+        let _ = writeln!(out, "{}", timed(line));
         Ok(())
     })
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Event, Summary};
-use crate::clock::{UnixMs, rfc3339};
+use crate::clock::{UnixMs, now_ms, rfc3339};
 use crate::text::json_line;
 
 /// `None` for what is for people only.
@@ -97,6 +97,12 @@ fn summary_fields(s: &Summary) -> Value {
 /// To the millisecond; more digits are noise.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
+}
+
+/// The line of a command that is no run: its fields, and the time.
+pub fn timed(mut fields: Value) -> String {
+    fields["time"] = rfc3339(now_ms()).into();
+    json_line(&fields)
 }
 
 #[cfg(test)]

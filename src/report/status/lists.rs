@@ -1,13 +1,14 @@
 //! The lists of `status`: what has failed, was skipped, or is met by no rule, a line a path.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::clock::{now_ms, rfc3339};
+use crate::clock::rfc3339;
+use crate::report::event::ndjson::timed;
 use crate::report::next::Next;
 use crate::report::tone::Tone;
 use crate::report::units::count;
 use crate::state::reader::figures::{FailedFile, SkippedFile};
-use crate::text::{json_line, one_line};
+use crate::text::one_line;
 
 pub const NOTHING_FAILED: &str = "no file has failed";
 pub const NOTHING_UNMATCHED: &str = "there are no rules, or some rule meets every file";
@@ -38,7 +39,7 @@ pub fn failed_next(next: &Next) -> String {
 
 /// `store`: its resource name.
 pub fn failed_json(store: &str, file: &FailedFile) -> String {
-    line(
+    timed(
         json!({"event": "file", "library": file.library, "path": file.path, "status": "failed",
                 "store": store, "kind": file.kind, "error": file.error,
                 "since": rfc3339(file.since_ms), "attempts": file.attempts}),
@@ -50,7 +51,7 @@ pub fn unmatched_line(library: &str, path: &str) -> String {
 }
 
 pub fn unmatched_json(library: &str, path: &str) -> String {
-    line(json!({"event": "unmatched", "library": library, "path": path}))
+    timed(json!({"event": "unmatched", "library": library, "path": path}))
 }
 
 pub fn skipped_line(library: &str, file: &SkippedFile) -> String {
@@ -61,15 +62,10 @@ pub fn skipped_line(library: &str, file: &SkippedFile) -> String {
 }
 
 pub fn skipped_json(library: &str, file: &SkippedFile) -> String {
-    line(
+    timed(
         json!({"event": "skipped", "library": library, "path": file.path,
                 "reason": file.reason, "detail": file.detail}),
     )
-}
-
-fn line(mut fields: Value) -> String {
-    fields["time"] = rfc3339(now_ms()).into();
-    json_line(&fields)
 }
 
 #[cfg(test)]
@@ -99,7 +95,7 @@ mod tests {
             "next: mend the cause, then `objlib upload --retry-failed`",
         ];
         assert_eq!(lines, expected);
-        let json: Value = serde_json::from_str(&failed_json("s", &file)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&failed_json("s", &file)).unwrap();
         assert_eq!(
             (&json["event"], &json["since"]),
             (&json!("file"), &json!("1970-01-01T00:00:00.000Z"))
