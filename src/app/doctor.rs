@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::connect::{self, Pace, known_store};
 use super::{Service, Target};
@@ -254,15 +254,14 @@ fn refused(failure: &Failure, store: &str) -> Finding {
 fn clock(date: Option<&str>, reader: &Reader) -> Finding {
     let now = now_ms();
     let here = reader.local(now).date_and_time();
-    let theirs = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
-    let Some(theirs) = theirs else {
+    let theirs = date.and_then(|date| httpdate::parse_http_date(date).ok());
+    let Some(theirs) = theirs.and_then(|time| time.duration_since(UNIX_EPOCH).ok()) else {
         return Finding::fine(
             "clock",
             format!("{}; the service does not say its time", here),
         );
     };
-    let off = now.abs_diff(theirs.timestamp().as_millisecond());
-    let off = Duration::from_millis(off);
+    let off = Duration::from_millis(now.unsigned_abs()).abs_diff(theirs);
     match off < CLOCK_OFF_GOOD {
         true => Finding::fine("clock", format!("{}, as the service's", here)),
         false => Finding::warning(

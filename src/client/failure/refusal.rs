@@ -4,9 +4,8 @@
 //! The rules are those of the fact sheet, section 14. Promises: any bytes can be read; what somebody else
 //! than the service has answered is never taken for the service's word.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -246,10 +245,9 @@ fn retry_after(text: &str) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse::<u64>() {
         return Some(Duration::from_secs(seconds.min(DELAY_SECONDS_MAX as u64)));
     }
-    let date = jiff::fmt::rfc2822::parse(text.trim()).ok()?;
-    let seconds = date.timestamp().as_second() - Timestamp::now().as_second();
-    let seconds = u64::try_from(seconds).unwrap_or(0);
-    Some(Duration::from_secs(seconds.min(DELAY_SECONDS_MAX as u64)))
+    let date = httpdate::parse_http_date(text.trim()).ok()?;
+    let wait = date.duration_since(SystemTime::now()).unwrap_or_default();
+    Some(wait.min(Duration::from_secs(DELAY_SECONDS_MAX as u64)))
 }
 
 #[cfg(test)]

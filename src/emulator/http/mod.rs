@@ -9,10 +9,8 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::panic::{self, AssertUnwindSafe};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use jiff::Timestamp;
-use jiff::fmt::rfc2822::DateTimePrinter;
 use percent_encoding::percent_decode_str;
 
 use answer::{Answer, Fate};
@@ -355,12 +353,10 @@ fn head_of(answer: &Answer, length: usize, keep: bool) -> Vec<u8> {
         504 => "Gateway Timeout",
         _ => "Unknown",
     };
-    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&Timestamp::now());
+    let date = httpdate::fmt_http_date(SystemTime::now());
     let mut out = format!(
         "HTTP/1.1 {} {reason}\r\nDate: {}\r\nContent-Type: {}\r\nContent-Length: {length}\r\n",
-        answer.status,
-        date.unwrap_or_default(),
-        answer.content_type
+        answer.status, date, answer.content_type
     );
     for (name, value) in &answer.headers {
         out.push_str(&format!("{name}: {value}\r\n"));
