@@ -1,8 +1,8 @@
 //! What a tool was asked with, held against its schema.
 //!
 //! The schema that the model was shown is the one that is held to. Promises: an argument that is not in it, or
-//! of another type, or out of range, is named, with what is taken in its place; null and blank texts, which
-//! models send for what they leave out, are left out.
+//! of another type, or out of range, is named, with what is taken in its place; null, which models
+//! send for what they leave out, is left out; a blank text is wrong, since what is left out may mean everything.
 
 use serde_json::{Map, Value};
 
@@ -22,16 +22,17 @@ impl<'a> Arguments<'a> {
             let Some(wanted) = taken.get(name) else {
                 return Err(unknown(name, taken, tool));
             };
-            if !is_blank(value) && !fits(value, wanted) {
+            if !value.is_null() && !fits(value, wanted) {
                 return Err(unfit(name, value, wanted));
+            }
+            if is_blank(value) {
+                return Err(unusable(name, "it is empty", wanted));
             }
         }
         let required = schema["required"].as_array().into_iter().flatten();
         for name in required.filter_map(Value::as_str) {
-            if is_blank(member(given, name)) {
-                let about = member(taken, name)["description"].as_str();
-                let what = format!("argument `{name}`");
-                return Err(wrong(what, "it is needed", about.unwrap_or_default()));
+            if member(given, name).is_null() {
+                return Err(unusable(name, "it is needed", member(taken, name)));
             }
         }
         Ok(Arguments(given))
@@ -46,8 +47,8 @@ impl<'a> Arguments<'a> {
         let value = member(self.0, name);
         let one = std::slice::from_ref(value);
         let all = value.as_array().map_or(one, Vec::as_slice);
-        let texts = all.iter().filter_map(Value::as_str).map(str::trim);
-        texts.filter(|text| !text.is_empty()).collect()
+        let texts = all.iter().filter_map(Value::as_str);
+        texts.map(str::trim).collect()
     }
 
     pub fn number(&self, name: &str) -> Option<u64> {
@@ -59,8 +60,13 @@ impl<'a> Arguments<'a> {
     }
 }
 
+/// Also a list of nothing, or with a blank text in it.
 fn is_blank(value: &Value) -> bool {
-    value.is_null() || value.as_str().is_some_and(|text| text.trim().is_empty())
+    match value {
+        Value::String(text) => text.trim().is_empty(),
+        Value::Array(all) => all.is_empty() || all.iter().any(is_blank),
+        _ => false,
+    }
 }
 
 /// A model's `5.0` is a whole number too, as it is for JSON Schema.
@@ -118,8 +124,13 @@ fn unfit(name: &str, value: &Value, wanted: &Value) -> Error {
         _ => "a text".to_owned(),
     };
     let why = format!("{kind} is expected, not {}", shown(value));
+    unusable(name, &why, wanted)
+}
+
+/// The remedy is what the model was told of it.
+fn unusable(name: &str, why: &str, wanted: &Value) -> Error {
     let about = wanted["description"].as_str().unwrap_or_default();
-    wrong(format!("argument `{name}`"), &why, about)
+    wrong(format!("argument `{name}`"), why, about)
 }
 
 /// A value may be of any length.
@@ -160,8 +171,24 @@ mod tests {
         for (given, words) in [
             (json!({}), "argument `query`: it is needed: What to ask"),
             (
-                json!({"query": " "}),
+                json!({"query": null}),
                 "argument `query`: it is needed: What to ask",
+            ),
+            (
+                json!({"query": " "}),
+                "argument `query`: it is empty: What to ask",
+            ),
+            (
+                json!({"query": "a", "store_name": ""}),
+                "argument `store_name`: it is empty: ",
+            ),
+            (
+                json!({"query": "a", "store_name": ["b", " "]}),
+                "argument `store_name`: it is empty: ",
+            ),
+            (
+                json!({"query": "a", "store_name": []}),
+                "argument `store_name`: it is empty: ",
             ),
             (
                 json!({"query": "a", "topk": 3}),
@@ -194,8 +221,8 @@ mod tests {
     }
 
     #[test]
-    fn what_models_send_for_nothing_is_nothing_and_whole_numbers_are_whole() {
-        let given = json!({"query": " a ", "store_name": "", "top_k": 5.0, "dry_run": null});
+    fn null_is_left_out_and_whole_numbers_are_whole() {
+        let given = json!({"query": " a ", "store_name": null, "top_k": 5.0, "dry_run": null});
         let tool = tool();
         let arguments = Arguments::check(given.as_object().unwrap(), &tool).unwrap();
         assert_eq!(arguments.text("query"), Some("a"));

@@ -439,6 +439,16 @@ fn wrong_arguments_are_named_with_what_is_taken() {
             "looks into 5 stores",
         ),
         (
+            "upload_start",
+            json!({"path": ""}),
+            "argument `path`: it is empty: the absolute path of the folder",
+        ),
+        (
+            "status",
+            json!({"store_name": " "}),
+            "argument `store_name`: it is empty",
+        ),
+        (
             "list_documents",
             json!({"page_size": 21}),
             "a whole number from 1 to 20",
