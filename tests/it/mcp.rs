@@ -364,6 +364,11 @@ fn what_keeps_an_upload_from_beginning_is_told_at_once() {
             "an agent may not send a home folder",
         ),
         (json!({"path": "/"}), "an agent may not send a home folder"),
+        (json!({"path": "/etc"}), "an agent may not send a folder of"),
+        (
+            json!({"path": "/proc/self"}),
+            "the user can run `objlib upload DIR",
+        ),
         (
             json!({"path": path(&place, "docs"), "library": "a\nb"}),
             "a name with control characters",

@@ -215,6 +215,12 @@ impl Toolbox {
     }
 }
 
+/// What the machine itself is made of, and where services keep their data.
+const SYSTEM: [&str; 15] = [
+    "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/run", "/sbin",
+    "/snap", "/sys", "/usr", "/var",
+];
+
 /// A folder that an agent may send. A model that guesses must not send a whole machine.
 fn folder(given: &str) -> Result<PathBuf, Error> {
     let wrong =
@@ -234,21 +240,35 @@ fn folder(given: &str) -> Result<PathBuf, Error> {
         ));
     }
     let home = std::env::var_os("HOME").and_then(|home| Path::new(&home).canonicalize().ok());
-    if path.parent().is_none() || home.as_ref().is_some_and(|home| home.starts_with(&path)) {
-        return Err(wrong(
-            "an agent may not send a home folder as a whole, nor what lies above it".to_owned(),
-            "name a folder in it, or let the user run `objlib upload`",
-        ));
+    match kept_back(&path, home.as_deref()) {
+        Some(what) => Err(wrong(
+            format!("an agent may not send {what}"),
+            "name another folder; if this one is meant, the user can run `objlib upload DIR`",
+        )),
+        None => Ok(path),
     }
+}
+
+/// What a folder is that only the user may send. `home`: the user's, if it is known.
+fn kept_back(path: &Path, home: Option<&Path>) -> Option<&'static str> {
+    // In some containers it is `/`, which makes nothing anybody's own.
+    let home = home.filter(|home| home.parent().is_some());
+    let homes = Path::new("/home");
+    if path.parent().is_none_or(|above| above == homes)
+        || path == homes
+        || home.is_some_and(|home| home.starts_with(path))
+    {
+        return Some("a home folder as a whole, nor what lies above it");
+    }
+    let own = home.and_then(|home| path.strip_prefix(home).ok());
     // A scan leaves hidden folders out, but not one that it is told to begin with: keys lie in some.
-    let inside = home.and_then(|home| path.strip_prefix(home).ok().map(Path::to_owned));
-    if inside.is_some_and(|inside| inside.iter().any(is_hidden)) {
-        return Err(wrong(
-            "an agent may not send a hidden folder".to_owned(),
-            "name another one, or let the user run `objlib upload`",
-        ));
+    if own.unwrap_or(path).iter().any(is_hidden) {
+        return Some("a hidden folder, nor what is in one");
     }
-    Ok(path)
+    let is_system = own.is_none() && SYSTEM.iter().any(|system| path.starts_with(system));
+    // A disk that was plugged in.
+    (is_system && !path.starts_with("/run/media"))
+        .then_some("a folder of the system, nor what is in one")
 }
 
 fn is_hidden(name: &OsStr) -> bool {
@@ -370,5 +390,43 @@ impl Upload {
         json!({"state": state, "store": self.store, "pid": self.pid, "indexed": said.indexed,
                "failed": said.failed, "failures": said.failures, "scanned": said.scanned,
                "summary": said.summary, "exit": said.exit.flatten(), "error": error})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn homes_hidden_folders_and_those_of_the_system_are_kept_back() {
+        let why = |path: &str, home: &str| {
+            let home = Some(Path::new(home)).filter(|_| !home.is_empty());
+            kept_back(Path::new(path), home).map_or("", |what| what.split(' ').nth(1).unwrap())
+        };
+        for (path, home, what) in [
+            ("/", "", "home"),
+            ("/home", "", "home"),
+            ("/home/me", "", "home"),
+            ("/home/me/docs", "", ""),
+            ("/data", "/data/me", "home"),
+            ("/data/me", "/data/me", "home"),
+            ("/home/me/.ssh/old", "/home/me", "hidden"),
+            ("/srv/docs/.git", "/home/me", "hidden"),
+            ("/srv/docs", "/home/me", ""),
+            ("/tmp/.mine/docs", "/tmp/.mine", ""),
+            ("/etc", "/home/me", "folder"),
+            ("/etc/ssl", "/", "folder"),
+            ("/etcetera", "/home/me", ""),
+            ("/var/lib/mysql", "/home/me", "folder"),
+            ("/var/home/me/docs", "/var/home/me", ""),
+            ("/root", "/home/me", "folder"),
+            ("/root", "/root", "home"),
+            ("/root/docs", "/root", ""),
+            ("/root/.aws", "/root", "hidden"),
+            ("/run/user/1000", "/home/me", "folder"),
+            ("/run/media/me/disk", "/home/me", ""),
+        ] {
+            assert_eq!(why(path, home), what, "{path} of {home:?}");
+        }
     }
 }
