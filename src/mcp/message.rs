@@ -60,7 +60,8 @@ impl Wrong {
 /// With the id of the request, as far as it has one.
 pub fn read(line: &[u8]) -> Result<Message, (Value, Wrong)> {
     let wrong = |id: &Value, why: &str| Err((id.clone(), Wrong::new(INVALID_REQUEST, why)));
-    let message = match serde_json::from_slice(line) {
+    let parsed = serde_json::from_slice(line);
+    let message = match parsed.or_else(|e| serde_json::from_str(&mended(line)).map_err(|_| e)) {
         Ok(Value::Object(message)) => message,
         Ok(Value::Array(_)) => {
             return wrong(&Value::Null, "batches are not taken: one message a line");
@@ -105,6 +106,29 @@ pub fn read(line: &[u8]) -> Result<Message, (Value, Wrong)> {
         },
         None => Message::Notification { method, params },
     })
+}
+
+/// The line with U+FFFD for what no text can hold: bytes that are not UTF-8, and halves of surrogate pairs, which
+/// models write when they are cut off. A request that cannot be read at all is one that nobody can answer.
+fn mended(line: &[u8]) -> String {
+    let unit = |escape: &str| u16::from_str_radix(escape.strip_prefix("\\u")?.get(..4)?, 16).ok();
+    let line = String::from_utf8_lossy(line);
+    let (mut mended, mut rest) = (String::with_capacity(line.len()), &*line);
+    while let Some(at) = rest.find('\\') {
+        mended += &rest[..at];
+        rest = &rest[at..];
+        let (length, is_half) = match unit(rest) {
+            Some(0xd800..0xdc00) => match rest.get(6..).and_then(unit) {
+                Some(0xdc00..0xe000) => (12, false),
+                _ => (6, true),
+            },
+            Some(n) => (6, (0xdc00..0xe000).contains(&n)),
+            None => (rest.chars().take(2).map(char::len_utf8).sum(), false),
+        };
+        mended += if is_half { "\u{fffd}" } else { &rest[..length] };
+        rest = &rest[length..];
+    }
+    mended + rest
 }
 
 /// Of a request, or of progress.
@@ -160,6 +184,28 @@ mod tests {
             assert_eq!(code(line), (id, expected), "{line}");
         }
         assert_eq!(read(b"\xff").unwrap_err().1.code, PARSE_ERROR);
+    }
+
+    #[test]
+    fn what_no_text_can_hold_is_replaced_and_the_request_is_read() {
+        for (given, expected) in [
+            (&br"\ud800"[..], "\u{fffd}"),
+            (br"a\uDC00b\ud83d", "a\u{fffd}b\u{fffd}"),
+            (br"\ud800\ud83d\ude00", "\u{fffd}\u{1f600}"),
+            (br"\ud800\n\\\ud800\u00e9", "\u{fffd}\n\\\u{fffd}\u{e9}"),
+            (br"\\ud800\ud800", "\\ud800\u{fffd}"),
+            (b"\xff", "\u{fffd}"),
+        ] {
+            let line = br#"{"jsonrpc":"2.0","id":3,"method":"a","params":{"q":""#;
+            let line = [line, given, br#""}}"#].concat();
+            let Ok(Message::Request { id, params, .. }) = read(&line) else {
+                panic!("{given:?}");
+            };
+            assert_eq!((id, &params["q"]), (json!(3), &json!(expected)));
+        }
+        for line in [r"\", r"\u", r"\ud8", r"\ud800é", "\\é"] {
+            assert!(read(line.as_bytes()).is_err());
+        }
     }
 
     #[test]
