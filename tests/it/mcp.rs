@@ -609,6 +609,30 @@ fn a_long_comparison_tells_how_far_it_is_to_who_asks() {
 }
 
 #[test]
+fn before_anything_was_sent_nothing_is_known_and_commands_mean_what_the_server_means() {
+    let (place, service) = two();
+    let mut session = Session::of(place.objlib(&["mcp", "--endpoint", &service.url]));
+    assert_eq!(session.done("upload_status", &json!({}))["state"], "none");
+    let status = session.call("status", &json!({}));
+    assert_eq!(status["structuredContent"]["libraries"], json!([]));
+    let text = status["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains("nothing is known yet"), "{text}");
+    let port = service.url.rsplit(':').next().unwrap();
+    let at = format!("--endpoint http://localhost:{port}");
+    assert!(text.contains(&at), "{text}");
+    let listed = session.call("list_libraries", &json!({}));
+    let text = listed["content"][0]["text"].as_str().unwrap();
+    assert!(text.contains(&at), "{text}");
+    let arguments = json!({"path": "/etc", "store_name": "law"});
+    let (text, _) = session.refused("upload_start", &arguments);
+    let command = text.split('`').find(|part| part.starts_with("objlib "));
+    let command = command.unwrap();
+    assert!(command.contains("--store law"), "{text}");
+    assert!(command.contains(&at), "{text}");
+    session.end().exit(0);
+}
+
+#[test]
 fn the_embedded_service_serves_tools_and_uploads_alike() {
     let (place, _) = two();
     let mut session = Session::of(place.objlib(&["mcp", "--emulator"]));

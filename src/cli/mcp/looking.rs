@@ -73,8 +73,8 @@ impl Toolbox {
             lines.push(line.to_json());
         }
         if lines.is_empty() {
-            text = "no folder is known yet: the user runs `objlib upload DIR`, or upload_start sends one\n"
-                .to_owned();
+            let how = "no folder is known yet: the user runs `objlib upload DIR`, or upload_start sends one\n";
+            text = self.next(&self.args.stores[0]).in_text(how);
         }
         Ok(Answer {
             text,
@@ -89,8 +89,13 @@ impl Toolbox {
 
     /// What `objlib status` prints, for programs and for people, and why files have failed.
     pub fn status_of(&self, store: &str) -> Result<(Value, String), Error> {
-        let reader = Reader::open(&self.database)?;
-        let status = status::of(&reader, &self.database, store)?;
+        // An agent may ask before anything was sent.
+        let reader = Reader::of(&self.database)?;
+        let mut status = status::of(&reader, &self.database, store)?;
+        if status.stores[0].id.is_none() {
+            // What is not in the database, this server knows.
+            status.stores[0].next = self.next(store);
+        }
         let mut lines = status.lines(false);
         let mut causes = Vec::new();
         for store in status.stores.iter().filter_map(|store| store.id) {

@@ -23,7 +23,7 @@ use crate::identity::library_name;
 use crate::mcp::{Answer, Arguments, Call, Failed, Tools, serve};
 use crate::panic;
 use crate::report::progress::lines::line;
-use crate::report::{Event, EventSink, Progress, Style};
+use crate::report::{Event, EventSink, Next, Progress, Style};
 use crate::shutdown::Shutdown;
 
 /// The tools that only look.
@@ -132,9 +132,14 @@ impl Tools for Toolbox {
             "upload_start" => self.upload_start(call),
             _ => self.upload_status(&call.arguments),
         };
-        done.map_err(|failed| Failed {
-            text: in_arguments(&failed.text),
-            ..failed
+        done.map_err(|failed| {
+            // Commands mean what the call meant.
+            let store = self.store(&call.arguments);
+            let next = self.next(store.as_ref().unwrap_or(&self.args.stores[0]));
+            Failed {
+                text: next.in_text(&in_arguments(&failed.text)),
+                ..failed
+            }
         })
     }
 }
@@ -194,6 +199,11 @@ impl Toolbox {
     /// The first of them.
     fn store(&self, given: &Arguments<'_>) -> Result<String, Error> {
         Ok(self.stores(given)?.swap_remove(0))
+    }
+
+    /// What a command of the user's needs to act on the same.
+    fn next(&self, store: &str) -> Next {
+        settings::next_typed(store, &self.args.service, &self.database)
     }
 
     /// The key is read for each call: it may have been exchanged since the last.
