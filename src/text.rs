@@ -82,6 +82,24 @@ pub fn json_line(value: &impl Serialize) -> String {
     line
 }
 
+/// The name that was probably meant; `None` if none is like it.
+pub fn nearest<'n>(given: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    /// As clap judges what was typed.
+    const LIKE: f64 = 0.7;
+    let rated = names.map(|name| (strsim::jaro(given, name), name));
+    let best = rated.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    (best.0 > LIKE).then_some(best.1)
+}
+
+/// A name that the database lacks, for people; it may be known to another one.
+pub fn unknown<'n>(what: &str, given: &str, names: impl Iterator<Item = &'n str>) -> String {
+    let near = nearest(given, names);
+    let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+    one_line(&format!(
+        "nothing is known here of a {what} `{given}`{near}"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ use crate::error::{Error, Kind};
 use crate::identity::{LIBRARY_KEY, MetadataEntry, PATH_KEY, Value};
 use crate::names::StoreName;
 use crate::state::Reader;
+use crate::text;
 
 /// What was asked for.
 pub struct Options {
@@ -38,6 +39,8 @@ pub struct Found {
     pub text: String,
     /// In the order of their numbers, from 1 on.
     pub citations: Vec<Citation>,
+    /// Nothing was found, of a library that the database does not know though it knows others: the line for people.
+    pub unknown: Option<String>,
     /// Why the service did not answer, or not to the end.
     pub blocked: Option<String>,
 }
@@ -80,13 +83,29 @@ pub fn run(call: &Call<'_>, options: &Options, say: &mut dyn FnMut(&str)) -> Res
             .search(&question, say)
             .map_err(|failure| refused(&failure, options, filter.as_deref()))?;
         let (numbers, citations) = citations(&reply, reader)?;
+        let library = options.library.as_deref();
+        let unknown = match library.filter(|_| citations.is_empty()) {
+            Some(name) => unknown(name, reader)?,
+            None => None,
+        };
         Ok(Found {
+            unknown,
             text: marked(&reply, &numbers),
             blocked: reply.blocked,
             stores,
             citations,
         })
     })
+}
+
+/// What is said of a library that is none of those here. Another machine may have sent it.
+fn unknown(name: &str, reader: &Reader) -> Result<Option<String>, Error> {
+    if reader.library_named(name)?.is_some() {
+        return Ok(None);
+    }
+    let all = reader.libraries()?;
+    let names = all.iter().map(|library| library.name.as_str());
+    Ok((!all.is_empty()).then(|| text::unknown("library", name, names)))
 }
 
 /// The stores by their resource names, each once.

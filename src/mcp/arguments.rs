@@ -6,8 +6,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{member, nearest};
+use super::member;
 use crate::error::{Error, Kind};
+use crate::text::nearest;
 
 /// Arguments that fit.
 pub struct Arguments<'a>(&'a Map<String, Value>);
@@ -26,13 +27,15 @@ impl<'a> Arguments<'a> {
                 return Err(unfit(name, value, wanted));
             }
             if is_blank(value) {
-                return Err(unusable(name, "it is empty", wanted));
+                let what = format!("argument `{name}`");
+                return Err(wrong(what, "it is empty", about(wanted)));
             }
         }
         let required = schema["required"].as_array().into_iter().flatten();
         for name in required.filter_map(Value::as_str) {
             if member(given, name).is_null() {
-                return Err(unusable(name, "it is needed", member(taken, name)));
+                let what = format!("argument `{name}`");
+                return Err(wrong(what, "it is needed", about(member(taken, name))));
             }
         }
         Ok(Arguments(given))
@@ -124,13 +127,12 @@ fn unfit(name: &str, value: &Value, wanted: &Value) -> Error {
         _ => "a text".to_owned(),
     };
     let why = format!("{kind} is expected, not {}", shown(value));
-    unusable(name, &why, wanted)
+    wrong(format!("argument `{name}`"), &why, about(wanted))
 }
 
-/// The remedy is what the model was told of it.
-fn unusable(name: &str, why: &str, wanted: &Value) -> Error {
-    let about = wanted["description"].as_str().unwrap_or_default();
-    wrong(format!("argument `{name}`"), why, about)
+/// What the model was told of it, which is the remedy.
+fn about(wanted: &Value) -> &str {
+    wanted["description"].as_str().unwrap_or_default()
 }
 
 /// A value may be of any length.

@@ -85,12 +85,3 @@ fn definition<'d>(tools: &'d dyn Tools, name: &str) -> Option<&'d Value> {
 fn member<'m>(object: &'m Map<String, Value>, name: &str) -> &'m Value {
     object.get(name).unwrap_or(&Value::Null)
 }
-
-/// The name that was probably meant; `None` if none is like it.
-fn nearest<'n>(given: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    /// As clap judges what was typed.
-    const LIKE: f64 = 0.7;
-    let rated = names.map(|name| (strsim::jaro(given, name), name));
-    let best = rated.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
-    (best.0 > LIKE).then_some(best.1)
-}

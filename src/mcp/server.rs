@@ -17,12 +17,12 @@ use super::message::{
     BUSY, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Message, PARSE_ERROR, Params, Wrong,
     is_id, read,
 };
-use super::{Answer, Arguments, Call, Failed, Tools, definition, handshake, member, nearest};
+use super::{Answer, Arguments, Call, Failed, Tools, definition, handshake, member};
 use crate::error::{Error, Kind};
 use crate::panic;
 use crate::poison;
 use crate::shutdown::{Shutdown, Stop};
-use crate::text::json_line;
+use crate::text::{json_line, nearest};
 
 /// Questions and filters are short; JSON takes some thirty times its length in memory.
 const LINE_BYTES_MAX: u64 = 1 << 20;

@@ -303,7 +303,13 @@ fn nothing_found_is_3() {
     let seen = search(&place, &service, &["xylophone", "--json"]).exit(3);
     assert_eq!(seen.events()[0]["exit"], 3);
     assert_eq!(seen.events()[0]["citations"], json!([]));
-    search(&place, &service, &["travel", "--library", "unknown"]).exit(3);
+    // Another machine's, or a slip.
+    let seen = search(&place, &service, &["travel", "--library", "doc"]).exit(3);
+    let words =
+        "in store `objlib`; nothing is known here of a library `doc`; did you mean `docs`?\n";
+    assert!(seen.stdout.ends_with(words), "{}", seen.stdout);
+    let seen = search(&place, &service, &["xylophone", "--library", "docs"]).exit(3);
+    assert!(!seen.stdout.contains("known"), "{}", seen.stdout);
     let mut create = place.objlib(&["store", "create", "empty", "--endpoint", &service.url]);
     create.env("GEMINI_API_KEY", KEY).seen().exit(0);
     search(&place, &service, &["travel", "--store", "empty"]).exit(3);

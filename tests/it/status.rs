@@ -256,7 +256,14 @@ fn every_store_that_may_be_meant_is_shown() {
     assert!(next[0].ends_with(" --emulator`"), "{}", next[0]);
     assert!(next[1].ends_with(" --endpoint e`"), "{}", next[1]);
     assert_eq!(seen(&["--store", "other"]).0, [other]);
-    assert_eq!(seen(&["--store", "no-such"]).0, ["store     none yet"]);
+    assert_eq!(
+        seen(&["--store", "no-such"]).0,
+        ["store     nothing is known here of a store `no-such`"]
+    );
+    assert_eq!(
+        seen(&["--store", "othr"]).0,
+        ["store     nothing is known here of a store `othr`; did you mean `other`?"]
+    );
     let (_, json) = seen(&["--json"]);
     let object = &json.events()[0];
     assert_eq!(object["store"]["name"], "fileSearchStores/objlib-2");

@@ -208,7 +208,11 @@ impl Page<'_> {
         }
         if found.citations.is_empty() {
             let stores = self.stores.join("`, `");
-            return page + &one_line(&format!("nothing was found in store `{stores}`")) + "\n";
+            page += &one_line(&format!("nothing was found in store `{stores}`"));
+            if let Some(unknown) = &found.unknown {
+                page += &format!("; {unknown}");
+            }
+            return page + "\n";
         }
         for (citation, n) in found.citations.iter().zip(1..) {
             page += &format!("[{n}] {}\n", self.source(citation));

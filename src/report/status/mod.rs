@@ -38,6 +38,8 @@ pub struct Status {
 pub struct StoreStatus {
     pub id: Option<i64>,
     pub store: Option<StoreLine>,
+    /// For people only: that the one that was named is none of those that are known.
+    pub unknown: Option<String>,
     pub files: u64,
     pub pending: u64,
     pub uploading: u64,
@@ -99,7 +101,10 @@ impl StoreStatus {
                 one_line(&s.name),
                 one_line(&s.endpoint)
             ),
-            None => "store     none yet".to_owned(),
+            None => format!(
+                "store     {}",
+                self.unknown.as_deref().unwrap_or("none yet")
+            ),
         }];
         lines.push(format!("files     {} ({})", self.files, bytes(self.bytes)));
         for (name, n, tone) in [

@@ -11,7 +11,7 @@ use crate::report::status::Status;
 use crate::report::{Next, Style};
 use crate::state::Reader;
 use crate::state::reader::StoreRow;
-use crate::text::json_line;
+use crate::text::{json_line, unknown};
 
 mod lists;
 
@@ -98,6 +98,11 @@ impl Asked<'_> {
         let mut status = app::status::look(self.reader, &stores, stale_after)?;
         for (i, shown) in status.stores.iter_mut().enumerate() {
             shown.next = self.next(stores.get(i));
+        }
+        if stores.is_empty() && self.is_named() {
+            let known = self.reader.stores()?;
+            let names = known.iter().map(|store| store.display_name.as_str());
+            status.stores[0].unknown = Some(unknown("store", self.name, names));
         }
         Ok(status)
     }
