@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::emulator::{Emulator, Options};
 use crate::error::{Error, Kind};
+use crate::state::open::make_folder;
 
 /// Started at any port, its data beside the database, and the only key that it
 /// takes. Every program on this machine can reach the port, those of other users as well; the key is
@@ -13,6 +14,8 @@ use crate::error::{Error, Kind};
 pub fn beside(database: &Path) -> Result<(Emulator, String), Error> {
     let mut data = database.as_os_str().to_owned();
     data.push(".emulator");
+    // On a new machine it comes before the database.
+    make_folder(database)?;
     let key = random_key()?;
     let emulator = Emulator::start(Options {
         data: Some(PathBuf::from(data)),
@@ -62,7 +65,8 @@ mod tests {
     fn the_embedded_service_takes_the_key_of_its_process_and_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let (emulator, key) = beside(&dir.path().join("a.db")).unwrap();
-        let (other, other_key) = beside(&dir.path().join("b.db")).unwrap();
+        // Its folder is not there yet.
+        let (other, other_key) = beside(&dir.path().join("new/folder/b.db")).unwrap();
         let stores = "/v1beta/fileSearchStores";
         assert_eq!(get(&emulator, stores, &key), "HTTP/1.1 200 OK");
         assert_eq!(get(&other, stores, &other_key), "HTTP/1.1 200 OK");

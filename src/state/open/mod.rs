@@ -230,32 +230,37 @@ fn check_owner(path: &Path) -> Result<(), Error> {
 }
 
 fn create(path: &Path) -> Result<(), Error> {
-    let fail = |e: std::io::Error| {
-        Error::new(
-            Kind::Database,
-            path.display().to_string(),
-            format!("cannot be created: {e}"),
-            "check the folder and its permissions, or name another file with --db",
-        )
-    };
     if path.exists() {
         return Ok(());
     }
-    if let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(fail)?;
-    }
+    make_folder(path)?;
     fs::OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
         .open(path)
-        .map_err(fail)?;
+        .map_err(|e| cannot_create(path, &e))?;
     Ok(())
+}
+
+/// The folder that the database, and what is kept beside it, lies in.
+pub fn make_folder(path: &Path) -> Result<(), Error> {
+    let Some(folder) = path.parent().filter(|f| !f.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    let mut builder = fs::DirBuilder::new();
+    let made = builder.recursive(true).mode(0o700).create(folder);
+    made.map_err(|e| cannot_create(path, &e))
+}
+
+fn cannot_create(path: &Path, e: &std::io::Error) -> Error {
+    Error::new(
+        Kind::Database,
+        path.display().to_string(),
+        format!("cannot be created: {e}"),
+        "check the folder and its permissions, or name another file with --db",
+    )
 }
 
 /// Reads the whole file through and looks whether it is sound: for when an objlib died over it.
