@@ -27,6 +27,8 @@ pub enum Kind {
     Unavailable,
     /// The store, or the space for temporary files, is full.
     StorageFull,
+    /// It was asked to stop, and a request was not made or not waited for.
+    Stopped,
     /// The quota of the day is used up.
     DailyQuota,
     /// A folder or file that was named cannot be used.
@@ -50,6 +52,7 @@ impl Kind {
             | Kind::Network
             | Kind::StorageFull
             | Kind::Input
+            | Kind::Stopped
             | Kind::System
             | Kind::Bug => 1,
         }

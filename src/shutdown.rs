@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::poison;
 
 /// Why the run stops.
@@ -86,6 +86,15 @@ impl Shutdown {
 
     pub fn reason(&self) -> Option<Stop> {
         self.lock().stop.map(|(reason, _)| reason)
+    }
+
+    /// Whether this error is only what a signal left of a request: it says nothing of the service.
+    pub fn explains(&self, error: &Error) -> bool {
+        let is_cut_off = matches!(
+            error.kind,
+            Kind::Stopped | Kind::Network | Kind::Unavailable
+        );
+        is_cut_off && matches!(self.reason(), Some(Stop::Interrupt | Stop::Terminate))
     }
 
     pub fn is_stopping(&self) -> bool {

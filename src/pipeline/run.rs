@@ -68,14 +68,42 @@ pub struct Ended {
     pub elapsed: Duration,
 }
 
+/// # Errors
+/// It has no row. Whatever comes after that is how the run ended.
 pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error> {
     let began = Instant::now();
     let store = settings.store.id;
     let run = parts.writer.commit(Change::RunStarted { store })?.row;
-    let taken_back = link(settings, &parts)?;
+    let mut ended = Ended {
+        run,
+        tally: Arc::default(),
+        error: None,
+        waiting: 0,
+        all_gone: false,
+        elapsed: Duration::ZERO,
+    };
+    if let Err(error) = go(settings, &parts, began, &mut ended) {
+        let counts = settings.selection.counts(&parts.reader, store)?;
+        ended.elapsed = began.elapsed();
+        ended.waiting = counts.pending.min(settings.limit.unwrap_or(u64::MAX));
+        if !parts.shutdown.explains(&error) {
+            ended.error.get_or_insert(error);
+        }
+    }
+    Ok((ended, parts))
+}
+
+fn go(
+    settings: &RunSettings,
+    parts: &Parts,
+    began: Instant,
+    ended: &mut Ended,
+) -> Result<(), Error> {
+    let (run, store) = (ended.run, settings.store.id);
+    let tally = Arc::clone(&ended.tally);
+    let taken_back = link(settings, parts)?;
     let before = settings.selection.counts(&parts.reader, store)?;
     let (on_the_way, on_the_way_bytes) = parts.reader.on_the_way(store)?;
-    let tally = Arc::new(Tally::default());
     tally.recovered.add(on_the_way);
     tally.adopted.add(taken_back);
     let limit = settings.limit.filter(|n| *n < before.pending);
@@ -94,53 +122,48 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
             recovered: on_the_way,
         });
     }
-    let known = known(settings, &parts, wanted + on_the_way)?;
-    let outcomes = outcomes(settings, &parts, Arc::clone(&tally), known);
+    let known = known(settings, parts, wanted + on_the_way)?;
+    let outcomes = outcomes(settings, parts, tally, known);
     let fatal = Mutex::new(None);
-    let stop = |error: Error| stop_for(&fatal, &parts.shutdown, error);
+    let shutdown = &parts.shutdown;
+    let stop = |error: Error| stop_for(&fatal, shutdown, error);
     // Nothing to do: no thread, no request.
     let is_idle = wanted + on_the_way == 0 && settings.purge.is_none();
     let this = Run {
         id: run,
         settings,
-        parts: &parts,
+        parts,
         outcomes: &outcomes,
         limit,
         stop: &stop,
     };
     let counted = this.counted();
     let mut record = Record::new(began);
-    let progressed = match !is_idle || is_anything_unneeded(settings, &parts)? {
+    let progressed = match !is_idle || is_anything_unneeded(settings, parts)? {
         true => with_threads(&this, &mut record),
         false => None,
     };
-    keep(settings, &parts, &outcomes);
+    keep(settings, parts, &outcomes);
     // What the last outcomes changed is with the writer; if it has failed, the numbers are those of its
     // last commit, and that is why the run stopped.
-    if let Err(error) = forget::after(settings, &parts) {
+    if let Err(error) = forget::after(settings, parts) {
         stop(error);
     }
-    let all_gone = parts.shutdown.is_stopping() || !is_anything_unneeded(settings, &parts)?;
-    if !all_gone {
+    ended.error = poison::lock(&fatal).take();
+    let why = ended.error.as_ref().map(Error::to_string);
+    let now = Instant::now();
+    ended.elapsed = now - began;
+    let details = record.end(&counted, now, why);
+    parts.writer.send(Change::Sampled { run, details }, |_| {});
+    ended.all_gone = parts.shutdown.is_stopping() || !is_anything_unneeded(settings, parts)?;
+    if !ended.all_gone {
         parts.events.send(Event::Warning(
             "some replaced documents or temporary files could not be deleted at the service; the next run tries again"
                 .to_owned(),
         ));
     }
-    let waiting = this.waiting(wanted, progressed.as_ref())?;
-    let error = poison::lock(&fatal).take();
-    let now = Instant::now();
-    let details = record.end(&counted, now, error.as_ref().map(Error::to_string));
-    parts.writer.send(Change::Sampled { run, details }, |_| {});
-    let ended = Ended {
-        run,
-        tally,
-        error,
-        waiting,
-        all_gone,
-        elapsed: now - began,
-    };
-    Ok((ended, parts))
+    ended.waiting = this.waiting(wanted, progressed.as_ref())?;
+    Ok(())
 }
 
 /// Where whatever becomes of a file is recorded, counted and said.

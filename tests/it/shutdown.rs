@@ -241,6 +241,36 @@ fn the_grace_period_bounds_a_service_that_never_answers() {
     }
 }
 
+/// A new database, and a store that others have filled: what it holds is read before anything is sent.
+#[test]
+fn ctrl_c_during_the_first_look_ends_the_run_like_any_other() {
+    for (name, exit, outcome) in [("INT", 130, "interrupted"), ("TERM", 143, "terminated")] {
+        let place = Place::new();
+        place.files(6);
+        let service = Service::start(&place, &[]);
+        place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+        let flags = ["--rpm", "0", "--db", "new.db", "--report", "page.html"];
+        let args = [&flags[..], &["--grace", "1"]].concat();
+        service.set_faults(serde_json::json!({"stall": 1.0, "only_kinds": ["document.list"]}));
+        let run = met(&place, &service, &args, "stall");
+        let first = ends_soon(run, name, exit);
+        assert!(!first.stderr.contains("error:"), "{}", first.stderr);
+        assert_eq!(first.summary()["exit"], exit);
+        let page = std::fs::read_to_string(place.path().join("page.html")).unwrap();
+        assert!(page.contains("It ended before it sent anything"), "{page}");
+        let status = place.objlib(&["status", "--json", "--db", "new.db"]).seen();
+        assert!(
+            status
+                .stdout
+                .contains(&format!("\"outcome\":\"{outcome}\""))
+        );
+        service.set_faults(serde_json::json!({"stall": 0.0}));
+        let mut second = place.upload(&service, &["--rpm", "0", "--db", "new.db"]);
+        assert_eq!(second.seen().exit(0).summary()["adopted"], 6);
+        assert_eq!(service.ledger().uploads(), 6);
+    }
+}
+
 /// An answer that comes a byte every five seconds is as good as none.
 #[test]
 fn the_grace_period_bounds_an_answer_that_trickles() {

@@ -152,7 +152,7 @@ fn stopped(error: &Error, shutdown: &Shutdown) -> Summary {
     let exit = exit_of_stop(shutdown).unwrap_or_else(|| error.kind.exit_code());
     Summary {
         exit,
-        error: Some(Box::new(error.clone())),
+        error: (!shutdown.explains(error)).then(|| Box::new(error.clone())),
         ..Summary::default()
     }
 }

@@ -157,7 +157,7 @@ impl Failure {
                 "run again after midnight Pacific time, when it starts anew; nothing is lost",
             ),
             FailureKind::Stopped => (
-                Kind::System,
+                Kind::Stopped,
                 "run".to_owned(),
                 "run the same command again to continue",
             ),

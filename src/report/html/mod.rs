@@ -84,7 +84,9 @@ impl RunReport {
             Some(details) => drawn(details, &mut html),
             None => {
                 let why = match self.run.ended_ms {
-                    Some(_) => "an older objlib did it, or more than a hundred runs ago",
+                    Some(_) => {
+                        "an older objlib did it, it ended before it sent anything, or it was more than a hundred runs ago"
+                    }
                     None => "it has not been under way for long enough",
                 };
                 let _ = write!(
@@ -216,7 +218,8 @@ impl RunReport {
         let all = t.files();
         if all == 0 {
             html.push_str(match self.run.ended_ms {
-                Some(_) => "<p>There was nothing to send.</p>",
+                Some(_) if self.run.exit == Some(0) => "<p>There was nothing to send.</p>",
+                Some(_) => "<p>It ended before it sent anything.</p>",
                 None => "<p>None was done yet.</p>",
             });
             return;
