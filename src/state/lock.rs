@@ -3,6 +3,7 @@
 //! Promises: two objlibs never work on one database at once; a lock whose holder is dead does not
 //! keep anyone out; only one's own row is ever released.
 
+use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::time::Duration;
@@ -184,7 +185,16 @@ fn pid_exists(pid: i64) -> bool {
         return false;
     };
     // EPERM: it is there, but somebody else's.
-    !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH))
+    !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)) && !is_zombie(pid)
+}
+
+/// Dead, and not yet waited for by its parent. Where there is no such file, nobody can tell.
+fn is_zombie(pid: Pid) -> bool {
+    let stat = fs::read(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap_or_default();
+    // The name, in parentheses, can hold any byte; the state follows it (proc_pid_stat(5)).
+    let name_ends = stat.iter().rposition(|byte| *byte == b')');
+    let state = name_ends.and_then(|at| stat.get(at + 2));
+    matches!(state, Some(b'Z' | b'X'))
 }
 
 #[cfg(test)]
@@ -234,6 +244,24 @@ mod tests {
         let dead = holder("here", i64::from(i32::MAX));
         taken(&conn, &dead, 0).unwrap();
         assert_eq!(taken(&conn, &holder("here", 1), 1).unwrap(), Some(dead));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_killed_process_that_nobody_has_waited_for_is_dead() {
+        use rustix::process::{WaitId, WaitIdOptions, waitid};
+        let mut child = std::process::Command::new("sleep")
+            .arg("600")
+            .spawn()
+            .unwrap();
+        let pid = i64::from(child.id());
+        assert!(pid_exists(pid));
+        child.kill().unwrap();
+        // Waits, and leaves it unreaped.
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(Pid::from_child(&child)), ended).unwrap();
+        assert!(!pid_exists(pid));
+        child.wait().unwrap();
     }
 
     #[test]
