@@ -230,7 +230,8 @@ impl Progress {
                 .saturating_sub(indexed + failed)
                 .min(left),
             pace,
-            eta: pace.time_for(to_do).filter(|_| left > 0),
+            // What is sent says nothing of how fast the service indexes.
+            eta: pace.time_for(to_do).filter(|_| left > 0 && indexed > 0),
             paused: paused.and_then(|(why, until)| {
                 let left = until.saturating_duration_since(now);
                 (!left.is_zero()).then_some((why, left))
@@ -294,6 +295,17 @@ mod tests {
         let seen = progress.snapshot(start + Duration::from_secs(10));
         assert_eq!(seen.pace.files, 2.0);
         assert_eq!(seen.eta, Some(Duration::from_secs(40)));
+    }
+
+    #[test]
+    fn what_is_only_sent_has_no_eta() {
+        let progress = Progress::new(1);
+        progress.run_started(100, 1000);
+        let start = Instant::now();
+        progress.snapshot(start);
+        progress.sent(0, 400);
+        let seen = progress.snapshot(start + Duration::from_secs(5));
+        assert_eq!((seen.pace.bytes, seen.eta), (80.0, None));
     }
 
     #[test]
