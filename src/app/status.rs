@@ -80,6 +80,7 @@ pub fn look(reader: &Reader, stores: &[StoreRow], stale_after: Duration) -> Resu
         is_running: last_run.as_ref().is_some_and(is_of_worker),
         worker: worker.map(|worker| (reader.local(worker.since_ms), worker)),
         last_run,
+        is_watched: false,
     })
 }
 

@@ -18,6 +18,8 @@ pub mod lists;
 pub use library::{LibraryLine, StoreLine, settings_text};
 
 const BAR_COLUMNS: u64 = 20;
+/// Of fewer files nobody can tell how long the others take: the first ones wait for the service.
+const ENOUGH_FILES: u64 = 10;
 
 #[derive(Debug, Clone)]
 pub struct Status {
@@ -31,6 +33,8 @@ pub struct Status {
     pub last_run: Option<LastRun>,
     /// The last run is the worker's.
     pub is_running: bool,
+    /// For people only: the page is shown again and again.
+    pub is_watched: bool,
 }
 
 /// How far a store is; also of no store yet.
@@ -145,7 +149,10 @@ impl StoreStatus {
         }
         lines.push(format!(
             "next      {}",
-            self.to_do(page.libraries.len(), page.worker.is_some())
+            self.to_do(
+                page.libraries.len(),
+                page.worker.as_ref().map(|_| page.is_watched)
+            )
         ));
         lines
     }
@@ -159,11 +166,16 @@ impl StoreStatus {
         format!("  {name:<10}  {full}{rest}  {n}")
     }
 
-    fn to_do(&self, libraries: usize, is_busy: bool) -> String {
+    /// `busy`: an objlib works on the database, and whether that is watched already.
+    fn to_do(&self, libraries: usize, busy: Option<bool>) -> String {
         let line = |words| self.next.line(words);
+        // Whatever writes has to wait.
+        match busy {
+            Some(true) => return "nothing, until it has ended".to_owned(),
+            Some(false) => return format!("`{}` shows how it goes", line("status --watch")),
+            None => {}
+        }
         match (libraries, self.files) {
-            // Whatever writes has to wait.
-            _ if is_busy => format!("`{}` shows how it goes", line("status --watch")),
             (0, _) => format!("`{}`: nothing is known yet", line("upload DIR")),
             _ if self.left() > 0 => format!("`{}`", line("upload")),
             _ if self.failed > 0 => format!(
@@ -229,8 +241,11 @@ impl Status {
         Duration::from_millis(u64::try_from(self.now.ms - since.ms).unwrap_or(0))
     }
 
-    fn works(&self, color: bool) -> Option<String> {
-        let (since, worker) = self.worker.as_ref()?;
+    /// Of a run in two lines, so that its figures stand on a narrow terminal as well.
+    fn works(&self, color: bool) -> Vec<String> {
+        let Some((since, worker)) = &self.worker else {
+            return Vec::new();
+        };
         let who = format!(
             "pid {} on {}",
             worker.holder.pid,
@@ -239,16 +254,18 @@ impl Status {
         let Some(last) = self.last_run.as_ref().filter(|_| self.is_running) else {
             let working = Tone::UnderWay.paint("working", color);
             let began = when(*since, self.now);
-            return Some(format!("{working}   {who}, began {began}"));
+            return vec![format!("{working}   {who}, began {began}")];
         };
         let (run, began) = (&last.run, when(last.started, self.now));
-        let mut line = format!(
-            "{}   run {}{}, {who}, began {began}: {} indexed, {} failed so far",
+        let running = format!(
+            "{}   run {}{}, {who}, began {began}",
             Tone::UnderWay.paint("running", color),
             run.run,
-            self.into(last),
-            run.totals.indexed,
-            run.totals.failed
+            self.into(last)
+        );
+        let mut line = format!(
+            "so far    {} indexed, {} failed",
+            run.totals.indexed, run.totals.failed
         );
         let passed = self.passed(last.started);
         if run.totals.indexed > 0 && !passed.is_zero() {
@@ -258,12 +275,13 @@ impl Status {
                 .stores
                 .iter()
                 .find(|s| s.id.is_some() && s.id == run.store_id);
-            if let Some(left) = store.map(StoreStatus::left).filter(|left| *left > 0) {
+            let is_enough = |left: &u64| *left > 0 && run.totals.indexed >= ENOUGH_FILES;
+            if let Some(left) = store.map(StoreStatus::left).filter(is_enough) {
                 let left = Duration::from_secs_f64((left as f64 / rate).min(1e9));
                 line.push_str(&format!(", about {} left", countdown(left)));
             }
         }
-        Some(line)
+        vec![running, line]
     }
 
     /// Which store a run was about, unless it is the one that is shown.
@@ -388,6 +406,7 @@ mod tests {
                 heard: None,
             }),
             is_running: false,
+            is_watched: false,
         }
     }
 
@@ -427,15 +446,26 @@ next      `objlib upload --store 'my notes'`
         status.worker = Some((Local::new(0, 0), worker));
         status.is_running = true;
         assert_eq!(
-            status.lines(false)[1],
-            "running   run 4, pid 7 on nas, began 10 minutes ago: 64 indexed, 1 failed so far, 0.1 files/s, \
-             about 5 min 29 s left"
+            status.lines(false)[1..3],
+            [
+                "running   run 4, pid 7 on nas, began 10 minutes ago",
+                "so far    64 indexed, 1 failed, 0.1 files/s, about 5 min 29 s left"
+            ]
         );
-        let next = status.lines(false).pop().unwrap();
+        let next = |status: &Status| status.lines(false).pop().unwrap();
         assert_eq!(
-            next,
+            next(&status),
             "next      `objlib status --watch --store 'my notes'` shows how it goes"
         );
+        status.is_watched = true;
+        assert_eq!(next(&status), "next      nothing, until it has ended");
+        // The first file says little of the others.
+        status.last_run.as_mut().unwrap().run.totals.indexed = 9;
+        assert_eq!(
+            status.lines(false)[2],
+            "so far    9 indexed, 1 failed, 0.0 files/s"
+        );
+        status.last_run.as_mut().unwrap().run.totals.indexed = 64;
         // The same objlib, before its run or after it.
         status.is_running = false;
         assert_eq!(
@@ -460,18 +490,18 @@ next      `objlib upload --store 'my notes'`
             ..StoreStatus::default()
         };
         assert_eq!(
-            status.to_do(0, false),
+            status.to_do(0, None),
             "`objlib upload DIR`: nothing is known yet"
         );
         // Everything was purged.
         assert_eq!(
-            status.to_do(1, false),
+            status.to_do(1, None),
             "nothing: no file is left; `objlib upload DIR` looks again"
         );
         status.gone = 1;
-        assert_eq!(status.to_do(1, false), "`objlib purge`");
+        assert_eq!(status.to_do(1, None), "`objlib purge`");
         (status.files, status.indexed) = (1, 1);
-        assert_eq!(status.to_do(1, false), "nothing: every file is indexed");
+        assert_eq!(status.to_do(1, None), "nothing: every file is indexed");
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub fn run(args: &args::Status, database: &Path, style: Style) -> Result<u8, Err
         reader: &reader,
         database,
         name: &args.store.name,
+        is_watched: args.watch,
     };
     if args.watch {
         return watch::run(&asked, style);
@@ -54,6 +55,7 @@ pub fn of(reader: &Reader, database: &Path, name: &str) -> Result<Status, Error>
         reader,
         database,
         name,
+        is_watched: false,
     };
     asked.status()
 }
@@ -73,6 +75,7 @@ struct Asked<'a> {
     database: &'a Path,
     /// Of the store.
     name: &'a str,
+    is_watched: bool,
 }
 
 impl Asked<'_> {
@@ -96,6 +99,7 @@ impl Asked<'_> {
         let stores = self.stores()?;
         let stale_after = settings::waits().lock_stale_after;
         let mut status = app::status::look(self.reader, &stores, stale_after)?;
+        status.is_watched = self.is_watched;
         for (i, shown) in status.stores.iter_mut().enumerate() {
             shown.next = self.next(stores.get(i));
         }
