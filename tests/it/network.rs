@@ -1,5 +1,7 @@
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -356,4 +358,53 @@ fn a_proxy_is_used_unless_the_host_is_excepted() {
     let seen = through(&place, &excepted).seen().exit(4);
     assert!(!seen.stderr.contains("proxy does"), "{}", seen.stderr);
     assert!(asked.lock().unwrap().is_empty());
+}
+
+/// The run would go to Google instead, or find no key.
+#[test]
+fn a_variable_that_cannot_be_read_is_not_taken_for_one_that_is_not_set() {
+    let place = Place::new();
+    place.file("a.md", "words");
+    let bad = OsStr::from_bytes(b"http://127.0.0.1:1/\xff");
+    let run = |name: &str, value: &OsStr| {
+        let mut upload = place.objlib(&["upload", "docs", "-q"]);
+        if name == "GOOGLE_GEMINI_BASE_URL" {
+            upload.env("GEMINI_API_KEY", KEY);
+        }
+        let seen = upload.env(name, value).seen().exit(2);
+        assert_eq!(
+            seen.stderr.matches("--endpoint").count(),
+            0,
+            "{}",
+            seen.stderr
+        );
+        assert!(!place.db().exists());
+        seen.stderr
+    };
+    for name in ["GOOGLE_GEMINI_BASE_URL", "GEMINI_API_KEY", "GOOGLE_API_KEY"] {
+        let said = format!("error: {name}: what it holds is not UTF-8");
+        let stderr = run(name, bad);
+        assert!(stderr.starts_with(&said), "{stderr}");
+    }
+    let stderr = run("GOOGLE_GEMINI_BASE_URL", "foo".as_ref());
+    assert!(
+        stderr.starts_with("error: GOOGLE_GEMINI_BASE_URL: foo: not an address"),
+        "{stderr}"
+    );
+    let stderr = run("OBJLIB_STORE", bad);
+    assert!(
+        stderr.starts_with("error: not UTF-8: OBJLIB_STORE\n"),
+        "{stderr}"
+    );
+    for args in [
+        [OsStr::new("--library"), bad].as_slice(),
+        &[OsStr::from_bytes(b"--library=\xff")],
+    ] {
+        let mut upload = place.objlib(&["upload", "docs", "-q"]);
+        let stderr = upload.args(args).seen().exit(2).stderr;
+        assert!(
+            stderr.starts_with("error: not UTF-8: `--library`\n"),
+            "{stderr}"
+        );
+    }
 }

@@ -28,6 +28,8 @@ use crate::waits::Waits;
 pub mod proxy;
 
 pub const DEFAULT_ENDPOINT: &str = "https://generativelanguage.googleapis.com";
+/// The variable that other programs know the endpoint by.
+const BASE_URL: &str = "GOOGLE_GEMINI_BASE_URL";
 /// Between two frames on a terminal, which looks steady to the eye.
 const FRAME: Duration = Duration::from_millis(200);
 /// Between two lines of progress where there is none.
@@ -81,7 +83,10 @@ pub fn next_here(database: &Path) -> Next {
 /// The same for this store at this service, as the database knows it.
 pub fn next_at(database: &Path, store: &str, endpoint: &str) -> Next {
     let mut next = next_here(database);
-    let environment = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
+    let environment = |name: &str| {
+        let value = std::env::var_os(name)?.to_string_lossy().into_owned();
+        (!value.trim().is_empty()).then_some(value)
+    };
     let set = environment("OBJLIB_STORE");
     if store != args::DEFAULT_STORE || set.is_some_and(|set| set.trim() != store) {
         next = next.with_store(store);
@@ -89,7 +94,7 @@ pub fn next_at(database: &Path, store: &str, endpoint: &str) -> Next {
     if endpoint == store::EMULATOR {
         return next.with_emulator();
     }
-    let set = environment("GOOGLE_GEMINI_BASE_URL");
+    let set = environment(BASE_URL);
     match endpoint == DEFAULT_ENDPOINT && set.is_none() {
         true => next,
         false => next.with_endpoint(endpoint),
@@ -257,13 +262,26 @@ pub fn endpoint_name(given: &args::Service) -> Result<String, Error> {
 }
 
 fn endpoint(given: &args::Service) -> Result<Endpoint, Error> {
-    let from_environment = || std::env::var("GOOGLE_GEMINI_BASE_URL").ok();
-    let url = given
-        .endpoint
-        .clone()
-        .or_else(from_environment)
-        .filter(|url| !url.trim().is_empty());
-    Endpoint::parse(url.as_deref().unwrap_or(DEFAULT_ENDPOINT))
+    let typed = given.endpoint.as_deref();
+    if let Some(url) = typed {
+        let is_blank = url.trim().is_empty();
+        return Endpoint::parse(if is_blank { DEFAULT_ENDPOINT } else { url });
+    }
+    match variable(BASE_URL)? {
+        None => Endpoint::parse(DEFAULT_ENDPOINT),
+        Some(url) => Endpoint::parse_of(BASE_URL, &url),
+    }
+}
+
+/// What a variable holds, if it is set to something. One that cannot be read is never taken for one that is
+/// not set: what was meant to go elsewhere would go to the default.
+fn variable(name: &str) -> Result<Option<String>, Error> {
+    let value = std::env::var_os(name).map(OsString::into_string);
+    let value = value.transpose().map_err(|_| {
+        let remedy = format!("set it anew, or unset it (`unset {name}`)");
+        Error::new(Kind::Usage, name, "what it holds is not UTF-8", remedy)
+    })?;
+    Ok(value.filter(|value| !value.trim().is_empty()))
 }
 
 /// Where it is from, and the key.
@@ -272,13 +290,11 @@ fn key(given: &args::Service) -> Result<(String, ApiKey), Error> {
         (Some(key), _) => ("--api-key".to_owned(), key.clone()),
         (None, Some(path)) => (path.display().to_string(), key_file(path)?),
         (None, None) => {
-            let set = |name: &str| {
-                let value = std::env::var(name).ok()?;
-                (!value.trim().is_empty()).then(|| (name.to_owned(), value))
-            };
-            set("GOOGLE_API_KEY")
-                .or_else(|| set("GEMINI_API_KEY"))
-                .ok_or_else(no_key)?
+            let set = |name: &str| Ok(variable(name)?.map(|value| (name.to_owned(), value)));
+            match set("GOOGLE_API_KEY")? {
+                Some(found) => found,
+                None => set("GEMINI_API_KEY")?.ok_or_else(no_key)?,
+            }
         }
     };
     let key = ApiKey::new(&text).ok_or_else(|| {

@@ -89,6 +89,9 @@ fn explained(e: &clap::Error, typed: &[OsString]) -> (String, String) {
     let cause: Vec<&str> = cause.lines().map(str::trim).collect();
     let cause = cause.join(" ");
     let mut cause = cause.strip_prefix("error: ").unwrap_or(&cause).to_owned();
+    if e.kind() == ErrorKind::InvalidUtf8 {
+        cause = format!("not UTF-8: {}", not_utf8(typed).join(", "));
+    }
     if let Some(variable) = variable_of(e, typed) {
         cause += &format!(" (from {variable})");
     }
@@ -99,6 +102,26 @@ fn explained(e: &clap::Error, typed: &[OsString]) -> (String, String) {
         None => all,
     };
     (one_line(&cause), hint)
+}
+
+/// The words and variables that are not, by the names of their options: a value may be a secret. clap does
+/// not say which one it met.
+fn not_utf8(typed: &[OsString]) -> Vec<String> {
+    let words = typed.iter().enumerate().filter_map(|(at, word)| {
+        if word.to_str().is_some() {
+            return None;
+        }
+        let word = word.to_string_lossy();
+        let before = typed.get(at.checked_sub(1)?)?.to_string_lossy();
+        let option = [&word, &before].into_iter().find(|w| w.starts_with("--"));
+        let shown = option.map_or(&*word, |option| option.split('=').next().unwrap_or(option));
+        Some(format!("`{shown}`"))
+    });
+    let variables = std::env::vars_os().filter(|(_, value)| value.to_str().is_none());
+    let own = variables.filter_map(|(name, _)| name.into_string().ok());
+    words
+        .chain(own.filter(|name| name.starts_with("OBJLIB_")))
+        .collect()
 }
 
 /// `objlib upload`: the commands among the words.

@@ -26,13 +26,24 @@ impl Endpoint {
     /// `Kind::Usage` for anything but `https://…`, or `http://…` to a loopback address. The error shows
     /// the address only when it holds nothing that could be a password or a key.
     pub fn parse(url: &str) -> Result<Endpoint, Error> {
+        Endpoint::parse_of("--endpoint", url)
+    }
+
+    /// The same for what an option or a variable of this name holds.
+    ///
+    /// # Errors
+    /// As `parse`.
+    pub fn parse_of(source: &str, url: &str) -> Result<Endpoint, Error> {
         let url = url.trim().trim_end_matches('/');
-        let shown = match url.contains(['@', '?', '#']) || ApiKey::is_like(url) {
-            true => "--endpoint",
-            false => url,
+        let is_secret = url.contains(['@', '?', '#']) || ApiKey::is_like(url);
+        let shown = match source {
+            _ if is_secret => source.to_owned(),
+            "--endpoint" => url.to_owned(),
+            _ => format!("{source}: {url}"),
         };
-        let bad = |why: &str, remedy: &str| Error::new(Kind::Usage, shown, why, remedy);
-        let check = "give an address like https://host or http://127.0.0.1:8765 to --endpoint";
+        let bad = |why: &str, remedy: &str| Error::new(Kind::Usage, shown.as_str(), why, remedy);
+        let check =
+            &format!("give an address like https://host or http://127.0.0.1:8765 to {source}");
         let uri: ureq::http::Uri = url.parse().map_err(|_| bad("not an address", check))?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(bad("not an address with http:// or https://", check));
