@@ -83,7 +83,7 @@ impl Finding {
 /// read.
 pub fn here(database: &Path, waits: &Waits, say: &mut dyn FnMut(Finding)) -> Option<Reader> {
     let named = database.display();
-    let reader = match database.exists() {
+    let reader = match Reader::is_there(database) {
         false => {
             say(Finding::fine(
                 "database",

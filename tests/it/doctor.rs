@@ -136,3 +136,40 @@ fn a_clock_that_is_wrong_is_told() {
         seen.stdout
     );
 }
+
+#[test]
+fn an_empty_file_is_as_good_as_no_database() {
+    let place = Place::new();
+    place.files(1);
+    std::fs::write(place.db(), "").unwrap();
+    let service = Service::start(&place, &[]);
+    let seen = doctor(&place, &service.url, &[]).exit(0);
+    assert!(seen.stdout.contains("none yet; the first scan makes it"));
+    place.upload(&service, &[]).seen().exit(0);
+}
+
+/// As where packages are built.
+#[test]
+fn what_needs_no_database_needs_no_home() {
+    let place = Place::new();
+    let homeless = |args: &[&str]| {
+        let mut command = place.objlib(args);
+        for name in ["HOME", "XDG_DATA_HOME", "OBJLIB_DB"] {
+            command.env_remove(name);
+        }
+        command.seen()
+    };
+    for args in [
+        &["completions", "bash"][..],
+        &["man"],
+        &["complete", "--", "objlib", "up"],
+    ] {
+        let seen = homeless(args).exit(0);
+        assert!(!seen.stdout.is_empty(), "{args:?}");
+    }
+    let seen = homeless(&["doctor", "--json", "--offline"]);
+    let states = states(&seen);
+    assert!(states.contains(&"proxy: ok".to_owned()), "{states:?}");
+    assert!(states.contains(&"database: wrong".to_owned()), "{states:?}");
+    homeless(&["status"]).exit(2);
+}

@@ -1,6 +1,6 @@
 //! `objlib doctor`: whether an upload would work here, a line for each thing that it needs.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -15,7 +15,11 @@ use crate::report::event::ndjson::timed;
 use crate::text::one_line;
 
 /// The exit code that an upload would end with now, as far as this can be told.
-pub fn run(args: &args::Doctor, database: &Path, style: Style) -> Result<u8, Error> {
+pub fn run(
+    args: &args::Doctor,
+    database: Result<PathBuf, Error>,
+    style: Style,
+) -> Result<u8, Error> {
     let mut stopped: Option<Kind> = None;
     let mut said = Ok(());
     let mut take = |finding: Finding| {
@@ -35,7 +39,17 @@ pub fn run(args: &args::Doctor, database: &Path, style: Style) -> Result<u8, Err
     ));
     let target = settings::target_or_findings(&args.remote, &mut take);
     let waits = settings::waits();
-    let reader = doctor::here(database, &waits, &mut take);
+    let reader = match &database {
+        Ok(database) => doctor::here(database, &waits, &mut take),
+        Err(e) => {
+            take(Finding::wrong("database", e));
+            None
+        }
+    };
+    // The embedded service's data lie beside the database.
+    let target =
+        target.filter(|target| database.is_ok() || !matches!(target.service, Service::Emulator));
+    let database = &database.unwrap_or_default();
     if let Some(target) = &target {
         if !args.offline {
             doctor::there(database, target, waits, &mut take);

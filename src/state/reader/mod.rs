@@ -83,10 +83,15 @@ impl Reader {
 
     /// For what records nothing: where there is no database yet, one that holds nothing is read.
     pub fn of(path: &Path) -> Result<Reader, Error> {
-        match path.exists() {
+        match Reader::is_there(path) {
             true => Reader::open(path),
             false => Reader::of_nothing(),
         }
+    }
+
+    /// An empty file is as good as none: SQLite makes a database of it.
+    pub fn is_there(path: &Path) -> bool {
+        path.exists() && !path.metadata().is_ok_and(|f| f.is_file() && f.len() == 0)
     }
 
     fn of_nothing() -> Result<Reader, Error> {
