@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::connect::{self, known_store_name};
 use super::{Call, Target};
-use crate::client::{Client, Failure, FailureKind, Passage, Question, Reply};
+use crate::client::{Client, Failure, FailureKind, HOLDS_THE_KEY, Passage, Question, Reply};
 use crate::error::{Error, Kind};
 use crate::identity::{LIBRARY_KEY, MetadataEntry, PATH_KEY, Value};
 use crate::names::StoreName;
@@ -214,6 +214,12 @@ fn refused(failure: &Failure, options: &Options, filter: Option<&str>) -> Error 
         why = as_given(&why);
     }
     let error = match (failure.kind, failure.status, filter) {
+        _ if failure.words == HOLDS_THE_KEY => Error::new(
+            Kind::Usage,
+            "question, filter or model",
+            HOLDS_THE_KEY,
+            "leave it out; a key that others have seen is better replaced",
+        ),
         // Stores are named in the body: it is the model that the path names.
         (FailureKind::StoreRefused, Some(404), _) => Error::new(
             Kind::Usage,

@@ -23,10 +23,11 @@ pub use resources::documents::{Document, DocumentState, DocumentsPage, PAGE_DOCU
 pub use resources::files::{FileState, TemporaryFile};
 pub use resources::operations::Operation;
 pub use resources::stores::Store;
-pub use search::Question;
 pub use search::reply::{Passage, Reply, Support};
+pub use search::{HOLDS_THE_KEY, Question};
 pub use upload::body::{Body, Pace};
 pub use upload::one_request::{Delivered, Unanswered};
 pub use upload::session::{Ended, Finished, NewDocument, SessionState, Started, Submitted};
 pub use wire::agent::{Client, ClientSettings, Counts};
 pub use wire::endpoint::Endpoint;
+pub use wire::secrets::Secrets;

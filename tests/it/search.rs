@@ -378,7 +378,7 @@ fn what_cannot_be_asked_is_one_line_that_says_what_to_do() {
     let mut args: Vec<&str> = six.iter().map(String::as_str).collect();
     args.push("travel");
     line(&args, 2, &["--store", "5 stores at once"]);
-    line(&[&format!("what is {KEY}")], 1, &["contains the API key"]);
+    line(&[&format!("what is {KEY}")], 2, &["contains the API key"]);
 }
 
 #[test]

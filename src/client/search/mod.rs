@@ -32,6 +32,9 @@ pub struct Question<'a> {
     pub top_k: Option<u16>,
 }
 
+/// Of a question that is not sent.
+pub const HOLDS_THE_KEY: &str = "it contains the API key";
+
 impl Question<'_> {
     fn request(&self) -> Value {
         let names: Vec<&str> = self.stores.iter().map(StoreName::as_str).collect();
@@ -55,9 +58,9 @@ impl Client {
         say: &mut dyn FnMut(&str),
     ) -> Result<Reply, Failure> {
         let body = question.request().to_string();
-        if self.secrets.appear_in(&body) {
-            let words = "it contains the API key: leave it out, and make a new key";
-            return Err(Failure::new(FailureKind::Permanent, words));
+        // The model becomes part of the address.
+        if self.secrets.appear_in(&body) || self.secrets.appear_in(question.model) {
+            return Err(Failure::new(FailureKind::Permanent, HOLDS_THE_KEY));
         }
         let path = format!("models/{}:streamGenerateContent?alt=sse", question.model);
         let mut call = Call::new("search", Class::Read, About::Store, HttpMethod::Post, path);
