@@ -81,6 +81,8 @@ pub enum Problem {
     TooMany { count: usize, room: usize },
     /// The entries together have more bytes than a document may.
     TooLarge { bytes: usize },
+    /// The API key stands in an entry.
+    Key,
 }
 
 /// What a key is given.
@@ -222,6 +224,7 @@ impl fmt::Display for Problem {
         match self {
             Problem::Sidecar { why } => write!(f, "its {SIDECAR_SUFFIX}: {why}"),
             Problem::Entry { key, source, why } => write!(f, "{key} ({source}): {why}"),
+            Problem::Key => f.write_str("they contain the API key"),
             Problem::TooMany { count, room } => {
                 write!(f, "{count} entries, a document has room for {room}")
             }

@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::mime::Types;
 use super::{Skip, SkipReason};
+use crate::client::Secrets;
 use crate::error::{Error, Kind};
 use crate::identity::{Chunking, MetadataEntry, Variant};
 use crate::metadata::{self, Describing, Explained, Problem, Rules};
+use crate::names::ApiKey;
 use crate::state::Described;
 
 /// Entries that a document can have (fact sheet 12), and how many of them objlib needs for its identity.
@@ -62,6 +64,8 @@ pub struct GivenSettings {
     /// Words a chunk; 0: as the service likes.
     pub chunk_tokens: Option<u16>,
     pub overlap_tokens: Option<u16>,
+    /// What nothing may name that describes a file. Kept nowhere.
+    pub key: Option<ApiKey>,
 }
 
 impl GivenSettings {
@@ -72,6 +76,7 @@ impl GivenSettings {
             types,
             chunk_tokens,
             overlap_tokens,
+            key: _,
         } = self;
         rules.is_none()
             && set.is_none()
@@ -134,6 +139,8 @@ pub struct Describer {
     has_rules: bool,
     chunking: Option<Chunking>,
     pub types: Types,
+    /// What would be sent, and be recorded, is looked at for them.
+    pub secrets: Option<Secrets>,
     /// Of a file without a sidecar, where no rule may change it from file to file.
     plain: Option<Described>,
 }
@@ -148,6 +155,7 @@ impl Describer {
             has_rules: settings.rules.is_some(),
             chunking: settings.chunking,
             types: settings.types.clone(),
+            secrets: None,
             plain: None,
         };
         if settings.rules.is_none() {
@@ -175,9 +183,13 @@ impl Describer {
             .map_err(|problem| skip(path, &problem))?;
         let mut entries = found.entries;
         entries.extend(self.chunking.map(Chunking::entry));
+        let text = serde_json::json!(entries).to_string();
+        if self.secrets.as_ref().is_some_and(|s| s.appear_in(&text)) {
+            return Err(skip(path, &Problem::Key));
+        }
         Ok(Described {
             variant: Variant::of(&self.library, &entries),
-            metadata: Arc::from(serde_json::json!(entries).to_string()),
+            metadata: Arc::from(text),
             is_matched: found.is_matched || !self.has_rules,
         })
     }

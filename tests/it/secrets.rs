@@ -648,3 +648,88 @@ fn a_key_in_the_wrong_place_is_not_shown() {
         assert_eq!(seen.stderr.lines().count(), 2, "{}", seen.stderr);
     }
 }
+
+/// The list of stores, and the store.
+const STORES: &str = r#"{"name": "fileSearchStores/s-1", "displayName": "objlib",
+    "fileSearchStores": [{"name": "fileSearchStores/s-1", "displayName": "objlib"}]}"#;
+
+/// A name, or a description, is recorded and sent to where others read it.
+#[test]
+fn a_key_where_a_name_was_meant_is_refused_before_anything_is_recorded() {
+    let place = Place::new();
+    place.file("a.md", "words");
+    let service = Scripted::start(|_, stream| send(stream, 500, "", "nothing should be asked"));
+    let rules = place.path().join("rules.json");
+    let text = format!(r#"{{"rules": [{{"path": ".*", "constants": {{"k": "{KEY}"}}}}]}}"#);
+    fs::write(&rules, text).unwrap();
+    let refused = |args: &[&str], option: &str| {
+        let mut command = place.objlib(args);
+        let seen = command.env("GEMINI_API_KEY", KEY).seen().exit(2);
+        let all = format!("{}{}", seen.stdout, seen.stderr);
+        let said = format!("{option}: it contains the API key");
+        assert!(all.contains(&said), "{args:?}: {all}");
+    };
+    let set = format!("k=my {KEY}");
+    for (option, value) in [
+        ("--set", &*set),
+        ("--library", KEY),
+        ("--metadata", rules.to_str().unwrap()),
+    ] {
+        refused(&["scan", "docs", option, value], option);
+        for mode in ["-v", "--json", "--dry-run"] {
+            let upload = ["upload", "docs", mode, "--endpoint", &service.url];
+            refused(&[&upload[..], &[option, value]].concat(), option);
+        }
+    }
+    let remote = ["--endpoint", &service.url];
+    refused(
+        &[&["upload", "docs", "--store", KEY][..], &remote].concat(),
+        "store",
+    );
+    refused(&[&["store", "create", KEY][..], &remote].concat(), "store");
+    assert!(service.requests("").is_empty());
+    assert!(!place.db().exists());
+
+    place.objlib(&["scan", "docs"]).seen().exit(0);
+    refused(&["library", "rename", "docs", KEY], "NEW");
+}
+
+#[test]
+fn what_describes_a_file_is_not_sent_with_the_key_in_it() {
+    let place = Place::new();
+    place.file("a.md", "words");
+    place.file("a.md.meta.json", format!(r#"{{"k": "{KEY}"}}"#));
+    let service = Scripted::start(|request, stream| {
+        assert!(
+            !String::from_utf8_lossy(&request.body).contains(KEY),
+            "sent"
+        );
+        send(stream, 200, "", STORES);
+    });
+    let run = |args: &[&str]| {
+        let mut command = place.objlib(args);
+        command.env("GEMINI_API_KEY", KEY).seen()
+    };
+    // Met by a scan that knew of no key.
+    let other = Place::new();
+    other.file("a.md", "words");
+    other.file("a.md.meta.json", format!(r#"{{"k": "{KEY}"}}"#));
+    other.objlib(&["scan", "docs"]).seen().exit(0);
+    let mut upload = other.objlib(&["upload", "-q", "--method", "direct"]);
+    upload.args(["--endpoint", &service.url]);
+    upload.env("GEMINI_API_KEY", KEY).seen().exit(3);
+    let failed = other.objlib(&["status", "--failed"]).seen().stdout;
+    assert!(
+        failed.contains("its metadata contain the API key"),
+        "{failed}"
+    );
+
+    run(&["scan", "docs"]).exit(3);
+    let skipped = run(&["status", "--skipped"]).stdout;
+    assert!(skipped.contains("contain the API key"), "{skipped}");
+    run(&["upload", "docs", "-q", "--endpoint", &service.url]).exit(3);
+    let database = [place.db(), place.db().with_extension("db-wal")];
+    for path in database.iter().filter(|path| path.exists()) {
+        assert_eq!(leak(&fs::read(path).unwrap()), None);
+    }
+}

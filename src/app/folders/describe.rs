@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
 use super::{Folders, roots};
+use crate::client::Secrets;
 use crate::error::{Error, Kind};
 use crate::library::{self, Found};
 use crate::metadata::Explained;
@@ -33,6 +34,7 @@ pub(in crate::app) fn library(
     let settings = given.over(&kept)?;
     let mut describer = Describer::new(library.name(), &settings)?;
     let id = library.row().map(|row| row.id);
+    describer.secrets = given.key.as_ref().map(Secrets::new);
     describer.types.images = takes_images(reader, id, into)?;
     Ok(Described {
         kept,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::status::next as next_into;
 use crate::app;
 use crate::cli::args;
-use crate::cli::settings;
+use crate::cli::settings::{self, secret};
 use crate::cli::terminal::stdout::say;
 use crate::error::{Error, Kind};
 use crate::library;
@@ -74,6 +74,7 @@ fn rename(
     database: &Path,
     style: Style,
 ) -> Result<String, Error> {
+    secret::keep_out(secret::known().as_ref(), &[("NEW", new)])?;
     let library = library::named(reader, name)?;
     let new = library::checked_name(new)?;
     if let Some(other) = reader.library_named(&new)? {

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crate::app;
 use crate::app::folders::describe::Explanation;
+use crate::cli::args;
+use crate::cli::settings::{self, secret};
 use crate::cli::terminal::listening::Listening;
 use crate::cli::terminal::stdout::say;
 use crate::cli::terminal::words;
-use crate::cli::{args, settings};
 use crate::error::Error;
 use crate::metadata::Explained;
 use crate::report::Style;
@@ -21,7 +22,8 @@ use crate::text::one_line;
 const EXIT_UNREADABLE: u8 = 3;
 
 pub fn run(args: &args::Scan, database: &Path, style: Style) -> Result<u8, Error> {
-    let folders = settings::folders(&args.dirs, &args.options)?;
+    let mut folders = settings::folders(&args.dirs, &args.options)?;
+    secret::keep_out_of(&mut folders, secret::known())?;
     if let Some(path) = &args.explain {
         let explained = app::folders::describe::explain(database, &folders, path)?;
         return say(&explanation(&explained, style)).map(|()| 0);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::report;
 use crate::app::{self, exit_of_stop};
 use crate::cli::args::{self, MethodArg};
-use crate::cli::settings;
+use crate::cli::settings::{self, secret};
 use crate::cli::terminal::listening::Listening;
 use crate::error::{Error, Kind};
 use crate::panic;
@@ -63,9 +63,11 @@ pub fn run(args: &args::Upload, database: &Path, style: Style) -> u8 {
 }
 
 fn upload(args: &args::Upload, database: &Path, listening: &Listening) -> Result<Summary, Error> {
-    let folders = settings::folders(&args.dirs, &args.scan)?;
+    let mut folders = settings::folders(&args.dirs, &args.scan)?;
+    let target = settings::target(&args.remote)?;
+    secret::keep_out_of(&mut folders, secret::of(&target.service))?;
     let options = app::upload::Options {
-        target: settings::target(&args.remote)?,
+        target,
         folders,
         rpm: settings::rpm(args.rpm, args.tier),
         bandwidth: args.bwlimit.map(|rate| rate.get()),
@@ -104,10 +106,12 @@ fn leave_page(database: &Path, run: Option<i64>, path: &Path) -> Result<(), Erro
 
 /// The plan is an event, and the last line comes after it.
 fn plan(args: &args::Upload, database: &Path, listening: &Listening) -> Result<Summary, Error> {
+    let mut folders = settings::folders(&args.dirs, &args.scan)?;
+    secret::keep_out_of(&mut folders, secret::known())?;
     let options = app::upload::plan::Options {
         store: args.remote.store.name.clone(),
         endpoint_name: settings::endpoint_name(&args.remote.service)?,
-        folders: settings::folders(&args.dirs, &args.scan)?,
+        folders,
         rpm: settings::rpm(args.rpm, args.tier),
         method: method(args.method),
         limit: args.limit,

@@ -26,6 +26,7 @@ use crate::throttle::{Rpm, Tier};
 use crate::waits::Waits;
 
 pub mod proxy;
+pub mod secret;
 
 pub const DEFAULT_ENDPOINT: &str = "https://generativelanguage.googleapis.com";
 /// The variable that other programs know the endpoint by.
@@ -155,12 +156,14 @@ pub fn target(remote: &Remote) -> Result<Target, Error> {
 
 /// The same for a store that was named without a flag.
 pub fn target_at(store: &str, given: &args::Service) -> Result<Target, Error> {
-    Ok(Target {
+    let target = Target {
         store: store.to_owned(),
         endpoint_name: endpoint_name(given)?,
         service: service(given)?,
         ca_file: given.ca_file.clone(),
-    })
+    };
+    secret::keep_out(secret::of(&target.service).as_ref(), &[("store", store)])?;
+    Ok(target)
 }
 
 fn service(given: &args::Service) -> Result<Service, Error> {
@@ -289,13 +292,7 @@ fn key(given: &args::Service) -> Result<(String, ApiKey), Error> {
     let (source, text) = match (&given.api_key, &given.api_key_file) {
         (Some(key), _) => ("--api-key".to_owned(), key.clone()),
         (None, Some(path)) => (path.display().to_string(), key_file(path)?),
-        (None, None) => {
-            let set = |name: &str| Ok(variable(name)?.map(|value| (name.to_owned(), value)));
-            match set("GOOGLE_API_KEY")? {
-                Some(found) => found,
-                None => set("GEMINI_API_KEY")?.ok_or_else(no_key)?,
-            }
-        }
+        (None, None) => key_of_environment()?.ok_or_else(no_key)?,
     };
     let key = ApiKey::new(&text).ok_or_else(|| {
         Error::new(
@@ -306,6 +303,15 @@ fn key(given: &args::Service) -> Result<(String, ApiKey), Error> {
         )
     });
     Ok((source.clone(), key?))
+}
+
+/// The variable, and what it holds.
+fn key_of_environment() -> Result<Option<(String, String)>, Error> {
+    let set = |name: &str| Ok(variable(name)?.map(|value| (name.to_owned(), value)));
+    match set("GOOGLE_API_KEY")? {
+        None => set("GEMINI_API_KEY"),
+        found => Ok(found),
+    }
 }
 
 fn no_key() -> Error {
@@ -421,6 +427,7 @@ fn given(options: &KeptOptions) -> Result<GivenSettings, Error> {
         types: types.transpose().map_err(wrong)?,
         chunk_tokens: options.max_tokens_per_chunk,
         overlap_tokens: options.max_overlap_tokens,
+        key: None,
     };
     // An overlap alone makes sense if chunks are kept.
     if given.chunk_tokens.is_some() || given.overlap_tokens.is_none() {

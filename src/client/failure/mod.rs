@@ -203,11 +203,12 @@ impl fmt::Display for Failure {
 
 /// The key must not stand in a store that others read; and since it is cut out of what the service says,
 /// a document with it in its path could not be recognised again.
-pub fn names_the_key() -> Failure {
-    Failure::new(
-        FailureKind::Permanent,
-        "its path contains the API key: rename the file, and make a new key",
-    )
+pub fn names_the_key(is_in_path: bool) -> Failure {
+    let words = match is_in_path {
+        true => "its path contains the API key: rename the file, and make a new key",
+        false => "its metadata contain the API key: take it out, and make a new key",
+    };
+    Failure::new(FailureKind::Permanent, words)
 }
 
 pub fn shortened(words: &str) -> String {

@@ -110,7 +110,9 @@ impl Client {
         let mut call = Call::new("import", Class::Write, About::Store, HttpMethod::Post, path);
         let mut body = json!({"fileName": file.as_str()});
         describe(&mut body, metadata);
-        call.body = Some(body.to_string());
+        let body = body.to_string();
+        self.keep_key_out(&body, metadata)?;
+        call.body = Some(body);
         let in_doubt = |failure: Failure| match failure.kind {
             FailureKind::Transient | FailureKind::BadAnswer | FailureKind::NotTheService => {
                 Failure {

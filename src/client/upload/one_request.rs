@@ -13,7 +13,7 @@ use ureq::SendBody;
 use super::body::{Body, Broken};
 use super::session::{Ended, NewDocument, Submitted, ended, odd, upload_path};
 use crate::client::failure::refusal::About;
-use crate::client::failure::{Failure, FailureKind, names_the_key};
+use crate::client::failure::{Failure, FailureKind};
 use crate::client::wire::agent::Client;
 use crate::client::wire::send::stopping;
 use crate::names::StoreName;
@@ -57,8 +57,8 @@ impl Client {
         body: &mut Body<'_>,
     ) -> Delivered {
         let json = document.request().to_string();
-        if self.secrets.appear_in(&json) {
-            return Unanswered::unsent(names_the_key());
+        if let Err(failure) = self.keep_key_out(&json, document.metadata) {
+            return Unanswered::unsent(failure);
         }
         let mut tries = 1;
         loop {

@@ -20,7 +20,7 @@ use crate::client::resources::files::{TemporaryFile, WireFile};
 use crate::client::resources::operations::document_name;
 use crate::client::wire::agent::Client;
 use crate::client::wire::send::{Call, HttpMethod, Received, Response, SESSION_URL, stopping};
-use crate::identity::MetadataEntry;
+use crate::identity::{MetadataEntry, PATH_KEY};
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
 use crate::proof;
 use crate::state::{Durable, Intent};
@@ -136,6 +136,22 @@ impl Client {
         self.open_session(("file start", About::Account, path), document, body)
     }
 
+    /// # Errors
+    /// The key stands in what is about to be sent of a document.
+    pub(in crate::client) fn keep_key_out(
+        &self,
+        body: &str,
+        metadata: &[MetadataEntry],
+    ) -> Result<(), Failure> {
+        let holds = |entry: &MetadataEntry| {
+            entry.key != PATH_KEY && self.secrets.appear_in(&json!(entry).to_string())
+        };
+        match self.secrets.appear_in(body) {
+            true => Err(names_the_key(!metadata.iter().any(holds))),
+            false => Ok(()),
+        }
+    }
+
     fn open_session(
         &self,
         (step, about, path): (&'static str, About, String),
@@ -159,9 +175,8 @@ impl Client {
         call.upload = true;
         call.headers = &headers;
         let body = body.to_string();
-        if self.secrets.appear_in(&body) {
-            return Err(names_the_key());
-        }
+        // What a temporary file does not carry yet is sent in the end.
+        self.keep_key_out(&document.request().to_string(), document.metadata)?;
         call.body = Some(body);
         let answer = self.call(&call)?;
         if answer.header(STATUS) == Some("final") {
