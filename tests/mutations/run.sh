@@ -26,6 +26,8 @@ trap 'rm -rf "$scratch"' EXIT
 git ls-files -z | xargs -0 cp --parents -t "$scratch"
 cd "$scratch"
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target/mutations}
+# Each build is used once: what a debugger needs would take more time than it saves.
+export CARGO_PROFILE_DEV_DEBUG=0
 unset OBJLIB_CRASH_AT OBJLIB_HASTE OBJLIB_POINTS
 
 # Topics of the tests against the real binary, and single ones of them; the rest are proof programs.
