@@ -292,6 +292,18 @@ fn an_agent_uploads_two_folders_into_two_stores_and_finds_its_way_to_the_files()
     assert_eq!(service.ledger().uploads(), 3);
 }
 
+/// An upload of a process group of its own, which nobody else ends when the test fails.
+struct NotLeft(u64);
+
+impl Drop for NotLeft {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let pid = self.0.to_string();
+            let _ = Command::new("kill").args(["-KILL", &pid]).output();
+        }
+    }
+}
+
 #[test]
 fn an_upload_outlives_its_session_and_the_next_one_sees_it() {
     let place = Place::new();
@@ -304,6 +316,7 @@ fn an_upload_outlives_its_session_and_the_next_one_sees_it() {
     let started = session.done("upload_start", &json!({"path": path(&place, "docs")}));
     assert_eq!(started["state"], "running");
     let pid = started["pid"].as_u64().unwrap();
+    let _upload = NotLeft(pid);
     if let Ok(typed) = fs::read(format!("/proc/{pid}/cmdline")) {
         let typed = String::from_utf8_lossy(&typed);
         assert!(typed.contains("upload") && !typed.contains(KEY), "{typed}");

@@ -1,10 +1,10 @@
 use std::collections::BTreeMap;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::run::{KEY, Place, RunToEnd, Seen, Service};
+use crate::run::{KEY, Place, RunToEnd, Seen, Service, begun};
 
 /// A page that is well-formed, needs nothing else, and what its table of numbers says.
 struct Page {
@@ -93,21 +93,6 @@ fn error_and_hint(seen: &Seen) {
     let is_error =
         lines.len() == 2 && lines[0].starts_with("error: ") && lines[1].starts_with("hint: ");
     assert!(is_error, "{}", seen.stderr);
-}
-
-fn begun(place: &Place, service: &Service, args: &[&str]) -> Child {
-    let mut run = place
-        .upload(service, &["--rpm", "0", "--concurrency", "2"])
-        .args(args)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    while service.ledger().uploads() < 5 {
-        assert!(run.try_wait().unwrap().is_none(), "ended too early");
-        std::thread::yield_now();
-    }
-    run
 }
 
 /// Until the run has kept what it had done so far.

@@ -112,6 +112,22 @@ impl Drop for Place {
     }
 }
 
+/// A run that has begun and is far from its end.
+pub fn begun(place: &Place, service: &Service, args: &[&str]) -> Child {
+    let mut run = place
+        .upload(service, &["--rpm", "0", "--concurrency", "4"])
+        .args(args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while service.ledger().uploads() < 5 {
+        assert!(run.try_wait().unwrap().is_none(), "ended too early");
+        std::thread::yield_now();
+    }
+    run
+}
+
 /// What a finished command left behind.
 pub struct Seen {
     pub exit: Option<i32>,

@@ -2,23 +2,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::run::{Place, RunToEnd, Seen, Service, seen};
-
-/// A run that has begun and is far from its end.
-fn begun(place: &Place, service: &Service, args: &[&str]) -> Child {
-    let mut run = place
-        .upload(service, &["--rpm", "0", "--concurrency", "4"])
-        .args(args)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    while service.ledger().uploads() < 5 {
-        assert!(run.try_wait().unwrap().is_none(), "ended too early");
-        std::thread::yield_now();
-    }
-    run
-}
+use crate::run::{Place, RunToEnd, Seen, Service, begun, seen};
 
 fn signal(child: &Child, name: &str) {
     let pid = child.id().to_string();

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::app::exit_of_stop;
 use crate::app::purge::{self, Done, Found, Options, Sum};
 use crate::cli::terminal::ask;
 use crate::cli::terminal::listening::Listening;
@@ -105,11 +104,7 @@ impl Command<'_> {
                 false => Ok(nothing(EXIT_NOT_DONE)),
             }
         })();
-        let Listening {
-            reporter, shutdown, ..
-        } = listening;
-        reporter.finish();
-        match (exit_of_stop(&shutdown), done) {
+        match (listening.end(), done) {
             (Some(exit), Err(_)) => Ok(nothing(exit)),
             (Some(exit), Ok(done)) => Ok(Done { exit, ..done }),
             (None, done) => done,

@@ -31,15 +31,13 @@ pub fn run(args: &args::Scan, database: &Path, style: Style) -> Result<u8, Error
     let listening = Listening::start(style, 0, Duration::ZERO);
     listening.listen()?;
     let scanned = app::scan::run(&listening.call(database), &folders);
-    let Listening {
-        reporter, shutdown, ..
-    } = listening;
-    reporter.finish();
+    let error = listening.shutdown.error();
+    let stopped = listening.end();
     let unreadable = scanned?.unreadable;
-    if let Some(error) = shutdown.error() {
+    if let Some(error) = error {
         return Err(error);
     }
-    Ok(match app::exit_of_stop(&shutdown) {
+    Ok(match stopped {
         Some(exit) => exit,
         None if unreadable > 0 => {
             let files = count(unreadable, "file or folder");

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::app::exit_of_stop;
 use crate::app::search::{self, Citation, Found, Local, Options};
 use crate::cli::args;
 use crate::cli::settings;
@@ -46,11 +45,7 @@ pub fn run(args: &args::Search, database: &Path, style: Style) -> Result<u8, Err
             screen.show(words);
         }
     });
-    let Listening {
-        reporter, shutdown, ..
-    } = listening;
-    reporter.finish();
-    if let Some(exit) = exit_of_stop(&shutdown) {
+    if let Some(exit) = listening.end() {
         return Ok(exit);
     }
     let found = done?;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use crate::app::Target;
 use crate::app::store::{self, Found};
-use crate::app::{Target, exit_of_stop};
 use crate::cli::args::{self, EmbeddingModel, Stores};
 use crate::cli::settings;
 use crate::cli::terminal::ask;
@@ -37,11 +37,7 @@ pub fn run(args: &Stores, database: &Path, style: Style) -> Result<u8, Error> {
     let listening = Listening::start(style, 0, Duration::ZERO);
     listening.listen()?;
     let done = command.run(args, &listening);
-    let Listening {
-        reporter, shutdown, ..
-    } = listening;
-    reporter.finish();
-    if let Some(exit) = exit_of_stop(&shutdown) {
+    if let Some(exit) = listening.end() {
         return Ok(exit);
     }
     let (text, exit) = done?;

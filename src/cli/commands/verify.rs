@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::app::{self, exit_of_stop};
+use crate::app;
 use crate::cli::terminal::listening::Listening;
 use crate::cli::{args, settings};
 use crate::clock::{now_ms, rfc3339};
@@ -37,11 +37,7 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
     let listening = Listening::start(style, 0, Duration::ZERO);
     listening.listen()?;
     let done = app::verify::run(&listening.call(database), &options);
-    let Listening {
-        reporter, shutdown, ..
-    } = listening;
-    reporter.finish();
-    if let Some(exit) = exit_of_stop(&shutdown) {
+    if let Some(exit) = listening.end() {
         return Ok(exit);
     }
     let (plan, left) = done?;

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::args;
 use super::settings;
-use crate::app::{self, Target, exit_of_stop};
+use crate::app::{self, Target};
 use crate::cli::commands::search::STORES_MAX;
 use crate::cli::terminal::listening::Listening;
 use crate::cli::terminal::words;
@@ -63,12 +63,9 @@ pub fn run(args: &args::Mcp, database: &Path, style: Style) -> Result<u8, Error>
     };
     let input = BufReader::new(std::io::stdin());
     let output = Box::new(std::io::stdout());
-    let Listening {
-        reporter, shutdown, ..
-    } = listening;
-    let done = serve(Box::new(toolbox), input, output, &shutdown);
-    reporter.finish();
-    done.map(|()| exit_of_stop(&shutdown).unwrap_or(0))
+    let done = serve(Box::new(toolbox), input, output, &listening.shutdown);
+    let stopped = listening.end();
+    done.map(|()| stopped.unwrap_or(0))
 }
 
 /// What an agent could not mend is told to whoever registers this server.

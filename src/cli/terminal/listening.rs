@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::signals;
-use crate::app::Call;
+use crate::app::{Call, exit_of_stop};
 use crate::cli::settings;
 use crate::error::Error;
 use crate::report::{Progress, Reporter, Style};
@@ -48,5 +48,11 @@ impl Listening {
             waits: settings::waits(),
             verbose: self.verbose,
         }
+    }
+
+    /// All is said; the exit code, if a signal has stopped the command.
+    pub fn end(self) -> Option<u8> {
+        self.reporter.finish();
+        exit_of_stop(&self.shutdown)
     }
 }

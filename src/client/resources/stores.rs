@@ -81,19 +81,17 @@ impl From<WireStore> for Store {
     }
 }
 
+/// A page of the account's stores.
+fn listing(path: String) -> Call<'static> {
+    let (class, about) = (Class::Read, About::Account);
+    Call::new("store list", class, about, HttpMethod::Get, path)
+}
+
 impl Client {
     /// One look at the account, which changes nothing and is not repeated: whether the service is there and
     /// takes the key. Answers what the service says its time is.
     pub fn greet(&self) -> Result<Option<String>, Failure> {
-        let path = "fileSearchStores?pageSize=1".to_owned();
-        let call = Call::new(
-            "store list",
-            Class::Read,
-            About::Account,
-            HttpMethod::Get,
-            path,
-        );
-        let answer = self.call_once(&call)?;
+        let answer = self.call_once(&listing("fileSearchStores?pageSize=1".to_owned()))?;
         answer.json::<WireList>()?;
         Ok(answer.header("date").map(str::to_owned))
     }
@@ -120,14 +118,7 @@ impl Client {
                 true => "fileSearchStores?pageSize=20".to_owned(),
                 false => format!("fileSearchStores?pageSize=20&pageToken={}", escaped(&token)),
             };
-            let call = Call::new(
-                "store list",
-                Class::Read,
-                About::Account,
-                HttpMethod::Get,
-                path,
-            );
-            let page: WireList = self.ask(&call)?;
+            let page: WireList = self.ask(&listing(path))?;
             let mut stores = page.file_search_stores.into_iter().map(Store::from);
             let wants_more = stores.all(&mut *take);
             if page.next_page_token.is_empty() || !wants_more {

@@ -72,7 +72,8 @@ pub fn unmatched(
     style: Style,
     out: &mut Output,
 ) -> Result<(), Error> {
-    let any = by_path(&scanned(reader, named)?, out, |library, from| {
+    let nothing = (!style.json).then_some(lists::NOTHING_UNMATCHED);
+    by_path(&scanned(reader, named)?, nothing, out, |library, from| {
         let page = reader.unmatched(library.id, from)?.into_iter();
         let line = |path: String| {
             let line = match style.json {
@@ -82,11 +83,7 @@ pub fn unmatched(
             (path, line)
         };
         Ok(page.map(line).collect())
-    })?;
-    match any || style.json {
-        true => Ok(()),
-        false => out.line(lists::NOTHING_UNMATCHED),
-    }
+    })
 }
 
 pub fn skipped(
@@ -95,7 +92,8 @@ pub fn skipped(
     style: Style,
     out: &mut Output,
 ) -> Result<(), Error> {
-    let any = by_path(&scanned(reader, named)?, out, |library, from| {
+    let nothing = (!style.json).then_some(lists::NOTHING_SKIPPED);
+    by_path(&scanned(reader, named)?, nothing, out, |library, from| {
         let page = reader.skipped(library.id, from)?.into_iter();
         let line = |file: SkippedFile| {
             let line = match style.json {
@@ -105,11 +103,7 @@ pub fn skipped(
             (file.path, line)
         };
         Ok(page.map(line).collect())
-    })?;
-    match any || style.json {
-        true => Ok(()),
-        false => out.line(lists::NOTHING_SKIPPED),
-    }
+    })
 }
 
 /// Every library, unless stores are named: then those that go into them.
@@ -128,13 +122,14 @@ fn scanned(reader: &Reader, named: &[StoreRow]) -> Result<Vec<LibraryRow>, Error
     Ok(all)
 }
 
-/// A line a path of each library, a page at a time: paths from this one on, and their lines. Answers whether
-/// there was any.
+/// A line a path of each library, a page at a time: paths from this one on, and their lines. `nothing` is said
+/// if there is none.
 fn by_path(
     libraries: &[LibraryRow],
+    nothing: Option<&str>,
     out: &mut Output,
     page: impl Fn(&LibraryRow, &str) -> Result<Vec<(String, String)>, Error>,
-) -> Result<bool, Error> {
+) -> Result<(), Error> {
     let mut any = false;
     for library in libraries {
         let mut from = String::new();
@@ -148,5 +143,8 @@ fn by_path(
             }
         }
     }
-    Ok(any)
+    match nothing.filter(|_| !any) {
+        Some(nothing) => out.line(nothing),
+        None => Ok(()),
+    }
 }
