@@ -200,7 +200,7 @@ fn is_zombie(pid: Pid) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::migrations;
+    use crate::state::open::migrations;
     use rusqlite::TransactionBehavior;
 
     const STALE_AFTER: Duration = Duration::from_secs(60);

@@ -6,8 +6,6 @@
 
 pub mod open;
 
-pub mod migrations;
-
 mod statement;
 
 pub mod lock;
@@ -53,13 +51,7 @@ const LAST_QUEUED: &str = "SELECT coalesce(max(queued), 0) FROM (
          WHERE store_id = ?1 AND status = 'failed' ORDER BY queued DESC LIMIT 1))";
 
 #[cfg(test)]
-mod explain;
-
-#[cfg(test)]
-mod model;
-
-#[cfg(test)]
-mod fuzz;
+mod tests;
 
 /// Of a file `f`, in SQL: an image. It goes only into stores that take images.
 const IS_IMAGE: &str = "f.mime IN ('image/png', 'image/jpeg')";

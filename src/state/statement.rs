@@ -25,9 +25,9 @@ macro_rules! statements {
         )+
 
         #[cfg(test)]
-        pub(in crate::state) fn declared() -> Vec<$crate::state::explain::Declared> {
+        pub(in crate::state) fn declared() -> Vec<$crate::state::tests::explain::Declared> {
             #[allow(unused_imports)]
-            use $crate::state::explain::{Declared, Reads::{All, Page, Single}};
+            use $crate::state::tests::explain::{Declared, Reads::{All, Page, Single}};
             vec![$(Declared {
                 file: file!(),
                 name: stringify!($name),

@@ -60,7 +60,7 @@ fn the_state_knows_none_of_its_users() {
     assert!(seen > 20, "the sources of the state were not found");
 }
 
-/// Whoever runs SQL declares it with `statements!`, so that `src/state/explain.rs` explains it: only these
+/// Whoever runs SQL declares it with `statements!`, so that `src/state/tests/explain.rs` explains it: only these
 /// speak to SQLite themselves. Opening comes before there is anything to explain, and what a listing showed
 /// is a private table of its own.
 #[test]

@@ -46,7 +46,7 @@ statements! {
 
 /// The statements of this folder, for the test that explains all.
 #[cfg(test)]
-pub(super) fn all_declared() -> Vec<super::explain::Declared> {
+pub(super) fn all_declared() -> Vec<super::tests::explain::Declared> {
     let topics = [
         declared(),
         libraries::declared(),

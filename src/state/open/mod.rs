@@ -17,10 +17,10 @@ pub use self::failure::error;
 use self::failure::{damaged, no_wal, read_only};
 pub use self::place::Place;
 use self::place::{beside, log_of};
-use super::migrations;
 use crate::error::{Error, Kind};
 
 mod failure;
+pub(in crate::state) mod migrations;
 mod place;
 
 /// How long a statement waits for another program that holds the file.

@@ -12,7 +12,7 @@ use crate::clock::{self, Local, UnixMs};
 use crate::error::Error;
 use crate::state::change::RunTotals;
 use crate::state::lock::{self, Holder};
-use crate::state::migrations;
+use crate::state::open::migrations;
 use crate::state::statement::statements;
 
 /// How a run stands that has not told its end.

@@ -9,7 +9,7 @@ use std::fmt;
 
 use rusqlite::Connection;
 
-use super::{apply, lock, open, reader};
+use crate::state::{apply, lock, open, reader};
 
 /// How much of the tables that grow with the library a statement reads.
 #[derive(Clone, Copy)]

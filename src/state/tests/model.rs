@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use rusqlite::Connection;
 
-use super::change::{
-    Cause, Change, Charge, Described, NextTime, PinnedStore, Reading, Refusal, SeenFile, Way,
-};
-use super::durable::UploadId;
-use super::lock::Holder;
-use super::open;
-use super::upload_state::{Event, UploadState};
 use crate::identity::Sha256;
 use crate::names::{DocumentName, OperationName, SessionUrl, StoreName};
+use crate::state::change::{
+    Cause, Change, Charge, Described, NextTime, PinnedStore, Reading, Refusal, SeenFile, Way,
+};
+use crate::state::durable::UploadId;
+use crate::state::lock::Holder;
+use crate::state::open;
+use crate::state::upload_state::{Event, UploadState};
 
 const FILES: i64 = 4;
 

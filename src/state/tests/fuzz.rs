@@ -9,15 +9,15 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::change::{Cause, Change, Charge, Described, PinnedStore, Reading, SeenFile, Way};
-use super::durable::UploadId;
-use super::reader::{Libraries, Missing, Reader};
-use super::upload_state::UploadState;
-use super::writer;
 use crate::error::Error;
 use crate::identity::{ContentKey, Identity, Sha256, Variant};
 use crate::names::{DocumentName, FileName, StoreName};
 use crate::shutdown::Shutdown;
+use crate::state::change::{Cause, Change, Charge, Described, PinnedStore, Reading, SeenFile, Way};
+use crate::state::durable::UploadId;
+use crate::state::reader::{Libraries, Missing, Reader};
+use crate::state::upload_state::UploadState;
+use crate::state::writer;
 use crate::waits::Waits;
 
 const FILES: i64 = 60;
@@ -238,7 +238,7 @@ fn write(path: &Path) -> Result<(), Error> {
             back: crate::state::HandBack {
                 charge: Charge::Attempt,
                 cause: Some(cause()),
-                next: super::NextTime::Same,
+                next: crate::state::NextTime::Same,
                 document: None,
             },
         },
