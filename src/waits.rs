@@ -84,7 +84,7 @@ impl Waits {
         Waits::divided_by(haste.unwrap_or(1).max(1))
     }
 
-    fn divided_by(divisor: u32) -> Waits {
+    pub(crate) fn divided_by(divisor: u32) -> Waits {
         let seconds = |seconds| Duration::from_secs(seconds) / divisor;
         Waits {
             lock_heartbeat: seconds(10),

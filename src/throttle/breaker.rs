@@ -406,8 +406,12 @@ mod tests {
         assert!(!breaker.wants_probe(just_before));
         assert_eq!(breaker.refuses(until), None);
         assert!(breaker.wants_probe(until));
+        assert_eq!(breaker.state().as_str(), "open");
         assert_eq!(breaker.admit(until), Admission::Probe);
+        assert_eq!(breaker.state().as_str(), "half_open");
         assert!(!breaker.wants_probe(until), "one is enough");
+        breaker.probed(RequestOutcome::Good, until);
+        assert_eq!(breaker.state().as_str(), "closed");
     }
 
     #[test]

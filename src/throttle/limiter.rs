@@ -117,6 +117,7 @@ mod tests {
                 now += Duration::from_millis(*gap);
                 let class = if i % 2 == 0 { Class::Write } else { Class::Read };
                 while let Ready::NotBefore(until) = limiter.ready(class, now) {
+                    prop_assert!(until > now);
                     now = until;
                 }
                 limiter.take(class, now);

@@ -18,8 +18,8 @@ const REMEMBERED_MAX: f64 = 256.0;
 /// an age is over at twice that age.
 const PRIOR_HAZARD: f64 = 0.083;
 const PRIOR_WEIGHT: f64 = 0.05;
-/// Nothing is assumed to end sooner than this.
-const PRIOR_FROM: Duration = Duration::from_millis(250);
+/// Nothing is assumed to end sooner than this; a span begins there.
+const PRIOR_FROM: Duration = Duration::from_millis(256);
 /// Ends that make a table: before, looks are taken earlier, since they are what it is made of.
 const KNOWN_FROM: f64 = 8.0;
 /// A first look before anything is known is taken so long after the first operation may have ended.
@@ -304,6 +304,148 @@ mod tests {
         assert!(median < seconds(0.6), "{median:?}");
         let later = times.share_over(0.6, Duration::ZERO);
         assert!(later > seconds(4.0), "{later:?}");
+    }
+
+    /// As many that end at each of these ages, in seconds.
+    fn that_end(at: &[f64], each: usize) -> OperationTimes {
+        let mut times = OperationTimes::new(&[]);
+        for _ in 0..each {
+            for at in at {
+                times.ended(Duration::ZERO, seconds(*at));
+            }
+        }
+        times
+    }
+
+    fn assert_near(a: Duration, b: f64) {
+        let (a, tolerance) = (a.as_secs_f64(), 0.002 * b);
+        assert!((a - b).abs() < tolerance, "{a} and not {b}");
+    }
+
+    #[test]
+    fn eight_spans_are_a_doubling_and_all_of_them_more_than_an_hour() {
+        for (number, ms) in [(0, 1), (8, 2), (16, 4), (80, 1024)] {
+            assert_eq!(span_of(Duration::from_millis(ms)), number);
+            assert_eq!(span_of(Duration::from_micros(1000 * ms + 1)), number);
+        }
+        assert_eq!(start_of(80), 1.024);
+        assert_eq!(start_of(SPANS), 4194.304);
+        assert_eq!(span_of(Duration::MAX), SPANS - 1);
+    }
+
+    #[test]
+    fn within_a_span_operations_end_evenly() {
+        let [a, b] = [80, 96].map(|number| (start_of(number), start_of(number + 1)));
+        let at = |span: (f64, f64), share: f64| span.0 + share * (span.1 - span.0);
+        let times = that_end(&[at(a, 0.5), at(b, 0.5)], 100);
+        let over = |share, age| times.share_over(share, seconds(age));
+        // A half of them in each.
+        assert_near(over(0.125, 0.0), at(a, 0.25));
+        assert_near(over(0.25, 0.0), at(a, 0.5));
+        assert_near(over(0.75, 0.0), at(b, 0.5));
+        // Of those that still run at some age: in the first span it is a quarter now, and all later.
+        assert_near(over(0.125, at(a, 0.5)), at(a, 0.75));
+        assert_near(over(0.5, b.0), at(b, 0.5));
+        assert_near(over(0.25, at(b, 0.5)), at(b, 0.75));
+        // What is beyond all spans has not ended.
+        assert_eq!(times.share_over(1.0, seconds(1e6)), seconds(1e6));
+        let none = OperationTimes::new(&[]);
+        assert_eq!(none.share_over(1.0, seconds(1.0)), seconds(4194.304));
+    }
+
+    #[test]
+    fn where_nothing_is_known_half_of_what_runs_is_over_at_twice_the_age() {
+        let none = OperationTimes::new(&[]);
+        for age in [0.5, 2.0, 64.0] {
+            let half = none.share_over(0.5, seconds(age)).as_secs_f64();
+            assert!((1.9..2.1).contains(&(half / age)), "{age}: {half}");
+        }
+        // Nothing ends at once: the first span that may end something is that of 256 ms.
+        let hazard = |number| Span::new(number).hazard();
+        assert_eq!(hazard(63), 0.0);
+        assert!((hazard(64) - PRIOR_HAZARD).abs() < 1e-9);
+        let soonest = none.share_over(0.01, Duration::ZERO);
+        assert!(soonest >= PRIOR_FROM && soonest < seconds(0.3));
+        // Two that have ended outweigh it.
+        let mut span = Span::new(80);
+        span.reach();
+        span.reach();
+        span.ended = 1.0;
+        assert!((span.hazard() - (1.0 + 0.083 * 0.05) / 2.05).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_old_counts_half() {
+        let mut span = Span::new(80);
+        for _ in 0..256 {
+            span.reach();
+        }
+        span.ended = 128.0;
+        assert_eq!(span.reached, 256.0);
+        span.reach();
+        assert_eq!((span.reached, span.ended), (129.0, 64.0));
+    }
+
+    #[test]
+    fn a_look_waits_for_the_first_that_end_and_a_patience_or_a_tenth() {
+        let waits = Waits::default();
+        for (took, patience) in [(1.0, 1.0), (100.0, 10.0)] {
+            let times = that_end(&[took], 100);
+            let next = times.next_look(Duration::ZERO, &waits);
+            let first = times.share_over(SHARE_FIRST, Duration::ZERO).as_secs_f64();
+            assert!((0.9..1.1).contains(&(first / took)), "{first}");
+            let latest = next.latest.as_secs_f64() - first;
+            assert!((latest / patience - 1.0).abs() < 0.1, "{took}: {latest}");
+        }
+    }
+
+    #[test]
+    fn until_eight_have_ended_looks_are_curious() {
+        let waits = Waits::default();
+        let times = |ends| that_end(&[1.0], ends);
+        for (ends, is_known) in [(1, false), (7, false), (8, true)] {
+            assert_eq!(!times(ends).kept().is_empty(), is_known);
+            for (age, curiosity) in [(0.0, 0.25), (1e3, 250.0)] {
+                let times = times(ends);
+                let age = seconds(age);
+                let first = times.share_over(SHARE_FIRST, age);
+                let cap = age + LOOK_EVERY_MAX;
+                let patience = match is_known {
+                    true => PATIENCE.max(first / 10),
+                    false => seconds(curiosity),
+                };
+                let latest = times.next_look(age, &waits).latest;
+                assert_eq!(latest, (first + patience).min(cap), "{ends} {age:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn however_short_two_looks_are_a_fiftieth_of_its_age_apart() {
+        let waits = Waits::default();
+        let times = that_end(&[0.001], 100);
+        assert_eq!(
+            times.next_look(Duration::ZERO, &waits).likely,
+            LOOK_EVERY_MIN
+        );
+        let beyond_all = 9000;
+        let next = times.next_look(Duration::from_secs(beyond_all), &waits);
+        let fiftieth = Duration::from_secs(beyond_all * 51 / 50);
+        assert_eq!((next.likely, next.latest), (fiftieth, fiftieth));
+    }
+
+    /// Only until something is known: an end is as late as it is, however short waits are made.
+    #[test]
+    fn a_guessed_look_is_shortened_with_all_waits() {
+        let tenth = Waits::divided_by(10);
+        let look = |times: &OperationTimes, waits| times.next_look(seconds(1.0), waits).latest;
+        let none = OperationTimes::new(&[]);
+        let first = none.share_over(SHARE_FIRST, seconds(1.0)) - seconds(1.0);
+        // A quarter of its age is no wait.
+        assert_eq!(look(&none, &tenth), seconds(1.25) + first / 10);
+        let one = that_end(&[3.0], 1);
+        let first = one.share_over(SHARE_FIRST, seconds(1.0));
+        assert_eq!(look(&one, &tenth), first + seconds(0.25));
     }
 
     #[test]

@@ -65,4 +65,13 @@ mod tests {
         let later = start + Duration::from_secs(60);
         assert_eq!(starts(later, 7, interval(6000.0)), [0, 0, 0, 0, 0, 10, 20]);
     }
+
+    #[test]
+    fn where_it_begins_nothing_is_saved_up() {
+        let now = Instant::now();
+        let mut bucket = Bucket::default();
+        bucket.begin(now);
+        let interval = interval(60.0);
+        assert_eq!(bucket.free(now, interval), now + interval);
+    }
 }

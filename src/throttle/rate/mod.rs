@@ -193,23 +193,20 @@ impl Rate {
 
     /// Whether a request may start now; takes nothing.
     pub fn ready(&mut self, now: Instant) -> Ready {
-        let look = now + self.waits.scaled(LOOK);
-        if let Some(pause) = &self.pause {
-            match pause.probe {
-                _ if now < pause.until => return Ready::NotBefore(pause.until),
-                None => return Ready::Probe,
-                Some(sent) if now < sent + self.waits.scaled(PROBE_REFUSED_WITHIN) => {
-                    return Ready::NotBefore(look);
-                }
-                Some(_) => self.resume(now),
-            }
+        if let Some(until) = self.waits_until(now) {
+            return Ready::NotBefore(until);
+        }
+        match &self.pause {
+            Some(Pause { probe: None, .. }) => return Ready::Probe,
+            Some(_) => self.resume(now),
+            None => {}
         }
         let Some(interval) = self.interval(now) else {
             return Ready::Paced;
         };
         match self.bucket.free(now, interval) {
             free if free <= now => Ready::Paced,
-            free => Ready::NotBefore(free.min(look)),
+            free => Ready::NotBefore(free.min(now + self.waits.scaled(LOOK))),
         }
     }
 
@@ -308,8 +305,11 @@ impl Rate {
         {
             let reopens = since + self.waits.scaled(MINUTE);
             let near = reopens.saturating_duration_since(now) <= self.waits.scaled(MINUTE) * 3 / 4;
-            if reopens > now && (reopens < pause.until || (near && pause.refused > 0)) {
-                pause.until = reopens;
+            if reopens > now {
+                pause.until = match near && pause.refused > 0 {
+                    true => reopens,
+                    false => pause.until.min(reopens),
+                };
             }
         }
     }

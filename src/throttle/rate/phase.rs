@@ -85,6 +85,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_search_doubles_as_often_as_it_says() {
+        let search = Phase::Searching {
+            from: 30.0,
+            doubles: Duration::from_secs(4),
+            since: Instant::now(),
+            is_measured: false,
+        };
+        let after = |seconds| search.per_minute(|_| seconds);
+        assert_eq!(after(0.0), Some(30.0));
+        assert_eq!(after(4.0), Some(60.0));
+        assert_eq!(after(12.0), Some(240.0));
+        assert!(after(f64::MAX).unwrap().is_finite());
+    }
+
+    #[test]
     fn a_found_rate_is_held_then_exceeded_slowly_and_doubled_at_last() {
         for (rise, hold) in [
             (Rise::Quick, QUICK_HOLD_SECONDS),
@@ -95,6 +110,14 @@ mod tests {
             let doubled = rise.share(hold + GROWN_DOUBLES_SECONDS);
             assert!((doubled / rise.share(hold) - 2.0).abs() < 1e-9);
             assert_eq!(rise.share(hold + 59.0), doubled);
+            // Half-way through either.
+            let mean = (HOLD_FROM + rise.share(hold)) / 2.0;
+            assert!((rise.share(hold / 2.0) - mean).abs() < 1e-9);
+            let half = rise.share(hold + GROWN_DOUBLES_SECONDS / 2.0);
+            assert!((half / rise.share(hold) - 2f64.sqrt()).abs() < 1e-9);
+            // Once more in the next minute.
+            let again = rise.share(hold + 60.0 + GROWN_DOUBLES_SECONDS);
+            assert!((again / doubled - 2.0).abs() < 1e-9);
             assert!(hold + GROWN_DOUBLES_SECONDS < 60.0, "within a minute");
         }
     }

@@ -70,6 +70,8 @@ fn look(indexing: &mut Indexing, answer: Result<Document, Failure>, age: Duratio
 
 #[test]
 fn an_upload_is_looked_at_where_its_name_is_known() {
+    assert_eq!(direct().document(), Some(&name("d")));
+    assert_eq!(import().document(), None);
     assert_eq!(direct().next(EARLY, &waits()), look_at("d"));
     assert_eq!(import().next(EARLY, &waits()), Step::LookAtOperation);
     let inherited = |operation, document| Indexing::inherited(operation, document);
@@ -322,8 +324,10 @@ fn a_failed_document_may_heal_for_two_minutes() {
     let failed = || document(DocumentState::Failed, Some(BYTES));
     let first = EARLY + SECOND;
     assert_eq!(look(&mut indexing, failed(), EARLY), Heard::StillRunning);
+    assert!(indexing.document_has_failed());
     // Healing, it begins anew.
     look(&mut indexing, document(DocumentState::Pending, None), EARLY);
+    assert!(!indexing.document_has_failed());
     assert_eq!(look(&mut indexing, failed(), first), Heard::StillRunning);
     let grace = first + waits().failed_grace;
     let last = grace - SECOND;
