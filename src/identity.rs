@@ -409,8 +409,18 @@ mod tests {
     }
 
     #[test]
+    fn a_value_is_shown_as_it_would_be_given() {
+        let values = vec!["a".to_owned(), "b".to_owned()];
+        let list = Value::StringListValue { values };
+        let text = Value::StringValue("a \"b\"".to_owned());
+        let shown = [text, Value::NumericValue(2.5), list].map(|value| value.to_string());
+        assert_eq!(shown, [r#""a \"b\"""#, "2.5", r#"["a","b"]"#]);
+    }
+
+    #[test]
     fn chunking_is_what_the_service_takes_and_makes_another_variant() {
         let widest = Chunking::new(512, 511).unwrap();
+        assert_eq!((widest.tokens_max(), widest.overlap_tokens()), (512, 511));
         assert_eq!(Chunking::new(512, 512), None);
         assert_eq!(Chunking::new(513, 0), None);
         assert_eq!(Chunking::new(20, 0), None);

@@ -201,6 +201,15 @@ mod tests {
     }
 
     #[test]
+    fn what_has_ended_has_no_way_on() {
+        use UploadState::{Retired, Superseded};
+        for state in UploadState::ALL {
+            let is_ended = [Superseded, Retired].contains(&state);
+            assert_eq!(state.is_ended(), is_ended, "{state:?}");
+        }
+    }
+
+    #[test]
     fn every_state_reads_back_from_its_name() {
         for state in UploadState::ALL {
             assert_eq!(UploadState::parse(state.as_str()), Some(state));

@@ -205,6 +205,7 @@ mod tests {
     #[test]
     fn one_file_at_a_time_tries_what_is_not_known() {
         let mut all = OneRequests::new(Support::Untried);
+        assert!(!all.takes(1, true), "one that does not go so tries nothing");
         assert!(all.takes(1, false));
         assert!(!all.takes(1, false), "two at a time");
         assert_eq!(all.told(Told::Nothing), None);
