@@ -5,6 +5,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::{DeserializeOwned, IgnoredAny};
+use std::borrow::Cow;
 use std::io::{ErrorKind, Read};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -269,15 +270,17 @@ pub(in crate::client) struct Received {
 
 impl Received {
     fn without(mut self, cut: &Cut<'_>) -> Received {
-        self.body = cut.all(&self.body);
+        self.body = cut.all(&self.body).into_owned();
         for (name, value) in &mut self.headers {
             let left = match name == SESSION_URL {
                 // A session is opened by its address, which goes to the database and nowhere else.
                 true => cut.key_only(value.as_bytes()),
                 false => cut.all(value.as_bytes()),
             };
-            // The words that stand for a secret are legal in a header.
-            *value = HeaderValue::from_bytes(&left).unwrap_or(HeaderValue::from_static(""));
+            if let Cow::Owned(left) = left {
+                // The words that stand for a secret are legal in a header.
+                *value = HeaderValue::from_bytes(&left).unwrap_or(HeaderValue::from_static(""));
+            }
         }
         self
     }
