@@ -29,17 +29,23 @@ mod schedule;
 pub const SUBMITTED_MAX: usize = 10_000;
 /// How often a waiting thread looks whether the run is stopping.
 const STOP_CHECK: Duration = Duration::from_millis(200);
+
 #[derive(Debug)]
 pub struct PollQueue {
     inner: Mutex<Schedule>,
-    changed: Condvar,
+    /// Pollers wait here. One of them watches for the next look that is due, the others for it to need help:
+    /// else all of them would wake for each look.
+    due: Condvar,
+    /// Whoever waits for fewer to be unsettled.
+    settled: Condvar,
 }
 
 impl PollQueue {
     pub fn new(waits: Waits, known: Known) -> PollQueue {
         PollQueue {
             inner: Mutex::new(Schedule::new(waits, known)),
-            changed: Condvar::new(),
+            due: Condvar::new(),
+            settled: Condvar::new(),
         }
     }
 
@@ -49,7 +55,7 @@ impl PollQueue {
         let due = inner.schedule(&poll, now);
         inner.held += 1;
         inner.insert(poll, Some(due), now);
-        self.changed.notify_one();
+        self.have_it_watched(&inner);
     }
 
     /// It is still running: back for another look.
@@ -63,7 +69,7 @@ impl PollQueue {
         poll.looks.ran_for = age;
         let due = inner.schedule(&poll, now);
         inner.insert(poll, Some(due), now);
-        self.changed.notify_one();
+        self.have_it_watched(&inner);
     }
 
     /// The look had no answer: back for the next try, after a backoff.
@@ -76,13 +82,15 @@ impl PollQueue {
     pub fn again(&self, poll: Poll, due: Instant) {
         let mut inner = self.lock();
         inner.insert(poll, Some(Due::at(due)), Instant::now());
-        self.changed.notify_one();
+        self.have_it_watched(&inner);
     }
 
     /// Nothing but the listing of the store can tell.
     pub fn await_listing(&self, poll: Poll) {
-        self.lock().insert(poll, None, Instant::now());
-        self.changed.notify_all();
+        let mut inner = self.lock();
+        inner.insert(poll, None, Instant::now());
+        self.have_it_watched(&inner);
+        self.settled.notify_all();
     }
 
     /// The next look that is due; `None` once the queue is closed or the run stops.
@@ -93,12 +101,20 @@ impl PollQueue {
                 return None;
             }
             let now = Instant::now();
-            let wait = match inner.look(now) {
-                Ok(look) => return Some(look),
-                Err(Some(wakes)) => (wakes - now).min(STOP_CHECK),
-                Err(None) => STOP_CHECK,
-            };
-            inner = self.wait(inner, wait);
+            match inner.look(now) {
+                Ok(look) => {
+                    self.have_it_watched(&inner);
+                    return Some(look);
+                }
+                Err(Some(wakes)) if !inner.is_watched(wakes) => {
+                    inner.watched = Some(wakes);
+                    inner = poison::wait(&self.due, inner, (wakes - now).min(STOP_CHECK));
+                    if inner.watched == Some(wakes) {
+                        inner.watched = None;
+                    }
+                }
+                Err(_) => inner = poison::wait(&self.due, inner, STOP_CHECK),
+            }
         }
     }
 
@@ -110,8 +126,9 @@ impl PollQueue {
         answer: DocumentsPage,
         now: Instant,
     ) -> Vec<(Poll, Document)> {
-        let shown = self.lock().shown(look, answer, now);
-        self.changed.notify_all();
+        let mut inner = self.lock();
+        let shown = inner.shown(look, answer, now);
+        self.have_it_watched(&inner);
         shown
     }
 
@@ -122,7 +139,7 @@ impl PollQueue {
         for upload in look.asked {
             inner.set_due(upload, Due::at(until));
         }
-        self.changed.notify_all();
+        self.have_it_watched(&inner);
     }
 
     /// A page had no usable answer, and none is asked for until then. If it was not the first in a row, those that
@@ -136,7 +153,7 @@ impl PollQueue {
                 _ => inner.look_alone(upload, Instant::now()),
             }
         }
-        self.changed.notify_all();
+        self.have_it_watched(&inner);
     }
 
     /// The service does not take the page's token.
@@ -146,20 +163,22 @@ impl PollQueue {
         for upload in look.asked {
             inner.look_alone(upload, now);
         }
-        self.changed.notify_all();
+        self.have_it_watched(&inner);
     }
 
     /// The operation ended well. Looks without an answer teach nothing: they would make an outage look like
     /// slowness.
     pub fn finished(&self, poll: &Poll, now: Instant) {
-        self.lock().room.indexed();
+        let mut inner = self.lock();
+        inner.room.indexed();
         if !poll.looks.is_inherited {
-            let mut inner = self.lock();
             let took = poll.looks.took_by(poll.age(now));
             inner.times.ended(poll.looks.ran_for, took);
             inner.reschedule(now);
+            self.have_it_watched(&inner);
         }
-        self.settled(poll);
+        inner.settle(poll.subject.upload);
+        self.settled.notify_all();
     }
 
     /// How long operations take, in milliseconds, as the next run is to know it.
@@ -174,12 +193,8 @@ impl PollQueue {
 
     /// It is out of this queue's hands.
     pub fn settled(&self, poll: &Poll) {
-        let mut inner = self.lock();
-        inner.held = inner.held.saturating_sub(1);
-        inner.awaiting.remove(&poll.subject.upload);
-        inner.told.remove(&poll.subject.upload);
-        inner.room.settled(poll.subject.upload);
-        self.changed.notify_all();
+        self.lock().settle(poll.subject.upload);
+        self.settled.notify_all();
     }
 
     /// The service reports its document as failed; it may still heal.
@@ -235,7 +250,8 @@ impl PollQueue {
                 inner.insert(poll, Some(due), now);
             }
         }
-        self.changed.notify_all();
+        self.have_it_watched(&inner);
+        self.settled.notify_all();
     }
 
     /// Waits while the queue is full; `false` if the run stops meanwhile, or if nothing but the listing of
@@ -246,7 +262,7 @@ impl PollQueue {
             if inner.unsettled() == 0 || shutdown.is_stopping() {
                 return false;
             }
-            inner = self.wait(inner, STOP_CHECK);
+            inner = poison::wait(&self.settled, inner, STOP_CHECK);
         }
         true
     }
@@ -260,22 +276,22 @@ impl PollQueue {
             if left.is_zero() {
                 return;
             }
-            inner = self.wait(inner, left.min(STOP_CHECK));
+            inner = poison::wait(&self.settled, inner, left.min(STOP_CHECK));
         }
     }
 
     /// Pollers end; what is still here stays `processing` for the next run.
     pub fn close(&self) {
         self.lock().closed = true;
-        self.changed.notify_all();
+        self.due.notify_all();
+        self.settled.notify_all();
     }
 
-    fn wait<'a>(
-        &self,
-        inner: MutexGuard<'a, Schedule>,
-        how_long: Duration,
-    ) -> MutexGuard<'a, Schedule> {
-        poison::wait(&self.changed, inner, how_long)
+    /// Wakes a poller if nobody would wake for the next look in time.
+    fn have_it_watched(&self, inner: &Schedule) {
+        if inner.wakes().is_some_and(|wakes| !inner.is_watched(wakes)) {
+            self.due.notify_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Schedule> {

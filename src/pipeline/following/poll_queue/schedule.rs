@@ -85,6 +85,8 @@ pub(super) struct Schedule {
     /// The first look's age when what waits was last given its times.
     scheduled_by: Duration,
     pub(super) room: Room,
+    /// When the poller that watches for the next look wakes; `None`: no one watches.
+    pub(super) watched: Option<Instant>,
     pub(super) closed: bool,
 }
 
@@ -104,6 +106,7 @@ impl Schedule {
             scheduled_by: first_look(&known.times, &waits),
             times: known.times,
             room: Room::new(UNDER_WAY_MAX),
+            watched: None,
             closed: false,
         }
     }
@@ -176,6 +179,16 @@ impl Schedule {
             waiting.due = due;
             self.wake(upload, due.likely.min(due.latest));
         }
+    }
+
+    /// When the next look is due.
+    pub(super) fn wakes(&self) -> Option<Instant> {
+        self.by_due.first().map(|(wakes, _)| *wakes)
+    }
+
+    /// Whether some poller wakes by then.
+    pub(super) fn is_watched(&self, by: Instant) -> bool {
+        self.watched.is_some_and(|wakes| wakes <= by)
     }
 
     /// The look that is due, or when the next one is.
@@ -334,6 +347,14 @@ impl Schedule {
         for (upload, due) in new {
             self.set_due(upload, due);
         }
+    }
+
+    /// It is out of this queue's hands.
+    pub(super) fn settle(&mut self, upload: UploadId) {
+        self.held = self.held.saturating_sub(1);
+        self.awaiting.remove(&upload);
+        self.told.remove(&upload);
+        self.room.settled(upload);
     }
 
     pub(super) fn unsettled(&self) -> usize {
