@@ -5,7 +5,7 @@
 //! disk; after a failed commit, or once the lock is somebody else's, nothing more is accepted.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -159,11 +159,19 @@ impl WriterThread {
 impl Writer {
     /// Applies the change and waits until it is on disk.
     pub fn commit(&self, change: Change) -> Result<Applied, Error> {
-        let (tell, told) = bounded(1);
+        // Not a channel: whoever waits there spins at first, and this takes a sync of the disk.
+        let told = Arc::new((Mutex::new(None), Condvar::new()));
+        let tell = Arc::clone(&told);
         self.send(change, move |done| {
-            let _ = tell.send(done);
+            *poison::lock(&tell.0) = Some(done);
+            tell.1.notify_one();
         });
-        told.recv().unwrap_or_else(|_| Err(ended()))
+        // The `Ack` speaks whatever happens.
+        let done = told
+            .1
+            .wait_while(poison::lock(&told.0), |done| done.is_none());
+        let mut done = done.unwrap_or_else(PoisonError::into_inner);
+        done.take().unwrap_or_else(|| Err(ended()))
     }
 
     /// Applies the change without waiting; `then` is called on the writer's thread once it is on
@@ -310,8 +318,8 @@ impl State {
         self.shutdown.stop(Stop::Error);
     }
 
-    /// One transaction. A change that the state machine refuses does not undo the others; an error of
-    /// the database fails all.
+    /// A change that the state machine refuses does not undo the others; an error of the database fails all.
+    /// Only a bug is ever refused, and a savepoint costs as much as the change that it is for: without them first.
     fn transact(
         &mut self,
         group: &[Request],
@@ -321,6 +329,19 @@ impl State {
         for request in group {
             proof::point("before", request.change.step());
         }
+        let results = match self.attempt(group, beat, false)? {
+            Some(results) => results,
+            None => self.attempt(group, beat, true)?.unwrap_or_default(),
+        };
+        self.lease.confirm();
+        for request in group {
+            proof::point("after", request.change.step());
+        }
+        Ok(results)
+    }
+
+    /// One transaction. `None`: a change was refused that may have been applied by half, and nothing is committed.
+    fn attempt(&mut self, group: &[Request], beat: bool, savepoints: bool) -> Attempt {
         let path = self.path.clone();
         let fail = |e: rusqlite::Error| open::error(&path, &e);
         let tx = Transaction::new(&mut self.conn, TransactionBehavior::Immediate).map_err(fail)?;
@@ -332,23 +353,28 @@ impl State {
             return Err(lost(&path));
         }
         let mut results = Vec::with_capacity(group.len());
-        for request in group {
-            results.push(match request.change.apply_whole(&tx, &self.me) {
+        for Request { change, .. } in group {
+            let done = match savepoints {
+                true => change.apply_whole(&tx, &self.me),
+                false => change.apply(&tx, &self.me),
+            };
+            results.push(match done {
                 Ok(applied) => Ok(applied),
                 Err(Refusal::Sql(e)) => return Err(fail(e)),
-                // It was applied without a savepoint, so half of it may be there: the whole group goes.
-                Err(Refusal::Illegal(why)) if request.change.is_finding() => return Err(bug(why)),
-                Err(Refusal::Illegal(why)) => Err(bug(why)),
+                Err(Refusal::Illegal(why)) if savepoints => Err(bug(why)),
+                Err(Refusal::Illegal(_)) => {
+                    tx.rollback().map_err(fail)?;
+                    return Ok(None);
+                }
             });
         }
         tx.commit().map_err(fail)?;
-        self.lease.confirm();
-        for request in group {
-            proof::point("after", request.change.step());
-        }
-        Ok(results)
+        Ok(Some(results))
     }
 }
+
+/// What each change of a group came to.
+type Attempt = Result<Option<Vec<Result<Applied, Error>>>, Error>;
 
 /// Fills the group up, until it holds something that somebody waits for.
 fn gather(group: &mut Vec<Request>, requests: &Receiver<Request>, until: Instant) {
@@ -384,4 +410,44 @@ fn bug(why: String) -> Error {
 /// It ends before its users only by a panic.
 fn ended() -> Error {
     panic::error("writer")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_change_is_alone_in_being_undone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("l.db");
+        let shutdown = Arc::new(Shutdown::new(Duration::ZERO));
+        let started = start(&path, shutdown, &Waits::default()).unwrap();
+        let writer = started.thread.writer();
+        // The thread is held up until all three wait, so that they are one group.
+        let (go_on, held_up) = bounded::<()>(1);
+        writer.send(Change::Flush, move |_| held_up.recv().unwrap());
+        let (tell, told) = bounded(3);
+        let library = |name: &str| Change::LibraryAdded {
+            name: name.to_owned(),
+            root: format!("/{name}"),
+        };
+        let nobodys = Change::Deleted {
+            upload: UploadId(7),
+        };
+        for change in [library("a"), nobodys, library("b")] {
+            let tell = tell.clone();
+            writer.send(change, move |done| tell.send(done.is_ok()).unwrap());
+        }
+        go_on.send(()).unwrap();
+        let done: Vec<bool> = told.iter().take(3).collect();
+        assert_eq!(done, [true, false, true]);
+        drop(writer);
+        assert_eq!(started.thread.close().unwrap_err().kind, Kind::Bug);
+        let libraries = open::reading(&path).unwrap().query_row(
+            "SELECT group_concat(name) FROM libraries",
+            [],
+            |r| r.get::<_, String>(0),
+        );
+        assert_eq!(libraries.unwrap(), "a,b");
+    }
 }

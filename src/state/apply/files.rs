@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::{At, Outcome};
 use crate::clock::UnixMs;
-use crate::state::change::{Described, Reading, Refusal, SeenFile, SkipRow};
+use crate::state::change::{Applied, Described, Reading, Refusal, SeenFile, SkipRow};
 use crate::state::durable::UploadId;
 use crate::state::statement::statements;
 use crate::state::{IS_IMAGE, SAME_CONTENT, TAKES_IMAGES};
@@ -42,8 +42,11 @@ statements! {
     CURRENT: Single =>
         "UPDATE uploads AS u SET current = EXISTS (SELECT 1 FROM files f WHERE",
         SAME_CONTENT, "AND f.state = 'present') WHERE u.file_id = ?1";
-    // A file that has moved gives way to the one that it is now.
-    IS_NOW: Single => "SELECT coalesce(moved_to, id) FROM files WHERE id = ?1";
+    // A file that has moved gives way to the one that it is now. Most have nothing to replace.
+    REPLACES: Single =>
+        "SELECT n.id FROM files f JOIN files n ON n.id = coalesce(f.moved_to, f.id) WHERE f.id = ?1
+         AND (EXISTS (SELECT 1 FROM uploads u WHERE u.file_id = n.id AND u.current = 0)
+             OR EXISTS (SELECT 1 FROM files m WHERE m.moved_to = n.id))";
     // The order matters: a search must find the one or the other.
     REPLACED: Single =>
         "UPDATE uploads AS u SET unwanted = 1
@@ -230,8 +233,10 @@ impl At<'_> {
     /// Where the content that the file has now is indexed, documents of its older content are to be deleted,
     /// and those of the paths that it had before; whichever of them is indexed last.
     pub(super) fn replaced(&self, file: i64) -> Outcome {
-        let file: i64 = IS_NOW.one(self.conn, [file], |r| r.get(0))?;
-        self.run(&REPLACED, [file])
+        match REPLACES.first(self.conn, [file], |r| r.get::<_, i64>(0))? {
+            Some(file) => self.run(&REPLACED, [file]),
+            None => Ok(Applied::default()),
+        }
     }
 
     /// A row for what the file holds now, at the end of the queue of each store that its library goes into,

@@ -60,12 +60,8 @@ pub(super) fn all_declared() -> Vec<super::tests::explain::Declared> {
 }
 
 impl Change {
-    /// Applies the change inside the writer's transaction: whole, or not at all if it is refused. What a scan
-    /// has found cannot be refused, and there are a million of it: it is spared the savepoint.
+    /// Applies the change inside the writer's transaction: whole, or not at all if it is refused.
     pub(super) fn apply_whole(&self, conn: &Connection, me: &Holder) -> Outcome {
-        if self.is_finding() {
-            return self.apply(conn, me);
-        }
         SAVEPOINT.run(conn, [])?;
         let done = self.apply(conn, me);
         if done.is_err() {
@@ -75,8 +71,10 @@ impl Change {
         done
     }
 
+    /// The same without the savepoint: half of a change that is refused may be left in the transaction.
+    ///
     /// The table of contents of this folder: each change and what it does, in the order of a file's life.
-    fn apply(&self, conn: &Connection, me: &Holder) -> Outcome {
+    pub(super) fn apply(&self, conn: &Connection, me: &Holder) -> Outcome {
         let at = At {
             conn,
             now: clock::now_ms(),
@@ -195,6 +193,15 @@ struct UploadRow {
     file: i64,
 }
 
+impl UploadRow {
+    /// What the state machine says.
+    fn next_status(&self, event: Event) -> Result<&'static str, Refusal> {
+        let next = self.status.after(event);
+        let next = next.map_err(|e| Refusal::Illegal(format!("upload {}: {e}", self.id)))?;
+        Ok(next.as_str())
+    }
+}
+
 /// The connection inside a transaction, and the time of the change.
 struct At<'c> {
     conn: &'c Connection,
@@ -242,11 +249,8 @@ impl At<'_> {
     }
 
     fn change_status(&self, row: &UploadRow, event: Event) -> Result<(), Refusal> {
-        let next = row
-            .status
-            .after(event)
-            .map_err(|e| Refusal::Illegal(format!("upload {}: {e}", row.id)))?;
-        self.run(&CHANGE_STATUS, params![row.id, next.as_str(), self.now])?;
+        let next = row.next_status(event)?;
+        self.run(&CHANGE_STATUS, params![row.id, next, self.now])?;
         Ok(())
     }
 }

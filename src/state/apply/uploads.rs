@@ -10,10 +10,13 @@ use crate::state::durable::UploadId;
 use crate::state::statement::{Statement, statements};
 use crate::state::upload_state::Event;
 
+/// The next status, in the one update that a step makes: each costs a place in many indexes.
+const STATUS: &str = "UPDATE uploads SET status = ?2, since_ms = ?3, updated_ms = ?3,";
+
 statements! {
-    INTENT: Single =>
-        "UPDATE uploads SET batch_id = ?2, session_url = NULL, operation = NULL, method = ?3,
-             temp_file = ?4, unaskable = ?5 WHERE id = ?1";
+    INTENT: Single => STATUS,
+        "batch_id = ?4, session_url = NULL, operation = NULL, method = ?5, temp_file = ?6,
+             unaskable = ?7 WHERE id = ?1";
     SESSION_OPENED: Single =>
         "UPDATE uploads SET session_url = ?2, unaskable = 0, updated_ms = ?3
          WHERE id = ?1 AND status = 'uploading'";
@@ -23,22 +26,22 @@ statements! {
     IMPORT_STARTED: Single =>
         "UPDATE uploads SET unaskable = 1, session_url = NULL, updated_ms = ?2
          WHERE id = ?1 AND status = 'uploading' AND temp_file IS NOT NULL";
-    SUBMITTED: Single =>
-        "UPDATE uploads SET operation = ?2, document = ?3, unaskable = 0 WHERE id = ?1";
-    ACTIVATED: Single =>
-        "UPDATE uploads SET document = ?2, session_url = NULL, error = NULL, error_kind = NULL,
-             temp_file = CASE ?3 WHEN 1 THEN temp_file END WHERE id = ?1";
-    HANDED_BACK: Single =>
-        "UPDATE uploads SET session_url = NULL, operation = NULL, document = ?7, unaskable = 0,
-             batch_id = NULL, attempts = attempts + ?2, mime = coalesce(?3, mime),
-             error_kind = coalesce(?4, error_kind), error = coalesce(?5, error),
-             direct_faults = direct_faults + ?6, queued = ?8 WHERE id = ?1";
+    SUBMITTED: Single => STATUS,
+        "operation = ?4, document = ?5, unaskable = 0 WHERE id = ?1";
+    ACTIVATED: Single => STATUS,
+        "document = ?4, session_url = NULL, error = NULL, error_kind = NULL,
+             temp_file = CASE ?5 WHEN 1 THEN temp_file END WHERE id = ?1";
+    HANDED_BACK: Single => STATUS,
+        "session_url = NULL, operation = NULL, document = ?9, unaskable = 0,
+             batch_id = NULL, attempts = attempts + ?4, mime = coalesce(?5, mime),
+             error_kind = coalesce(?6, error_kind), error = coalesce(?7, error),
+             direct_faults = direct_faults + ?8, queued = ?10 WHERE id = ?1";
     IN_DOUBT: Single =>
         "UPDATE uploads SET attempts = attempts + ?2, error_kind = ?3, error = ?4, updated_ms = ?5
          WHERE id = ?1";
-    REJECTED: Single =>
-        "UPDATE uploads SET session_url = NULL, operation = NULL, document = ?4, unaskable = 0,
-             attempts = attempts + 1, error_kind = ?2, error = ?3 WHERE id = ?1";
+    REJECTED: Single => STATUS,
+        "session_url = NULL, operation = NULL, document = ?6, unaskable = 0,
+             attempts = attempts + 1, error_kind = ?4, error = ?5 WHERE id = ?1";
     TRIED_ANEW: Single => "UPDATE uploads SET attempts = 0 WHERE id = ?1";
     TEMPORARY_GONE: Single => "UPDATE uploads SET temp_file = NULL WHERE id = ?1";
     DOCUMENT_GONE: Single => "UPDATE uploads SET document = NULL WHERE id = ?1";
@@ -69,11 +72,12 @@ statements! {
 impl At<'_> {
     pub(super) fn intent(&self, upload: UploadId, batch: i64, way: &Way) -> Outcome {
         let row = self.row(upload)?;
-        self.change_status(&row, Event::Started)?;
         self.run(
             &INTENT,
             params![
                 row.id,
+                row.next_status(Event::Started)?,
+                self.now,
                 batch,
                 way.method().as_str(),
                 way.temporary().map(FileName::as_str),
@@ -118,11 +122,12 @@ impl At<'_> {
         document: Option<&DocumentName>,
     ) -> Outcome {
         let row = self.row(upload)?;
-        self.change_status(&row, Event::Submitted)?;
         self.run(
             &SUBMITTED,
             params![
                 row.id,
+                row.next_status(Event::Submitted)?,
+                self.now,
                 operation.map(OperationName::as_str),
                 document.map(DocumentName::as_str)
             ],
@@ -136,10 +141,15 @@ impl At<'_> {
         keeps_temporary: bool,
     ) -> Outcome {
         let row = self.row(upload)?;
-        self.change_status(&row, Event::Activated)?;
         self.run(
             &ACTIVATED,
-            params![row.id, document.as_str(), keeps_temporary],
+            params![
+                row.id,
+                row.next_status(Event::Activated)?,
+                self.now,
+                document.as_str(),
+                keeps_temporary
+            ],
         )?;
         self.replaced(row.file)?;
         self.batch_counts(row.batch, BatchColumn::Succeeded)
@@ -147,7 +157,6 @@ impl At<'_> {
 
     pub(super) fn handed_back(&self, upload: UploadId, back: &HandBack) -> Outcome {
         let row = self.row(upload)?;
-        self.change_status(&row, Event::HandedBack)?;
         let mime = match back.next {
             NextTime::AsMime(mime) => Some(mime),
             NextTime::Same | NextTime::LessDirect => None,
@@ -156,6 +165,8 @@ impl At<'_> {
             &HANDED_BACK,
             params![
                 row.id,
+                row.next_status(Event::HandedBack)?,
+                self.now,
                 i64::from(back.charge == Charge::Attempt),
                 mime,
                 back.cause.as_ref().map(|c| c.kind),
@@ -188,11 +199,12 @@ impl At<'_> {
         document: Option<&DocumentName>,
     ) -> Outcome {
         let row = self.row(upload)?;
-        self.change_status(&row, Event::Rejected)?;
         self.run(
             &REJECTED,
             params![
                 row.id,
+                row.next_status(Event::Rejected)?,
+                self.now,
                 cause.kind,
                 cause.words,
                 document.map(DocumentName::as_str)
