@@ -41,6 +41,10 @@ pub fn libraries(reader: &Reader, store: Option<&StoreRow>) -> Result<Vec<Librar
 
 /// `stale_after`: how long an objlib without a heartbeat is taken to be alive.
 pub fn look(reader: &Reader, stores: &[StoreRow], stale_after: Duration) -> Result<Status, Error> {
+    reader.at_once(|| seen(reader, stores, stale_after))
+}
+
+fn seen(reader: &Reader, stores: &[StoreRow], stale_after: Duration) -> Result<Status, Error> {
     let all = reader.libraries()?;
     let files_of = reader.file_counts_by_library(&all.iter().map(|row| row.id).collect())?;
     let first = stores.first();
@@ -107,7 +111,7 @@ fn store_status(
             files.present = files.present.saturating_sub(*images);
             files.bytes = files.bytes.saturating_sub(*bytes);
         }
-        let counts = reader.upload_counts(store.id, &ids)?;
+        let counts = reader.settled_counts(store.id, &ids)?;
         status.uploading = counts.uploading;
         status.processing = counts.processing;
         status.indexed = counts.indexed;

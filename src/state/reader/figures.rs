@@ -118,9 +118,13 @@ statements! {
         "SELECT library_id, current, status, count(*), sum(size_bytes)
          FROM uploads INDEXED BY uploads_counts WHERE store_id = ?1
          AND library_id IN (SELECT value FROM json_each(?2)) GROUP BY library_id, current, status";
+    // Without the bytes and without groups, each of which takes as long as the counting.
+    SETTLED: All("counts uploads, on an index that holds all it needs") =>
+        "SELECT count(*) FROM uploads INDEXED BY uploads_counts
+         WHERE library_id = ?1 AND store_id = ?2 AND current = 1 AND status = ?3";
     FILE_COUNTS: All("counts files, on an index that holds all it needs") =>
-        "SELECT library_id, state, count(*), sum(size_bytes) FROM files
-         WHERE library_id IN (SELECT value FROM json_each(?1)) GROUP BY library_id, state";
+        "SELECT count(*), coalesce(sum(size_bytes), 0) FROM files INDEXED BY files_by_state
+         WHERE library_id = ?1 AND state = ?2";
     IMAGES: All("counts images, on an index of just those") =>
         "SELECT f.library_id, count(*), sum(f.size_bytes) FROM files f INDEXED BY files_images
          WHERE f.library_id IN (SELECT value FROM json_each(?2)) AND f.state = 'present' AND", IS_IMAGE, "
@@ -178,6 +182,24 @@ impl Reader {
             }
         })?;
         counts.add(UploadState::Pending, files, bytes);
+        Ok(counts)
+    }
+
+    /// Of the present files of these libraries, those that do not wait any more.
+    pub fn settled_counts(&self, store: i64, libraries: &Libraries) -> Result<UploadCounts, Error> {
+        let mut counts = UploadCounts::default();
+        for library in libraries.ids() {
+            for state in [
+                UploadState::Uploading,
+                UploadState::Processing,
+                UploadState::Indexed,
+                UploadState::Failed,
+            ] {
+                let params = params![library, store, state.as_str()];
+                let files = self.checked(SETTLED.one(&self.conn, params, |r| count(r, 0)))?;
+                counts.add(state, files, 0);
+            }
+        }
         Ok(counts)
     }
 
@@ -244,18 +266,25 @@ impl Reader {
         libraries: &Libraries,
     ) -> Result<BTreeMap<i64, FileCounts>, Error> {
         let mut all: BTreeMap<i64, FileCounts> = BTreeMap::new();
-        let add_files = |r: &Row<'_>| {
-            let counts = all.entry(r.get(0)?).or_default();
-            match r.get_ref(1)?.as_str()? {
-                "present" => (counts.present, counts.bytes) = (count(r, 2)?, count(r, 3)?),
-                "missing" => counts.missing = count(r, 2)?,
-                "left_out" => counts.left_out = count(r, 2)?,
-                // Its content is at another path.
-                _ => {}
+        for &library in libraries.ids() {
+            let of = |state: &str| {
+                let counts = |r: &Row<'_>| Ok((count(r, 0)?, count(r, 1)?));
+                self.checked(FILE_COUNTS.one(&self.conn, params![library, state], counts))
+            };
+            // Of those that have moved the content is at another path.
+            let (present, bytes) = of("present")?;
+            let (missing, left_out) = (of("missing")?.0, of("left_out")?.0);
+            if present + missing + left_out > 0 {
+                let counts = FileCounts {
+                    present,
+                    bytes,
+                    missing,
+                    left_out,
+                    skipped: 0,
+                };
+                all.insert(library, counts);
             }
-            Ok(())
-        };
-        self.checked(FILE_COUNTS.each(&self.conn, [libraries], add_files))?;
+        }
         for (library, skipped) in self.skipped_counts(libraries)? {
             all.entry(library).or_default().skipped = skipped;
         }

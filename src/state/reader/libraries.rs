@@ -24,18 +24,31 @@ pub struct LibraryRow {
 
 /// Some libraries, as statements take them.
 #[derive(Debug, Clone)]
-pub struct Libraries(String);
+pub struct Libraries {
+    ids: Vec<i64>,
+    json: String,
+}
+
+impl Libraries {
+    pub fn ids(&self) -> &[i64] {
+        &self.ids
+    }
+}
 
 impl FromIterator<i64> for Libraries {
     fn from_iter<I: IntoIterator<Item = i64>>(ids: I) -> Libraries {
-        let ids: Vec<String> = ids.into_iter().map(|id| id.to_string()).collect();
-        Libraries(format!("[{}]", ids.join(",")))
+        let ids: Vec<i64> = ids.into_iter().collect();
+        let texts: Vec<String> = ids.iter().map(i64::to_string).collect();
+        Libraries {
+            json: format!("[{}]", texts.join(",")),
+            ids,
+        }
     }
 }
 
 impl rusqlite::ToSql for Libraries {
     fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
-        self.0.to_sql()
+        self.json.to_sql()
     }
 }
 

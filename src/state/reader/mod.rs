@@ -11,7 +11,7 @@ use rusqlite::{Connection, Row};
 
 use super::lock::{self, Holder};
 use super::open;
-use super::statement::{Statement, statements};
+use super::statement::statements;
 use crate::error::Error;
 use crate::identity::{Sha256, Variant};
 
@@ -114,11 +114,23 @@ impl Reader {
 
     /// One read transaction from here to the next call: the database is seen as it is now.
     pub fn renew(&self) -> Result<(), Error> {
-        let step = |statement: &Statement| self.checked(statement.run(&self.conn, []));
-        if !self.conn.is_autocommit() {
-            step(&COMMIT)?;
+        self.end()?;
+        self.checked(BEGIN.run(&self.conn, [])).map(|_| ())
+    }
+
+    fn end(&self) -> Result<(), Error> {
+        match self.conn.is_autocommit() {
+            true => Ok(()),
+            false => self.checked(COMMIT.run(&self.conn, [])).map(|_| ()),
         }
-        step(&BEGIN).map(|_| ())
+    }
+
+    /// All that `look` reads is of one moment.
+    pub fn at_once<T>(&self, look: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        self.renew()?;
+        let seen = look();
+        let ended = self.end();
+        seen.and_then(|seen| ended.map(|()| seen))
     }
 
     /// The answer, or SQLite's error in words that name the database.
