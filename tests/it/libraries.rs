@@ -381,7 +381,7 @@ fn whoever_lost_the_database_and_just_uploads_sends_nothing_again() {
     );
     assert_eq!(service.ledger().uploads(), 48);
     // What has changed meanwhile left an old document behind, which only `verify` may judge.
-    let seen = objlib(&place, &service, &["verify", "--repair"]).exit(0);
+    let seen = objlib(&place, &service, &["verify", "--repair", "--adopt"]).exit(0);
     assert!(
         seen.stdout.contains("1 in the store, of older content"),
         "{}",

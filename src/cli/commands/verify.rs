@@ -32,6 +32,7 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
     let options = app::verify::Options {
         target: settings::target(&args.remote)?,
         repair: args.repair,
+        adopt: args.adopt,
         share_max_percent: args.max_share,
     };
     let listening = Listening::start(style, 0, Duration::ZERO);
@@ -92,7 +93,7 @@ const KINDS: [(&str, &str, &str); DriftKind::ALL.len()] = [
     (
         "unknown",
         "in the store, of files that no scan has seen",
-        "recorded as missing where they are gone from disk, else left alone: scan their folder",
+        "recorded as missing, since they are gone from disk: `objlib purge` deletes them",
     ),
     (
         "failed",
@@ -198,7 +199,12 @@ fn print_page(
             continue;
         }
         let done = if shown.repair { "" } else { "would be " };
-        let _ = writeln!(out, "  {n} {what}: {done}{then}");
+        let done = match plan.drift.left_alone(kind) {
+            0 => format!("{done}{then}"),
+            left if left == n => "left alone".to_owned(),
+            left => format!("{} {done}{then}, {left} left alone", n - left),
+        };
+        let _ = writeln!(out, "  {n} {what}: {done}");
         plan.drift.each(Some(kind), most, &mut |drift| {
             let path = format!("{}: {}", drift.library, drift.path);
             let _ = writeln!(out, "      {}", one_line(&path));
@@ -213,6 +219,15 @@ fn print_page(
         (
             plan.elsewhere,
             "of libraries that this database does not know: left alone",
+        ),
+        (
+            plan.strangers,
+            "of these were never sent from here: where another machine or database uses the library's name, \
+             `objlib library rename` one of them; where its database was lost, `objlib verify --repair --adopt`",
+        ),
+        (
+            plan.drift.left_alone_in_all() - plan.strangers,
+            "of these no scan has seen, but they may be on disk: `objlib scan` their folder",
         ),
         (
             plan.in_doubt,
@@ -260,9 +275,12 @@ fn closing(plan: &RepairPlan, shown: &Page<'_>, next: &Next) -> String {
     let resend = resend.iter().any(|kind| plan.drift.count(*kind) > 0);
     match (plan.drift.total(), shown.repair, shown.left) {
         (0, ..) => agree(plan, next),
-        (_, false, _) => format!("next: `{}`", next.line("verify --repair")),
+        (total, false, _) if total > plan.drift.left_alone_in_all() => {
+            format!("next: `{}`", next.line("verify --repair"))
+        }
         (_, true, 0) if resend => format!("repaired; next: `{}`", next.line("upload")),
         (_, true, 0) => "repaired".to_owned(),
-        (_, true, left) => format!("{left} differences are left"),
+        (.., 1) => "1 difference is left".to_owned(),
+        (.., left) => format!("{left} differences are left"),
     }
 }

@@ -94,7 +94,7 @@ impl Repair<'_> {
         }
         // Says as well whether a change was refused that nobody waited for.
         self.writer.commit(Change::Flush)?;
-        Ok(plan.drift.left_alone())
+        Ok(plan.drift.left_alone_in_all())
     }
 
     /// What the database is told at once; what is to be deleted first comes back.

@@ -2,7 +2,8 @@
 //!
 //! A database may be lost, put back from an old copy, or have forgotten a library; without this look
 //! everything would be sent a second time. Promises: only documents of exactly this library, path, content
-//! and metadata become a file's own; nothing is deleted; nothing of the library is queued before a whole
+//! and metadata become a file's own; nothing is deleted; documents of the libraries that this database can never have sent
+//! are told of, since another one may have; nothing of the library is queued before a whole
 //! listing was taken back to its end, so that this can be cut off anywhere.
 
 use std::collections::{BTreeSet, HashSet};
@@ -14,8 +15,10 @@ use crate::error::{Error, Kind};
 use crate::names::DocumentName;
 use crate::pipeline::{Parts, RunSettings};
 use crate::report::Event;
-use crate::state::comparison::listed::{ListedDocument, ListedDocuments, Shown};
-use crate::state::reader::Libraries;
+use crate::report::next::quoted;
+use crate::report::units::count;
+use crate::state::comparison::listed::{ListedDocuments, Shown};
+use crate::state::reader::{FileLike, Libraries};
 use crate::state::{Adopted, Change, UploadState};
 
 /// Documents on one page of a listing (fact sheet 11).
@@ -59,7 +62,17 @@ pub fn of_new_links(settings: &RunSettings, parts: &Parts) -> Result<u64, Error>
         .into_iter()
         .filter(|library| new.contains(&library.id));
     let names = names.map(|library| library.name).collect();
-    let found = take_back(settings, parts, &names)?;
+    let (found, strangers) = take_back(settings, parts, &names)?;
+    if let Some((library, n)) = strangers {
+        parts.events.send(Event::Warning(format!(
+            "store `{}` holds {} of library `{library}` that this database has never sent: if another machine or \
+             database uses the name, give this one another (`objlib library rename {} OTHER`); if its own \
+             database was lost, `objlib verify --repair --adopt` tidies up",
+            settings.store.display_name,
+            count(n, "document"),
+            quoted(&library)
+        )));
+    }
     if found > 0 {
         parts.events.send(Event::Notice(format!(
             "store `{}` holds {found} of the files already: they are taken back, not sent again",
@@ -69,16 +82,38 @@ pub fn of_new_links(settings: &RunSettings, parts: &Parts) -> Result<u64, Error>
     Ok(found)
 }
 
+/// A library's name, and how many documents carry it, or such another one, that this database has never sent.
+type Strangers = Option<(String, u64)>;
+
 fn take_back(
     settings: &RunSettings,
     parts: &Parts,
     names: &BTreeSet<String>,
-) -> Result<u64, Error> {
+) -> Result<(u64, Strangers), Error> {
     let (documents, surplus) = whole_listing(settings, parts)?;
     let mut taken = HashSet::new();
+    let mut strangers: Strangers = None;
     documents.each(&mut |document| {
-        let Some(own) = own(settings, parts, names, document)? else {
+        let Some(identity) = document.identity.filter(|i| names.contains(&i.library)) else {
             return Ok(());
+        };
+        if document.state != Shown::Active || parts.reader.is_claimed(&document.name)? {
+            return Ok(());
+        }
+        let files = parts.reader.files_like(settings.store.id, &identity)?;
+        if !files.iter().any(|file| file.has_had(&identity.content)) {
+            strangers.get_or_insert((identity.library, 0)).1 += 1;
+            return Ok(());
+        }
+        let Some(file) = waiting(files, document.size_bytes) else {
+            return Ok(());
+        };
+        let own = Adopted {
+            file: file.file,
+            size_bytes: file.size_bytes,
+            store: settings.store.id,
+            content: identity.content,
+            document: document.name,
         };
         if surplus && is_deleted(settings, parts, &own.document)? {
             return Ok(());
@@ -90,7 +125,7 @@ fn take_back(
         Ok(())
     })?;
     parts.writer.commit(Change::Flush)?;
-    Ok(taken.len() as u64)
+    Ok((taken.len() as u64, strangers))
 }
 
 /// # Errors
@@ -151,32 +186,11 @@ fn cannot_tell(settings: &RunSettings, why: &str) -> Error {
     )
 }
 
-/// What makes the document its file's own, if it is one of these libraries and holds what is on disk now.
-fn own(
-    settings: &RunSettings,
-    parts: &Parts,
-    names: &BTreeSet<String>,
-    document: ListedDocument,
-) -> Result<Option<Adopted>, Error> {
-    let Some(identity) = document.identity.filter(|i| names.contains(&i.library)) else {
-        return Ok(None);
-    };
-    if document.state != Shown::Active || parts.reader.is_claimed(&document.name)? {
-        return Ok(None);
-    }
-    let files = parts.reader.files_like(settings.store.id, &identity)?;
+/// The file whose content on disk this document is, if it waits for one.
+fn waiting(files: Vec<FileLike>, size_bytes: Option<u64>) -> Option<FileLike> {
     let waits = |state| matches!(state, None | Some(UploadState::Pending));
-    let file = files.into_iter().find(|file| {
-        let whole = document
-            .size_bytes
-            .is_none_or(|held| held == file.size_bytes);
+    files.into_iter().find(|file| {
+        let whole = size_bytes.is_none_or(|held| held == file.size_bytes);
         file.current && whole && waits(file.state)
-    });
-    Ok(file.map(|file| Adopted {
-        file: file.file,
-        store: settings.store.id,
-        size_bytes: file.size_bytes,
-        content: identity.content,
-        document: document.name,
-    }))
+    })
 }

@@ -100,7 +100,8 @@ pub struct DriftTable {
     /// By kind.
     counts: [u64; DriftKind::ALL.len()],
     deletions: u64,
-    left_alone: u64,
+    /// By kind.
+    left_alone: [u64; DriftKind::ALL.len()],
 }
 
 const COLUMNS: &str =
@@ -199,7 +200,7 @@ impl DriftTable {
             conn: private(&schema).map_err(|e| failed(&e))?,
             counts: [0; DriftKind::ALL.len()],
             deletions: 0,
-            left_alone: 0,
+            left_alone: [0; DriftKind::ALL.len()],
         })
     }
 
@@ -228,7 +229,7 @@ impl DriftTable {
             .map_err(|e| failed(&e))?;
         self.counts[drift.kind as usize] += 1;
         self.deletions += u64::from(columns.mend == DELETE);
-        self.left_alone += u64::from(columns.mend == NOTHING);
+        self.left_alone[drift.kind as usize] += u64::from(columns.mend == NOTHING);
         Ok(())
     }
 
@@ -245,9 +246,14 @@ impl DriftTable {
         self.deletions
     }
 
-    /// Differences that no repair does anything about.
-    pub fn left_alone(&self) -> u64 {
-        self.left_alone
+    /// Differences of one kind that the repair does nothing about.
+    pub fn left_alone(&self, kind: DriftKind) -> u64 {
+        self.left_alone[kind as usize]
+    }
+
+    /// Differences that the repair does nothing about.
+    pub fn left_alone_in_all(&self) -> u64 {
+        self.left_alone.iter().sum()
     }
 
     /// Whether the file gets a document with this content back, so that it needs no second one.
@@ -427,7 +433,7 @@ mod tests {
         assert_eq!(read(Some(DriftKind::Broken), 1), found[3..4]);
         let counts = DriftKind::ALL.map(|kind| table.count(kind));
         assert_eq!((counts, table.total()), ([1, 1, 1, 2, 2, 1, 1, 1], 10));
-        assert_eq!((table.deletions(), table.left_alone()), (4, 1));
+        assert_eq!((table.deletions(), table.left_alone_in_all()), (4, 1));
     }
 
     #[test]

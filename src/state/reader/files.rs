@@ -45,6 +45,13 @@ pub struct FileLike {
     pub current_document: Option<DocumentName>,
 }
 
+impl FileLike {
+    /// Whether this database knows the file with the content of the document, which is `content`.
+    pub fn has_had(&self, content: &ContentKey) -> bool {
+        self.content == *content || self.state.is_some()
+    }
+}
+
 /// A path as it is on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilePath {

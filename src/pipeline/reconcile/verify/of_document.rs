@@ -51,12 +51,24 @@ impl Verify<'_> {
             mend,
         };
         let Some(first) = files.first() else {
-            let (kind, mend) = of_no_file(document, identity, library, plan)?;
+            let (kind, mend) = match of_no_file(document, identity, library, plan)? {
+                (kind, Mend::Remember { .. }) if !self.adopt => {
+                    plan.strangers += 1;
+                    (kind, Mend::Nothing)
+                }
+                found => found,
+            };
             return plan.drift.add(&drift(kind, &identity.path, mend));
         };
         if document.state == Shown::Pending {
             plan.being_made += 1;
             return Ok(());
+        }
+        let has_had = |file: &FileLike| file.has_had(&identity.content);
+        if !self.adopt && !files.iter().any(has_had) {
+            plan.strangers += 1;
+            let kind = of_other_content(first, &identity.content);
+            return plan.drift.add(&drift(kind, &first.path, Mend::Nothing));
         }
         let (free, has_good) = self.in_need(&files, &identity.content, documents, plan)?;
         let path = &free.unwrap_or(first).path;
@@ -144,6 +156,14 @@ fn has_successor(
     Ok(is_of_file && is_whole && document.state == Shown::Active)
 }
 
+/// What a document of this content is to a file that holds another one.
+fn of_other_content(file: &FileLike, content: &ContentKey) -> DriftKind {
+    match file.content.sha256 == content.sha256 {
+        true => DriftKind::Metadata,
+        false => DriftKind::Stale,
+    }
+}
+
 /// A whole document of a file that has none of this content.
 fn of_file_in_need(
     file: &FileLike,
@@ -152,10 +172,9 @@ fn of_file_in_need(
     documents: &ListedDocuments,
 ) -> Result<(DriftKind, Mend), Error> {
     let content = identity.content;
-    let kind = match file.content {
-        held if held == content => DriftKind::TakeBack,
-        held if held.sha256 == content.sha256 => DriftKind::Metadata,
-        _ => DriftKind::Stale,
+    let kind = match file.content == content {
+        true => DriftKind::TakeBack,
+        false => of_other_content(file, &content),
     };
     let is_replaced = has_successor(file, identity, documents)?;
     let mend = match is_replaced {
