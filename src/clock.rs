@@ -53,12 +53,21 @@ impl Local {
 
     /// "2026-11-26 02:10", and " UTC" where the clocks show that, or nothing is known of them.
     pub fn date_and_time(self) -> String {
+        self.up_to(16)
+    }
+
+    /// "2026-11-26 02:10:59", likewise.
+    pub fn to_the_second(self) -> String {
+        self.up_to(19)
+    }
+
+    fn up_to(self, end: usize) -> String {
         let shown = rfc3339(self.shown_ms());
         let zone = match self.offset_ms {
             0 => " UTC",
             _ => "",
         };
-        match (shown.get(..10), shown.get(11..16)) {
+        match (shown.get(..10), shown.get(11..end)) {
             (Some(date), Some(time)) => format!("{date} {time}{zone}"),
             _ => shown,
         }

@@ -353,7 +353,9 @@ impl Purge<'_> {
         // Nobody else changes anything any more.
         let found = find(self.options, &reader)?;
         found.check(self.options.share_max_percent)?;
+        let purge_documents = found.count(|sum| sum.documents);
         let settings = pipeline::RunSettings {
+            purge_documents,
             store: found.store,
             documents,
             selection: Selection::default(),

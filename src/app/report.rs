@@ -26,7 +26,7 @@ pub fn report(database: &Path, run: Option<i64>, waits: &Waits) -> Result<RunRep
     };
     let wanted = run.unwrap_or(newest);
     let Some(row) = reader.run(wanted, waits.lock_stale_after)? else {
-        return Err(unknown(&reader, wanted)?);
+        return Err(unknown(&reader, wanted, waits)?);
     };
     Ok(RunReport {
         details: reader.run_details(wanted)?.map(|json| Details::read(&json)),
@@ -36,14 +36,24 @@ pub fn report(database: &Path, run: Option<i64>, waits: &Waits) -> Result<RunRep
     })
 }
 
-fn unknown(reader: &Reader, run: i64) -> Result<Error, Error> {
-    let known = reader.newest_runs()?.into_iter();
-    let known =
-        known.map(|(run, started)| format!("{run} of {}", reader.local(started).date_and_time()));
+/// Runs that are named where there is none of a number.
+const NAMED_MAX: usize = 5;
+
+fn unknown(reader: &Reader, wanted: i64, waits: &Waits) -> Result<Error, Error> {
+    let mut known = Vec::new();
+    for number in reader.newest_runs()?.into_iter().take(NAMED_MAX) {
+        if let Some(run) = reader.run(number, waits.lock_stale_after)? {
+            let began = reader.local(run.started_ms).to_the_second();
+            let (outcome, indexed) = (&run.outcome, run.totals.indexed);
+            known.push(format!(
+                "{number} of {began} ({outcome}, {indexed} indexed)"
+            ));
+        }
+    }
     Ok(Error::new(
         Kind::Input,
-        format!("run {run}"),
+        format!("run {wanted}"),
         "there is none of this number",
-        format!("the last ones are {}", known.collect::<Vec<_>>().join(", ")),
+        format!("the last ones are {}", known.join(", ")),
     ))
 }

@@ -101,6 +101,7 @@ fn compare(
         gate: &gate,
         writer: &writer,
         shutdown: call.shutdown,
+        deleting: call.progress.deleting(),
         workers: CONCURRENCY.ceiling(),
         share_max_percent: options.share_max_percent,
     };

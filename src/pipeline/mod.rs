@@ -57,6 +57,8 @@ pub struct RunSettings {
     pub selection: Selection,
     /// Documents to delete; of a run that sends nothing.
     pub purge: Option<Missing>,
+    /// How many those are.
+    pub purge_documents: u64,
     pub concurrency: usize,
     pub batch_size: u64,
     pub limit: Option<u64>,
@@ -87,6 +89,8 @@ pub struct Run<'r> {
     pub settings: &'r RunSettings,
     pub parts: &'r Parts,
     pub outcomes: &'r Outcomes,
+    /// Files that were asked for and waited when it began.
+    pub wanted: u64,
     /// `--limit`, if it holds anything back.
     pub limit: Option<u64>,
     /// Where an error that concerns every file goes.

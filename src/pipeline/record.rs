@@ -36,16 +36,19 @@ pub struct Record {
     due: Instant,
     keep_due: Instant,
     samples: Vec<Value>,
+    /// Names of those that it is about.
+    libraries: Vec<String>,
 }
 
 impl Record {
-    pub fn new(began: Instant) -> Record {
+    pub fn new(began: Instant, libraries: Vec<String>) -> Record {
         Record {
             began,
             every: EVERY,
             due: began,
             keep_due: began + KEPT_FIRST,
             samples: Vec::new(),
+            libraries,
         }
     }
 
@@ -93,6 +96,7 @@ impl Record {
         json!({
             "seconds": (now - self.began).as_secs_f64(),
             "error": error,
+            "libraries": self.libraries,
             // Of a run that never came to its end, these are all there is.
             "totals": {"recovered": tally.recovered.get(), "indexed": tally.indexed.get(),
                        "failed": tally.failed.get(), "skipped": tally.skipped.get(),
@@ -135,7 +139,7 @@ mod tests {
     #[test]
     fn a_run_of_any_length_has_a_bounded_number_of_samples_evenly_spaced() {
         let began = Instant::now();
-        let mut record = Record::new(began);
+        let mut record = Record::new(began, Vec::new());
         for tick in 0..100_000u64 {
             let now = began + EVERY * tick as u32;
             if now >= record.due {

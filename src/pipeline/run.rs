@@ -3,6 +3,7 @@
 //! Owns the threads of a run. Promises: every thread is joined; a run always ends; what it says at the
 //! end is what the database says.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, Scope};
 use std::time::{Duration, Instant};
@@ -26,8 +27,12 @@ use crate::error::{Error, Kind};
 use crate::panic;
 use crate::poison;
 use crate::report::Event;
+use crate::report::progress::reading::What;
 use crate::shutdown::{Shutdown, Stop};
 use crate::state::{Change, UploadId};
+
+/// Libraries that the report of a run names: its record is bounded.
+const NAMED_MAX: usize = 20;
 
 impl Run<'_> {
     fn counted(&self) -> Counted<'_> {
@@ -134,15 +139,20 @@ fn go(
         settings,
         parts,
         outcomes: &outcomes,
+        wanted,
         limit,
         stop: &stop,
     };
     let counted = this.counted();
-    let mut record = Record::new(began);
+    let mut record = Record::new(began, names(settings, parts)?);
+    let deleting = parts.progress.deleting();
+    let shown = deleting.begin(What::Deletion(settings.store.name.to_string()));
+    deleting.expects(unneeded(settings, parts)?);
     let progressed = match !is_idle || is_anything_unneeded(settings, parts)? {
         true => with_threads(&this, &mut record),
         false => None,
     };
+    drop(shown);
     keep(settings, parts, &outcomes);
     // What the last outcomes changed is with the writer; if it has failed, the numbers are those of its
     // last commit, and that is why the run stopped.
@@ -209,6 +219,24 @@ fn keep(settings: &RunSettings, parts: &Parts, outcomes: &Outcomes) {
 fn is_anything_unneeded(settings: &RunSettings, parts: &Parts) -> Result<bool, Error> {
     let (reader, store, start) = (&parts.reader, settings.store.id, UploadId(0));
     Ok(!reader.unwanted(store, start)?.is_empty() || !reader.leftovers(store, start)?.is_empty())
+}
+
+/// The first few of the libraries that the run is about, by name.
+fn names(settings: &RunSettings, parts: &Parts) -> Result<Vec<String>, Error> {
+    let ids: BTreeSet<i64> = match &settings.purge {
+        Some(missing) => missing.libraries.iter().copied().collect(),
+        None => settings.selection.ids().collect(),
+    };
+    let all = parts.reader.libraries()?.into_iter();
+    let about = all.filter(|library| ids.contains(&library.id));
+    Ok(about.map(|library| library.name).take(NAMED_MAX).collect())
+}
+
+/// Documents that are to be deleted, as far as that is known before the run: all that a purge is about.
+fn unneeded(settings: &RunSettings, parts: &Parts) -> Result<u64, Error> {
+    let store = settings.store.id;
+    let begun = parts.reader.unwanted_count(store)?;
+    Ok(begun + settings.purge_documents)
 }
 
 /// `whole` in proportion to `part` of `all`.

@@ -228,9 +228,16 @@ fn a_run_without_work_has_a_page_and_so_has_each_of_two_stores() {
         .says(&runs[2]);
     // A wrong number names those that there are.
     let wrong = place.objlib(&["report", "9", "--html", "-"]).seen().exit(1);
-    for known in ["run 9: there is none", "3 of 20", "2 of 20", "1 of 20"] {
+    for known in [
+        "run 9: there is none",
+        "3 of 20",
+        "2 of 20",
+        "1 of 20",
+        "(done, 0 indexed)",
+    ] {
         assert!(wrong.stderr.contains(known), "{}", wrong.stderr);
     }
+    second.has(", library <em>docs</em>, by objlib");
     error_and_hint(&wrong);
     // Of a store that is gone its runs remain.
     let delete = [

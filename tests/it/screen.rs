@@ -469,3 +469,54 @@ fn colour_goes_only_where_it_is_seen() {
     assert!(!piped(&[]));
     assert!(piped(&["--color", "always"]));
 }
+
+#[test]
+fn a_batch_is_as_large_as_what_can_come() {
+    let place = Place::new();
+    place.files(60);
+    let service = Service::start(&place, &["--latency-ms", "300"]);
+    let mut upload = uploading(&place, &service);
+    let mut terminal = Terminal::with(upload.args(["--limit", "7"]), 20, 100);
+    while !terminal.log.contains("batch 1  ") {
+        assert!(terminal.shows_more(), "{}", terminal.log);
+    }
+    assert!(terminal.log.contains("batch 1  0/7"), "{}", terminal.log);
+}
+
+#[test]
+fn documents_that_are_deleted_are_counted_on_the_screen() {
+    let place = Place::new();
+    place.files(40);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
+    for i in 0..30 {
+        std::fs::remove_file(place.docs().join(format!("part {}/note-{i}.md", i % 7))).unwrap();
+    }
+    place
+        .objlib(&["scan", "docs", "--accept-missing"])
+        .seen()
+        .exit(0);
+    service.set_faults(serde_json::json!({"latency_ms": 300}));
+    let mut purge = place.objlib(&["purge", "--yes", "--max-share", "100"]);
+    purge.args(["--endpoint", &service.url]);
+    purge.env("GEMINI_API_KEY", crate::run::KEY);
+    let purge = purge.env("TERM", "xterm-256color");
+    let mut terminal = Terminal::with(purge, 20, 100);
+    while terminal.shows_more() {}
+    assert_eq!(terminal.program.wait().unwrap().code(), Some(0));
+    assert!(
+        terminal.log.contains("deleting from fileSearchStores/"),
+        "{}",
+        terminal.log
+    );
+    assert!(
+        terminal.log.contains(" of about 30 documents"),
+        "{}",
+        terminal.log
+    );
+    assert!(
+        !terminal.picture().contains("deleting from"),
+        "{}",
+        terminal.picture()
+    );
+}

@@ -137,6 +137,7 @@ fn transfer(
         documents,
         selection: selection(&libraries, folders)?,
         purge: None,
+        purge_documents: 0,
         concurrency: options.concurrency.ceiling(),
         batch_size: options.batch_size,
         limit: options.limit,

@@ -20,15 +20,16 @@ pub struct Batches {
 }
 
 impl Batches {
-    /// The batch that the next file counts in.
-    pub fn place(&mut self, run: &Run<'_>) -> Result<i64, Error> {
+    /// The batch that the next file counts in. `left`: files that were asked for and have not been begun; what
+    /// has come back to the queue is not known beforehand.
+    pub fn place(&mut self, run: &Run<'_>, left: u64) -> Result<i64, Error> {
         let size = run.settings.batch_size;
         if self.filling.as_ref().is_some_and(|b| b.files >= size) {
             self.close(run)?;
         }
         let mut batch = match self.filling.take() {
             Some(batch) => batch,
-            None => self.open(run)?,
+            None => self.open(run, left)?,
         };
         batch.files += 1;
         let id = batch.id;
@@ -36,7 +37,7 @@ impl Batches {
         Ok(id)
     }
 
-    fn open(&mut self, run: &Run<'_>) -> Result<Batch, Error> {
+    fn open(&mut self, run: &Run<'_>, left: u64) -> Result<Batch, Error> {
         self.opened += 1;
         let number = self.opened;
         let change = Change::BatchOpened {
@@ -45,7 +46,9 @@ impl Batches {
         };
         let id = run.parts.writer.commit(change)?.row;
         let progress = &run.parts.progress;
-        progress.batch_opened(number, run.settings.batch_size);
+        let size = run.settings.batch_size;
+        let can_come = if left == 0 { size } else { size.min(left) };
+        progress.batch_opened(number, can_come);
         Ok(Batch {
             id,
             number,

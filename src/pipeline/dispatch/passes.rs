@@ -201,7 +201,8 @@ impl<'r> Passes<'r> {
             if !self.may_start() {
                 return Ok(false);
             }
-            let batch = self.batches.place(self.run)?;
+            let left = self.run.wanted.saturating_sub(self.progressed.started);
+            let batch = self.batches.place(self.run, left)?;
             self.progressed.started += u64::from(is_of_backlog);
             self.hand_out(Task::Upload { job, batch });
         }

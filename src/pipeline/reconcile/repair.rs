@@ -17,6 +17,7 @@ use crate::error::{Error, Kind};
 use crate::names::DocumentName;
 use crate::panic;
 use crate::poison;
+use crate::report::progress::reading::{Reading, What};
 use crate::shutdown::Shutdown;
 use crate::state::comparison::drift::{Drift, Mend};
 use crate::state::reader::StoreRow;
@@ -29,6 +30,7 @@ pub struct Repair<'r> {
     pub gate: &'r Gate,
     pub writer: &'r Writer,
     pub shutdown: &'r Shutdown,
+    pub deleting: &'r Reading,
     /// Documents deleted at once, at the most.
     pub workers: usize,
     /// A repair that would delete a larger share of the documents of this database's libraries is refused.
@@ -51,6 +53,9 @@ impl Repair<'_> {
         if deletions * 100 > plan.own * self.share_max_percent {
             return Err(self.refused(deletions, plan.own));
         }
+        let shown = What::Deletion(self.store.name.to_string());
+        let _shown = self.deleting.begin(shown);
+        self.deleting.expects(deletions);
         let workers = self
             .workers
             .min(usize::try_from(deletions).unwrap_or(usize::MAX));
@@ -152,6 +157,7 @@ impl Repair<'_> {
                 self.client.delete_document(&document)
             })
             .map_err(|failure| failure.to_error(&self.store.display_name))?;
+            self.deleting.saw(1);
             if let Some(upload) = upload {
                 self.writer.send(Change::Retired { upload }, |_| {});
             }

@@ -46,6 +46,7 @@ impl Worker<'_> {
                 return match self.waited(|w| w.commit(change)) {
                     Ok(_) => {
                         self.outcomes.tally.deleted.add(1);
+                        self.outcomes.progress.deleting().saw(1);
                         Returned::Done
                     }
                     Err(error) => Returned::Fatal(error),

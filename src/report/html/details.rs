@@ -45,6 +45,8 @@ pub struct SlowFile {
 pub struct Details {
     pub seconds: f64,
     pub error: Option<String>,
+    /// The first few of those that it was about.
+    pub libraries: Vec<String>,
     pub totals: RunTotals,
     /// Things at the service that nothing needed any more.
     pub deleted: u64,
@@ -69,6 +71,7 @@ impl Details {
         Details {
             seconds: number(&value["seconds"]),
             error: value["error"].as_str().map(str::to_owned),
+            libraries: list(&value["libraries"]).iter().map(words).collect(),
             totals: RunTotals {
                 recovered: total("recovered"),
                 indexed: total("indexed"),

@@ -125,6 +125,15 @@ impl RunReport {
                 text(endpoint)
             );
         }
+        let libraries = self.details.iter().flat_map(|details| &details.libraries);
+        let libraries: Vec<String> = libraries
+            .map(|name| format!("<em>{}</em>", text(name)))
+            .collect();
+        match &libraries[..] {
+            [] => {}
+            [one] => _ = write!(html, ", library {one}"),
+            _ => _ = write!(html, ", libraries {}", libraries.join(", ")),
+        }
         let _ = write!(html, ", by objlib {}.</p></header>", text(&run.version));
         if let Some(error) = self
             .details

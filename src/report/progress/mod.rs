@@ -39,6 +39,7 @@ pub struct Progress {
     throttle: Mutex<Option<ThrottleView>>,
     looks: Mutex<Looks>,
     reading: Reading,
+    deleting: Reading,
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +86,7 @@ pub struct Snapshot {
     pub batch_files: u64,
     pub batch_done: u64,
     pub in_flight: Vec<InFlight>,
-    /// Something is read through.
+    /// Something is read through, or documents are deleted.
     pub reading: Option<ReadSoFar>,
 }
 
@@ -116,11 +117,17 @@ impl Progress {
             throttle: Mutex::new(None),
             looks: Mutex::default(),
             reading: Reading::default(),
+            deleting: Reading::default(),
         }
     }
 
     pub fn reading(&self) -> &Reading {
         &self.reading
+    }
+
+    /// Documents that are deleted; shown once there is one, or it is known how many there will be.
+    pub fn deleting(&self) -> &Reading {
+        &self.deleting
     }
 
     /// What this run has to bring to `indexed`.
@@ -241,7 +248,10 @@ impl Progress {
             batch_files,
             batch_done: self.batch_done.load(Relaxed).min(batch_files),
             in_flight: self.workers.iter().filter_map(Slot::look).collect(),
-            reading: self.reading.look(now),
+            reading: self.reading.look(now).or_else(|| {
+                let deleting = self.deleting.look(now);
+                deleting.filter(|deleting| deleting.seen + deleting.of > 0)
+            }),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What is read through before a run, or instead of one: a folder by a scan, a store's listing by whatever
-//! compares.
+//! What is gone through before a run, or instead of one: a folder by a scan, a store's listing by whatever
+//! compares, documents that are deleted.
 //!
 //! Owns a few numbers, counted by the thread that reads. Promises: what was read is no longer shown once its
 //! guard is gone.
@@ -32,6 +32,8 @@ pub enum What {
     Store(String),
     /// What a store holds, with what the database says of it.
     Comparison(String),
+    /// What goes from a store.
+    Deletion(String),
 }
 
 /// As long as it is kept, it is being read.
@@ -115,9 +117,10 @@ pub fn words(r: &ReadSoFar) -> String {
             }
             line
         }
-        What::Store(name) | What::Comparison(name) => {
+        What::Store(name) | What::Comparison(name) | What::Deletion(name) => {
             let doing = match r.what {
                 What::Comparison(_) => "comparing",
+                What::Deletion(_) => "deleting from",
                 _ => "reading",
             };
             let of = match r.of {
@@ -158,6 +161,11 @@ mod tests {
         reading.expects(50);
         reading.saw(20);
         let line = "reading fileSearchStores/s: 20 of about 50 documents, 10/s";
+        assert_eq!(said(4).unwrap(), line);
+        let _guard = reading.begin(What::Deletion("fileSearchStores/s".to_owned()));
+        reading.expects(9);
+        reading.saw(2);
+        let line = "deleting from fileSearchStores/s: 2 of about 9 documents";
         assert_eq!(said(4).unwrap(), line);
     }
 }

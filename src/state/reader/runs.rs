@@ -66,7 +66,7 @@ statements! {
          FROM runs r LEFT JOIN stores s ON s.id = r.store_id
          LEFT JOIN upload_locks l ON l.instance = r.instance WHERE r.id = ?1";
     LAST: Single => "SELECT max(id) FROM runs";
-    UP_TO: Page => "SELECT id, started_ms FROM runs WHERE id <= ?1 ORDER BY id DESC LIMIT 10";
+    UP_TO: Page => "SELECT id FROM runs WHERE id <= ?1 ORDER BY id DESC LIMIT 10";
     DETAILS: Single => "SELECT details FROM run_details WHERE run_id = ?1";
     COUNTED: Single =>
         "SELECT coalesce(sum(succeeded), 0), coalesce(sum(failed), 0) FROM upload_batches WHERE run_id = ?1";
@@ -153,10 +153,9 @@ impl Reader {
         self.checked(LAST.one(&self.conn, [], |r| r.get(0)))
     }
 
-    /// The last ten runs, newest first, and when they began.
-    pub fn newest_runs(&self) -> Result<Vec<(i64, UnixMs)>, Error> {
-        let run = |r: &Row<'_>| Ok((r.get(0)?, r.get(1)?));
-        self.checked(UP_TO.rows(&self.conn, [i64::MAX], run))
+    /// The last ten runs, newest first.
+    pub fn newest_runs(&self) -> Result<Vec<i64>, Error> {
+        self.checked(UP_TO.rows(&self.conn, [i64::MAX], |r| r.get(0)))
     }
 
     /// What the report of a run draws; `None` for one that was recorded without it, or long ago.
@@ -251,7 +250,7 @@ mod tests {
         let is = |outcome: &str| Some((outcome.to_owned(), Some("s".to_owned())));
         // The lock's row is that of this very process, which never takes its own for another's.
         assert_eq!((outcome(104), outcome(106)), (is("killed"), None));
-        assert_eq!(reader.newest_runs().unwrap()[0].0, 105);
+        assert_eq!(reader.newest_runs().unwrap()[0], 105);
         drop(writer);
         thread.close().unwrap();
         assert_eq!(outcome(105), is("killed"));
