@@ -595,8 +595,7 @@ fn a_last_answer_that_never_ends() {
                 }
             }
             (Some(path), None) if path.contains("/documents/") => {
-                let document =
-                    r#"{"name": "fileSearchStores/s-1/documents/d", "state": "STATE_ACTIVE"}"#;
+                let document = r#"{"name": "fileSearchStores/s-1/documents/d", "state": "STATE_ACTIVE", "sizeBytes": "5"}"#;
                 send(stream, 200, "", document);
             }
             _ => {
@@ -649,7 +648,7 @@ fn with_listing(listing: &'static str, ended: &'static str) -> Scripted {
                 send(stream, 200, "", &listing.replace("{metadata}", &known));
             }
             (path, None) if path.contains("/documents/") => {
-                let document = json!({"name": "any", "state": "STATE_ACTIVE"});
+                let document = json!({"name": "any", "state": "STATE_ACTIVE", "sizeBytes": "5"});
                 send(stream, 200, "", &document.to_string());
             }
             (path, None) => {
