@@ -259,3 +259,14 @@ fn options_stand_under_their_headings() {
         assert_eq!(last, Some(heading), "{command} {option}");
     }
 }
+
+#[test]
+fn pages_that_cannot_go_where_they_should_say_why() {
+    let place = Place::new();
+    place.file("a.md", "words");
+    for path in ["docs/a.md", "docs/a.md/pages"] {
+        let seen = place.objlib(&["man", path]).seen().exit(1);
+        let said = format!("error: {path}: the pages go into a folder, and this is a file");
+        assert!(seen.stderr.starts_with(&said), "{}", seen.stderr);
+    }
+}

@@ -376,3 +376,40 @@ fn a_standard_error_that_takes_nothing_costs_only_the_words() {
     assert_eq!(command.stderr(full).status().unwrap().code(), Some(2));
     service.ledger().is_exactly(&place.docs());
 }
+
+/// Whoever reads has seen enough, or the disk is full.
+#[test]
+fn output_that_cannot_be_written_is_an_error_and_a_closed_pipe_is_none() {
+    let place = Place::new();
+    place.files(3);
+    let service = Service::start(&place, &[]);
+    place.upload(&service, &[]).seen().exit(0);
+    let remote = ["--endpoint", &service.url];
+    for words in [
+        &["--help"][..],
+        &["--version"],
+        &["scan", "--help"],
+        &["man"],
+        &["completions", "bash"],
+        &["status"],
+        &["report", "--html", "-"],
+        &["purge", "--dry-run", remote[0], remote[1]],
+        &["verify", remote[0], remote[1]],
+    ] {
+        let mut command = place.objlib(words);
+        command.env("GEMINI_API_KEY", crate::run::KEY);
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let full = command.stdout(full.unwrap()).stderr(Stdio::piped());
+        let full = seen(full.output().unwrap()).exit(1);
+        assert!(
+            full.stderr.starts_with("error: stdout: "),
+            "{}",
+            full.stderr
+        );
+        assert_eq!(full.stderr.lines().count(), 2, "{}", full.stderr);
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let closed = seen(command.stdout(writer).output().unwrap()).exit(0);
+        assert_eq!(closed.stderr, "", "{words:?}");
+    }
+}

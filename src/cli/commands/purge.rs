@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::app::purge::{self, Done, Found, Options, Sum};
 use crate::cli::terminal::ask;
 use crate::cli::terminal::listening::Listening;
-use crate::cli::terminal::stdout::say;
+use crate::cli::terminal::stdout::{say, written};
 use crate::cli::terminal::words::complain;
 use crate::cli::{args, settings};
 use crate::clock::{Local, now_ms};
@@ -58,7 +58,7 @@ pub fn run(args: &args::Purge, database: &Path, style: Style) -> Result<u8, Erro
         complain(&error, style.verbose);
     }
     if !style.json && (!style.quiet || done.exit != 0) {
-        command.closing(&found, &done);
+        command.closing(&found, &done)?;
     }
     Ok(done.exit)
 }
@@ -185,12 +185,10 @@ impl Command<'_> {
             let documents = count(found.begun, "document");
             let _ = writeln!(out, "besides {documents} whose deletion was begun before");
         }
-        // Whoever read this has seen enough.
-        let _ = out.flush();
-        Ok(())
+        written(out.flush()).map(drop)
     }
 
-    fn closing(&self, found: &Found, done: &Done) {
+    fn closing(&self, found: &Found, done: &Done) -> Result<(), Error> {
         let files = count(found.count(|sum| sum.files), "file");
         let line = match (self.args.dry_run, done.exit, done.left) {
             _ if found.is_nothing() => "nothing to purge".to_owned(),
@@ -202,7 +200,11 @@ impl Command<'_> {
                 self.again()
             ),
         };
-        let _ = say(&format!("{line}\n"));
+        match (say(&format!("{line}\n")), self.args.dry_run) {
+            (Err(error), true) => Err(error),
+            // What was done is done.
+            _ => Ok(()),
+        }
     }
 
     fn line(&self, found: &Found, done: &Result<Done, Error>) {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::app;
 use crate::cli::terminal::listening::Listening;
+use crate::cli::terminal::stdout::written;
 use crate::cli::{args, settings};
 use crate::clock::{now_ms, rfc3339};
 use crate::error::Error;
@@ -66,8 +67,7 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
             print_page(&mut out, &plan, &shown, &next)?;
         }
     }
-    // Whoever read this has seen enough.
-    let _ = out.flush();
+    written(out.flush())?;
     Ok(exit)
 }
 
@@ -177,8 +177,8 @@ struct Page<'a> {
     verbose: bool,
 }
 
-/// Written as it is read: with `--verbose` there may be a million names. An error of the output is not
-/// looked at, as everywhere: whoever read it has seen enough.
+/// Written as it is read: with `--verbose` there may be a million names. An error of the output is
+/// looked at in the end, when what it kept is written.
 fn print_page(
     out: &mut impl Write,
     plan: &RepairPlan,

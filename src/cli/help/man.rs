@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use clap::{Arg, Command};
@@ -42,13 +43,14 @@ pub fn run(folder: Option<&Path>) -> Result<(), Error> {
         return say(&page(&command, "objlib"));
     };
     let cannot = |path: &Path, e: std::io::Error| {
+        let why = match e.kind() {
+            ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+                "the pages go into a folder, and this is a file".to_owned()
+            }
+            _ => e.to_string(),
+        };
         let remedy = "name a folder that can be written";
-        Error::new(
-            Kind::Input,
-            path.display().to_string(),
-            e.to_string(),
-            remedy,
-        )
+        Error::new(Kind::Input, path.display().to_string(), why, remedy)
     };
     fs::create_dir_all(folder).map_err(|e| cannot(folder, e))?;
     for (name, page) in pages(&command, "objlib") {

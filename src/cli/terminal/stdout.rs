@@ -13,6 +13,20 @@ pub fn say(text: &str) -> Result<(), Error> {
     out.end()
 }
 
+/// Whether anybody reads what was written.
+pub fn written(done: std::io::Result<()>) -> Result<bool, Error> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Error::new(
+            Kind::System,
+            "stdout",
+            e.to_string(),
+            "check where the output goes",
+        )),
+    }
+}
+
 /// Stdout, line by line, so that a list may be of any length.
 pub struct Output {
     stdout: BufWriter<StdoutLock<'static>>,
@@ -40,18 +54,7 @@ impl Output {
         if self.is_closed {
             return Ok(());
         }
-        match write(&mut self.stdout) {
-            Err(e) if e.kind() == ErrorKind::BrokenPipe => self.is_closed = true,
-            Err(e) => {
-                return Err(Error::new(
-                    Kind::System,
-                    "stdout",
-                    e.to_string(),
-                    "check where the output goes",
-                ));
-            }
-            Ok(()) => {}
-        }
+        self.is_closed = !written(write(&mut self.stdout))?;
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use std::io::{IsTerminal, Write};
 use clap::ColorChoice;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::stdout;
 use crate::cli::help::{self, environment};
 use crate::error::Error;
 use crate::report::message;
@@ -70,9 +71,12 @@ pub fn usage(e: &clap::Error, typed: &[OsString]) -> u8 {
         ErrorKind::DisplayHelp
         | ErrorKind::DisplayVersion
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            // A closed stdout is no reason to complain.
-            let _ = e.print();
-            u8::try_from(e.exit_code()).unwrap_or(2)
+            // stdout keeps what does not end a line.
+            let printed = e.print().and_then(|()| std::io::stdout().flush());
+            match stdout::written(printed) {
+                Ok(_) => u8::try_from(e.exit_code()).unwrap_or(2),
+                Err(error) => complain(&error, false),
+            }
         }
         _ => {
             let (cause, remedy) = explained(e, typed);
