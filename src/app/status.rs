@@ -63,9 +63,9 @@ fn seen(reader: &Reader, stores: &[StoreRow], stale_after: Duration) -> Result<S
     let known = reader.stores()?;
     let last_run = reader.last_run(stale_after)?.map(|run| LastRun {
         into: known
-            .into_iter()
+            .iter()
             .find(|store| Some(store.id) == run.store_id)
-            .map(store_line),
+            .map(|store| store_line(store.clone(), &known)),
         started: reader.local(run.started_ms),
         heard: run.heard_ms.map(|ms| reader.local(ms)),
         run,
@@ -121,7 +121,7 @@ fn store_status(
             status.waiting.extend(waiting(reader, store.id, state)?);
         }
         status.id = Some(store.id);
-        status.store = Some(store_line(store.clone()));
+        status.store = Some(store_line(store.clone(), &[]));
     }
     status.files = files.present;
     status.bytes = files.bytes;
@@ -146,8 +146,12 @@ fn waiting(reader: &Reader, store: i64, state: UploadState) -> Result<Vec<Waitin
     Ok(reasons.map(waiting).collect())
 }
 
-pub fn store_line(store: StoreRow) -> StoreLine {
+/// `known`: all that the database knows.
+fn store_line(store: StoreRow, known: &[StoreRow]) -> StoreLine {
+    let is_twin =
+        |other: &StoreRow| other.id != store.id && other.display_name == store.display_name;
     StoreLine {
+        has_twin: known.iter().any(is_twin),
         display_name: store.display_name,
         name: store.name.to_string(),
         endpoint: store.endpoint,
@@ -160,6 +164,10 @@ pub fn library_line(
     files: &FileCounts,
 ) -> Result<LibraryLine, Error> {
     let stores = reader.stores_of(library.id)?;
+    let known = match stores.is_empty() {
+        true => Vec::new(),
+        false => reader.stores()?,
+    };
     Ok(LibraryLine {
         name: library.name.clone(),
         root: library.root.display().to_string(),
@@ -168,7 +176,10 @@ pub fn library_line(
         missing: files.missing,
         left_out: files.left_out,
         skipped: files.skipped,
-        stores: stores.into_iter().map(store_line).collect(),
+        stores: stores
+            .into_iter()
+            .map(|store| store_line(store, &known))
+            .collect(),
         settings: LibrarySettings::read(&library.name, &library.settings)?,
     })
 }

@@ -173,3 +173,26 @@ fn what_needs_no_database_needs_no_home() {
     assert!(states.contains(&"database: wrong".to_owned()), "{states:?}");
     homeless(&["status"]).exit(2);
 }
+
+#[test]
+fn what_is_wrong_with_what_was_typed_is_seen_offline_too() {
+    let place = Place::new();
+    let url = "http://127.0.0.1:9";
+    let no_file = ["--offline", "--ca-file", "nowhere.pem"];
+    let seen = doctor(&place, url, &no_file).exit(2);
+    assert!(
+        seen.stdout.contains("nowhere.pem: cannot be read"),
+        "{}",
+        seen.stdout
+    );
+    let seen = doctor(&place, url, &["--offline", "--store", &format!("my {KEY}")]).exit(2);
+    assert!(
+        seen.stdout.contains("it contains the API key"),
+        "{}",
+        seen.stdout
+    );
+    let mut ceiling = place.objlib(&["doctor", "--json", "--offline", "--endpoint", url]);
+    ceiling.env("GEMINI_API_KEY", KEY).env("OBJLIB_RPM", "60");
+    let seen = ceiling.seen().exit(0);
+    assert!(seen.stdout.contains("OBJLIB_RPM=60"), "{}", seen.stdout);
+}

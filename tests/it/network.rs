@@ -345,7 +345,10 @@ fn a_proxy_is_used_unless_the_host_is_excepted() {
     });
     let address = proxy.url.replace("http://", "http://user:secret@");
     let seen = through(&place, &[("HTTPS_PROXY", &address)]).seen().exit(1);
-    is_one_line(&seen, &["the proxy does not connect", "407"]);
+    is_one_line(
+        &seen,
+        &["the proxy at 127.0.0.1:", "does not connect", "407"],
+    );
     assert!(!seen.stderr.contains("secret"), "{}", seen.stderr);
     let first = asked.lock().unwrap()[0].clone();
     assert_eq!(first, "CONNECT objlib.invalid:443 HTTP/1.1");

@@ -294,3 +294,36 @@ fn a_watched_status_says_only_what_changes_to_programs_and_ends_with_ctrl_c() {
     assert_eq!(failed(), None);
     assert_eq!(watch.wait().unwrap().code(), Some(0));
 }
+
+/// One name at two services, as it happens to whoever tries with `--emulator` first.
+#[test]
+fn stores_of_one_name_are_told_apart() {
+    let place = Place::new();
+    place.files(3);
+    let service = Service::start(&place, &[]);
+    place
+        .objlib(&["upload", "docs", "-q", "--emulator"])
+        .seen()
+        .exit(0);
+    let alone = place.objlib(&["library", "list"]).seen().exit(0).stdout;
+    assert!(alone.trim_end().ends_with("goes into objlib"), "{alone}");
+    place.upload(&service, &[]).seen().exit(0);
+    let both = place.objlib(&["library", "list"]).seen().exit(0).stdout;
+    for endpoint in ["emulator", &service.url.replace("127.0.0.1", "localhost")] {
+        assert!(both.contains(&format!(") at {endpoint}")), "{both}");
+    }
+    let status = |args: &[&str]| {
+        let seen = place.objlib(&["status"]).args(args).seen().exit(0).stdout;
+        let lines = seen.lines().filter(|line| line.starts_with("store "));
+        lines.map(str::to_owned).collect::<Vec<String>>()
+    };
+    assert_eq!(status(&[]).len(), 2);
+    let [embedded] = &status(&["--emulator"])[..] else {
+        panic!()
+    };
+    assert!(embedded.ends_with(" at emulator"), "{embedded}");
+    let [remote] = &status(&["--endpoint", &service.url])[..] else {
+        panic!()
+    };
+    assert!(!remote.ends_with(" at emulator"), "{remote}");
+}

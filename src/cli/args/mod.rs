@@ -435,6 +435,13 @@ pub struct Purge {
 pub struct Status {
     #[command(flatten)]
     pub store: Store,
+    /// Only stores of the service at this address
+    #[arg(long, help_heading = remote::WHERE, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// Only stores of the embedded local service
+    #[cfg(feature = "emulator")]
+    #[arg(long, help_heading = remote::WHERE, conflicts_with = "endpoint")]
+    pub emulator: bool,
     /// List the files that failed, with their causes
     #[arg(long)]
     pub failed: bool,

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::app::Service;
 use crate::app::doctor::{self, Finding};
 use crate::cli::args;
+use crate::cli::help::environment;
 use crate::cli::settings;
 use crate::cli::terminal::stdout::say;
 use crate::error::{Error, Kind};
@@ -59,6 +60,13 @@ pub fn run(
             .filter(|_| !matches!(target.service, Service::Emulator))
         {
             take(doctor::quota(reader, &target.endpoint_name));
+        }
+        for name in ["OBJLIB_RPM", "OBJLIB_TIER"] {
+            if let Some(value) = environment::set(name) {
+                let value = value.to_string_lossy();
+                let text = format!("{name}={value}: uploads keep to that");
+                take(Finding::fine("ceiling", text));
+            }
         }
     }
     said.map(|()| stopped.map_or(0, Kind::exit_code))

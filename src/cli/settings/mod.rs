@@ -15,6 +15,7 @@ use crate::app::folders::Folders;
 use crate::app::{Service, Target};
 use crate::cli::terminal::words;
 use crate::client::Endpoint;
+use crate::client::wire::tls::Tls;
 use crate::error::{Error, Kind};
 use crate::metadata::{RULES_BYTES_MAX, Rules};
 use crate::names::ApiKey;
@@ -220,9 +221,11 @@ fn target_with_findings(
     #[cfg(feature = "emulator")]
     if given.emulator {
         say(Finding::fine("key", "the embedded service needs none"));
+        secret::keep_out(secret::known().as_ref(), &[("store", store)]).map_err(at("store"))?;
         return target(Service::Emulator);
     }
     let endpoint = endpoint(given).map_err(at("service"))?;
+    Tls::new(given.ca_file.as_deref()).map_err(at("service"))?;
     let proxy = proxy::from_environment(&endpoint).map_err(at("proxy"))?;
     let way = match &proxy {
         Some(_) => "requests go through the one that the environment names",
@@ -248,6 +251,7 @@ fn target_with_findings(
         ),
         (None, None) => Finding::fine("key", text),
     });
+    secret::keep_out(Some(&key), &[("store", store)]).map_err(at("store"))?;
     target(Service::Remote {
         proxy,
         endpoint,
@@ -264,11 +268,27 @@ pub fn endpoint_name(given: &args::Service) -> Result<String, Error> {
     Ok(endpoint(given)?.canonical())
 }
 
+/// The same where a service is asked for, and none is taken by itself.
+pub fn endpoint_typed(given: &args::Status) -> Result<Option<String>, Error> {
+    #[cfg(feature = "emulator")]
+    if given.emulator {
+        return Ok(Some(store::EMULATOR.to_owned()));
+    }
+    let typed = given.endpoint.as_deref().map(parsed).transpose()?;
+    Ok(typed.map(|endpoint| endpoint.canonical()))
+}
+
+/// A blank one is the default.
+fn parsed(url: &str) -> Result<Endpoint, Error> {
+    Endpoint::parse(match url.trim().is_empty() {
+        true => DEFAULT_ENDPOINT,
+        false => url,
+    })
+}
+
 fn endpoint(given: &args::Service) -> Result<Endpoint, Error> {
-    let typed = given.endpoint.as_deref();
-    if let Some(url) = typed {
-        let is_blank = url.trim().is_empty();
-        return Endpoint::parse(if is_blank { DEFAULT_ENDPOINT } else { url });
+    if let Some(url) = given.endpoint.as_deref() {
+        return parsed(url);
     }
     match variable(BASE_URL)? {
         None => Endpoint::parse(DEFAULT_ENDPOINT),

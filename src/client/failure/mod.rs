@@ -169,7 +169,7 @@ impl Failure {
             FailureKind::BadAnswer | FailureKind::NotTheService => (
                 Kind::Network,
                 "service".to_owned(),
-                "check that --endpoint is a Gemini API, and that no proxy or login page answers in its place",
+                "check that --endpoint is a Gemini API, and that no proxy (HTTPS_PROXY, NO_PROXY) or login page stands in its way",
             ),
             FailureKind::NoTrust => (
                 Kind::Network,

@@ -45,6 +45,8 @@ pub struct ClientSettings {
 pub struct Client {
     agents: Agents,
     pub(in crate::client) endpoint: Endpoint,
+    /// Host and port of the one on the way, or nothing.
+    pub(in crate::client) proxy: String,
     pub(in crate::client) key: ApiKey,
     pub(in crate::client) secrets: Secrets,
     pub(in crate::client) gate: Arc<Gate>,
@@ -105,6 +107,8 @@ impl Client {
         let tls = Tls::new(settings.ca_file.as_deref())?;
         // Of each class: a worker and a poller each keep their connection.
         let connections = settings.concurrency * 2 + 2;
+        let address = |proxy: &ureq::Proxy| format!("{}:{}", proxy.host(), proxy.port());
+        let proxy = settings.proxy.as_ref().map(address);
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -122,6 +126,7 @@ impl Client {
         Ok(Client {
             agents: Agents::new(&config.build(), &tls, gate.shutdown()),
             endpoint: settings.endpoint,
+            proxy: proxy.unwrap_or_default(),
             secrets: Secrets::new(&settings.key),
             key: settings.key,
             gate,

@@ -8,4 +8,4 @@ pub mod meter;
 mod resolver;
 pub mod secrets;
 pub mod send;
-mod tls;
+pub mod tls;

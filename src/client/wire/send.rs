@@ -327,13 +327,14 @@ impl Client {
         let opened = opened.and_then(|answer| answer.headers().get(SESSION_URL)?.to_str().ok());
         let urls = session.map(SessionUrl::expose).into_iter().chain(opened);
         let cut = self.secrets.and_sessions(urls);
-        let received = read(result, self.endpoint.host()).map_err(|failure| match class {
-            Class::Read if self.gate.cuts_off(class) => stopping(),
-            Class::Read | Class::Write => Failure {
-                words: cut.words(&failure.words),
-                ..failure
-            },
-        })?;
+        let received =
+            read(result, self.endpoint.host(), &self.proxy).map_err(|failure| match class {
+                Class::Read if self.gate.cuts_off(class) => stopping(),
+                Class::Read | Class::Write => Failure {
+                    words: cut.words(&failure.words),
+                    ..failure
+                },
+            })?;
         Ok(received.without(&cut))
     }
 }
@@ -341,8 +342,9 @@ impl Client {
 fn read(
     result: Result<http::Response<ureq::Body>, ureq::Error>,
     host: &str,
+    proxy: &str,
 ) -> Result<Received, Failure> {
-    let response = result.map_err(|e| transport(&e, host))?;
+    let response = result.map_err(|e| transport(&e, host, proxy))?;
     let (parts, body) = response.into_parts();
     let mut bytes = Vec::new();
     body.into_reader()
@@ -363,7 +365,7 @@ fn read(
 }
 
 /// No answer. Never names a URL: that of a session is a secret.
-fn transport(e: &ureq::Error, host: &str) -> Failure {
+fn transport(e: &ureq::Error, host: &str, proxy: &str) -> Failure {
     let (kind, words) = match e {
         ureq::Error::HostNotFound => (
             FailureKind::Transient,
@@ -392,7 +394,7 @@ fn transport(e: &ureq::Error, host: &str) -> Failure {
         ),
         ureq::Error::ConnectProxyFailed(why) => (
             FailureKind::NotTheService,
-            format!("the proxy does not connect: {why}"),
+            format!("the proxy at {proxy} does not connect: {why}"),
         ),
         ureq::Error::LargeResponseHeader(..) => (
             FailureKind::NotTheService,

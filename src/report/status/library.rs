@@ -25,6 +25,8 @@ pub struct StoreLine {
     pub display_name: String,
     pub name: String,
     pub endpoint: String,
+    /// The database knows another one of this display name.
+    pub has_twin: bool,
 }
 
 impl LibraryLine {
@@ -36,11 +38,7 @@ impl LibraryLine {
     }
 
     pub fn to_text(&self) -> String {
-        let stores: Vec<&str> = self
-            .stores
-            .iter()
-            .map(|s| s.display_name.as_str())
-            .collect();
+        let stores: Vec<String> = self.stores.iter().map(StoreLine::shown).collect();
         let goes = match stores.is_empty() {
             true => "not sent anywhere yet".to_owned(),
             false => format!("goes into {}", stores.join(", ")),
@@ -56,6 +54,14 @@ impl LibraryLine {
 }
 
 impl StoreLine {
+    /// What tells it from every other store of the database; not one line yet.
+    pub(super) fn shown(&self) -> String {
+        match self.has_twin {
+            false => self.display_name.clone(),
+            true => format!("{} ({}) at {}", self.display_name, self.name, self.endpoint),
+        }
+    }
+
     pub(super) fn to_json(&self) -> Value {
         json!({"display_name": self.display_name, "name": self.name, "endpoint": self.endpoint})
     }

@@ -249,6 +249,7 @@ mod tests {
             display_name: "notes".to_owned(),
             name: "fileSearchStores/notes-1".to_owned(),
             endpoint: "https://host".to_owned(),
+            has_twin: false,
         }
     }
 

@@ -68,7 +68,7 @@ impl Status {
             _ => None,
         }
         .map_or_else(String::new, |store| {
-            format!(", into {}", one_line(&store.display_name))
+            format!(", into {}", one_line(&store.shown()))
         })
     }
 

@@ -23,6 +23,7 @@ pub fn run(args: &args::Status, database: &Path, style: Style) -> Result<u8, Err
         reader: &reader,
         database,
         name: &args.store.name,
+        endpoint: settings::endpoint_typed(args)?,
         is_watched: args.watch,
     };
     if args.watch {
@@ -55,6 +56,7 @@ pub fn of(reader: &Reader, database: &Path, name: &str) -> Result<Status, Error>
         reader,
         database,
         name,
+        endpoint: None,
         is_watched: false,
     };
     asked.status()
@@ -75,6 +77,8 @@ struct Asked<'a> {
     database: &'a Path,
     /// Of the store.
     name: &'a str,
+    /// What the database knows the service by, if only its stores are meant.
+    endpoint: Option<String>,
     is_watched: bool,
 }
 
@@ -84,12 +88,16 @@ impl Asked<'_> {
     }
 
     fn stores(&self) -> Result<Vec<StoreRow>, Error> {
-        app::status::stores(self.reader, self.name, self.is_named())
+        let mut stores = app::status::stores(self.reader, self.name, self.is_named())?;
+        if let Some(endpoint) = &self.endpoint {
+            stores.retain(|store| store.endpoint == *endpoint);
+        }
+        Ok(stores)
     }
 
     /// What a scan has skipped, and what no rule meets, is not about a store, unless one is named.
     fn named(&self) -> Result<Vec<StoreRow>, Error> {
-        match self.is_named() {
+        match self.is_named() || self.endpoint.is_some() {
             true => self.stores(),
             false => Ok(Vec::new()),
         }
