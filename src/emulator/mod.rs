@@ -6,15 +6,36 @@
 //! tells what really happened.
 //!
 //! Listens on loopback, and answers only what comes from this machine, unless told otherwise (`http::local`).
+//!
+//! # In tests of another program
+//!
+//! The service runs inside the test, on a port of its own, and ends with its value. `docs/emulator.md` says
+//! what it does, which faults there are, and what is in the ledger.
+//!
+//! ```
+//! use objlib::emulator::{Emulator, Faults, Options};
+//!
+//! let service = Emulator::start(Options::default())?;
+//! let base_url = service.url(); // what GOOGLE_GEMINI_BASE_URL is for the program that is tested
+//! assert!(base_url.starts_with("http://127.0.0.1:"));
+//!
+//! service.set_faults(Faults { error_503: 1.0, ..Faults::default() });
+//! // Here the program runs, and should bear it.
+//! assert_eq!(service.ledger()?["documents"].as_array().map(Vec::len), Some(0));
+//! # Ok::<(), objlib::error::Error>(())
+//! ```
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::error::{Error, Kind};
+use service::{Service, whole};
 
 mod data;
 mod faults;
@@ -25,7 +46,8 @@ mod service;
 mod stores;
 mod uploads;
 
-pub use faults::plan::{Faults, profile};
+pub use faults::plan::{Counts, Faults, NthCall, Outage, Shape, Trouble, profile};
+pub use http::stream::Tls;
 pub use query::answers::Answers;
 pub use routes::rules::Loose;
 
@@ -34,7 +56,10 @@ const CONNECTIONS_MAX: usize = 512;
 /// How long the service rests when it cannot take a connection, mostly since the process has no file
 /// descriptor left: trying again at once would only burn the time that frees one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+/// How long the end waits for requests that are being answered.
+const END_WAIT: Duration = Duration::from_secs(5);
 
+/// What a service is to be like. By default it is in memory, on any free port of 127.0.0.1, strict and without faults.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// `None`: 127.0.0.1.
@@ -45,6 +70,10 @@ pub struct Options {
     pub allow_hosts: Vec<String>,
     /// Sites whose pages are answered, as browsers name them.
     pub allow_origins: Vec<String>,
+    /// `None`: plain HTTP.
+    pub tls: Option<Tls>,
+    /// The address that answers name is the one that `X-Forwarded-Proto` and `X-Forwarded-Host` tell.
+    pub trust_forwarded: bool,
     /// Told of every request that was answered, or was not.
     pub log: Option<fn(&Logged<'_>)>,
     /// `None`: in memory.
@@ -60,6 +89,7 @@ pub struct Options {
     pub loose: Loose,
     /// Keep the last requests for `/_emulator/requests`.
     pub record: bool,
+    /// API keys that are refused.
     pub refuse_keys: Vec<String>,
     /// The one key that is taken; `None`: any. With it the control plane, which knows no keys, is not
     /// served.
@@ -68,22 +98,29 @@ pub struct Options {
 
 /// A request and how it ended.
 pub struct Logged<'a> {
+    /// Like `GET`.
     pub method: &'a str,
     /// Without its query, so without a key or an upload's secret.
     pub path: &'a str,
     /// `None`: the client got no answer.
     pub status: Option<u16>,
+    /// Milliseconds from its head to the answer.
     pub ms: u64,
 }
 
-/// A running service; stops when dropped.
+/// A running service. It ends when it is dropped: its connections are closed, and its data can be opened by another.
 pub struct Emulator {
     address: SocketAddr,
+    service: Arc<Service>,
     stopping: Arc<AtomicBool>,
     acceptor: Option<JoinHandle<()>>,
 }
 
 impl Emulator {
+    /// Answers from when this returns.
+    ///
+    /// # Errors
+    /// The port cannot be listened on, or the data cannot be opened.
     pub fn start(options: Options) -> Result<Emulator, Error> {
         let host = options.host.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let fail = |why: String| {
@@ -97,10 +134,10 @@ impl Emulator {
         let listener = TcpListener::bind((host, options.port))
             .map_err(|e| fail(format!("cannot be listened on: {e}")))?;
         let address = listener.local_addr().map_err(|e| fail(e.to_string()))?;
-        let service = Arc::new(service::Service::open(&options)?);
+        let service = Arc::new(Service::open(&options)?);
         let stopping = Arc::new(AtomicBool::new(false));
         let acceptor = {
-            let stopping = Arc::clone(&stopping);
+            let (service, stopping) = (Arc::clone(&service), Arc::clone(&stopping));
             thread::Builder::new()
                 .name("emulator".to_owned())
                 .spawn(move || accept(&listener, &service, &stopping))
@@ -108,6 +145,7 @@ impl Emulator {
         };
         Ok(Emulator {
             address,
+            service,
             stopping,
             acceptor: Some(acceptor),
         })
@@ -121,10 +159,33 @@ impl Emulator {
             IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
             _ => {}
         }
-        format!("http://{address}")
+        format!("{}://{address}", self.service.address.scheme())
     }
 
-    /// No new connection from here on. What was answered is on disk.
+    /// What really happened, as `GET /_emulator/ledger` tells it.
+    ///
+    /// # Errors
+    /// The data cannot be read.
+    pub fn ledger(&self) -> Result<Value, Error> {
+        routes::control::ledger(&self.service).map_err(of_data)
+    }
+
+    /// From here on this plan is in force, and none of its faults has happened.
+    pub fn set_faults(&self, plan: Faults) {
+        let mut dice = whole(&self.service.dice);
+        dice.reset();
+        dice.plan = plan;
+    }
+
+    /// No stores, documents, files, operations or uploads are left.
+    ///
+    /// # Errors
+    /// The data cannot be written.
+    pub fn clear(&self) -> Result<(), Error> {
+        routes::control::clear(&self.service).map_err(of_data)
+    }
+
+    /// The same as dropping it. What was answered is on disk.
     pub fn stop(mut self) {
         self.end();
     }
@@ -146,39 +207,63 @@ impl Drop for Emulator {
     }
 }
 
-/// One of the connections that may be served at once; free again when dropped, whatever ended it.
-struct Slot(Arc<AtomicUsize>);
+fn of_data(e: rusqlite::Error) -> Error {
+    Error::new(
+        Kind::Database,
+        "the emulator's data",
+        e.to_string(),
+        "name another file with --data",
+    )
+}
+
+/// The connections that may be served at once.
+#[derive(Default)]
+struct Slots {
+    taken: Mutex<usize>,
+    freed: Condvar,
+}
+
+/// One of them; free again when dropped, whatever ended it.
+struct Slot(Arc<Slots>);
 
 impl Slot {
-    /// `None`: all are taken. Only the acceptor calls this, so nobody takes one in between.
-    fn take(open: &Arc<AtomicUsize>) -> Option<Slot> {
-        if open.load(Ordering::SeqCst) >= CONNECTIONS_MAX {
+    /// `None`: all are taken.
+    fn take(slots: &Arc<Slots>) -> Option<Slot> {
+        let mut taken = whole(&slots.taken);
+        if *taken >= CONNECTIONS_MAX {
             return None;
         }
-        open.fetch_add(1, Ordering::SeqCst);
-        Some(Slot(Arc::clone(open)))
+        *taken += 1;
+        Some(Slot(Arc::clone(slots)))
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        *whole(&self.0.taken) -= 1;
+        self.0.freed.notify_all();
     }
 }
 
-fn accept(listener: &TcpListener, service: &Arc<service::Service>, stopping: &AtomicBool) {
-    let open = Arc::new(AtomicUsize::new(0));
-    for stream in listener.incoming() {
+fn accept(listener: &TcpListener, service: &Arc<Service>, stopping: &AtomicBool) {
+    let slots = Arc::new(Slots::default());
+    let mut sockets: Vec<Weak<TcpStream>> = Vec::new();
+    for socket in listener.incoming() {
         if stopping.load(Ordering::SeqCst) {
-            return;
+            break;
         }
-        let Ok(stream) = stream else {
+        let Ok(socket) = socket else {
             thread::sleep(ACCEPT_PAUSE);
             continue;
         };
-        let Some(slot) = Slot::take(&open) else {
+        let Some(slot) = Slot::take(&slots) else {
             continue;
         };
+        let socket = Arc::new(socket);
+        if sockets.len() >= 2 * CONNECTIONS_MAX {
+            sockets.retain(|socket| socket.strong_count() > 0);
+        }
+        sockets.push(Arc::downgrade(&socket));
         let service = Arc::clone(service);
         // A thread that cannot be started drops its connection and its slot, and no more.
         let _ = thread::Builder::new()
@@ -187,9 +272,21 @@ fn accept(listener: &TcpListener, service: &Arc<service::Service>, stopping: &At
             .spawn(move || {
                 let _slot = slot;
                 service.connected();
-                http::serve(stream, &|head, body| service.handle(head, body));
+                let handle =
+                    |head: &http::Head, body: &mut http::BodyReader<'_>| service.handle(head, body);
+                http::serve(&socket, service.tls.as_ref(), &handle);
+                // Before the slot is free, so that nobody has the data open when all are.
+                drop(service);
             });
     }
+    for socket in sockets.iter().filter_map(Weak::upgrade) {
+        // One that its client has closed is shut down already.
+        let _ = socket.shutdown(Shutdown::Both);
+    }
+    let taken = whole(&slots.taken);
+    let _ = slots
+        .freed
+        .wait_timeout_while(taken, END_WAIT, |taken| *taken > 0);
 }
 
 #[cfg(test)]
@@ -198,14 +295,15 @@ mod tests {
 
     #[test]
     fn a_slot_is_free_again_also_after_a_panic() {
-        let open = Arc::new(AtomicUsize::new(CONNECTIONS_MAX - 1));
-        let slot = Slot::take(&open).unwrap();
-        assert!(Slot::take(&open).is_none());
+        let slots = Arc::new(Slots::default());
+        *whole(&slots.taken) = CONNECTIONS_MAX - 1;
+        let slot = Slot::take(&slots).unwrap();
+        assert!(Slot::take(&slots).is_none());
         let ended = thread::spawn(move || {
             let _slot = slot;
             panic!("on purpose");
         });
         assert!(ended.join().is_err());
-        assert!(Slot::take(&open).is_some());
+        assert!(Slot::take(&slots).is_some());
     }
 }

@@ -13,12 +13,13 @@ use super::data::ledger::Ledger;
 use super::data::records::{Content, Moment};
 use super::data::source::Source;
 use super::faults::Dice;
-use super::http::{Head, local::Doors};
+use super::http::stream::Tls;
+use super::http::{Head, address::Address, local::Doors};
 use super::query::answers::Answers;
 use super::routes::rules::Loose;
 use crate::clock::UnixMs;
 use crate::emulator::{Logged, Options};
-use crate::error::{Error, Kind};
+use crate::error::Error;
 
 /// Text kept for searching.
 const TEXT_BYTES_MAX: usize = 2 << 20;
@@ -35,6 +36,8 @@ pub struct Service {
     pub refuse_keys: Vec<String>,
     pub require_key: Option<String>,
     pub doors: Doors,
+    pub address: Address,
+    pub tls: Option<Tls>,
     pub log: Option<fn(&Logged<'_>)>,
     pub started: Instant,
     pub connections: AtomicU64,
@@ -128,18 +131,16 @@ impl Service {
                 hosts: options.allow_hosts.clone(),
                 origins: options.allow_origins.clone(),
             },
+            address: Address {
+                is_tls: options.tls.is_some(),
+                trust_forwarded: options.trust_forwarded,
+            },
+            tls: options.tls.clone(),
             log: options.log,
             started: Instant::now(),
             connections: AtomicU64::new(0),
         };
-        service.go_on(&[]).map_err(|e| {
-            Error::new(
-                Kind::Database,
-                "the emulator's data",
-                e.to_string(),
-                "name another file with --data",
-            )
-        })?;
+        service.go_on(&[]).map_err(super::of_data)?;
         Ok(service)
     }
 
@@ -185,9 +186,10 @@ impl Service {
         Moment::of(&whole(&self.dice).plan, self.now())
     }
 
-    /// The authority that the client called us by.
-    pub fn origin(head: &Head) -> String {
-        format!("http://{}", head.header("host"))
+    /// The address that the client called us by.
+    pub fn origin(&self, head: &Head) -> String {
+        // Where there is none, the request was refused before.
+        self.address.of(head).unwrap_or_default()
     }
 }
 

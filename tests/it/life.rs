@@ -262,6 +262,10 @@ fn a_data_file_has_one_service_at_a_time() {
     assert_eq!(raw.restart().active(), 1);
 }
 
+/// A certificate with its key, and that of another.
+const OWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/own.pem");
+const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/own-ca.pem");
+
 #[test]
 fn what_a_service_cannot_start_with_is_one_line() {
     let place = Place::new();
@@ -270,6 +274,18 @@ fn what_a_service_cannot_start_with_is_one_line() {
     std::fs::write(place.path().join("text.db"), "not a database, ".repeat(100)).unwrap();
     std::fs::write(place.path().join("plan.json"), "{\"eror_503\": 1}").unwrap();
     std::fs::write(place.path().join("cut.json"), "{").unwrap();
+    for (name, what, end) in [
+        ("wrong.pem", "CERTIFICATE", "-----END CERTIFICATE-----\n"),
+        ("cut.pem", "CERTIFICATE", ""),
+        (
+            "locked.pem",
+            "ENCRYPTED PRIVATE KEY",
+            "-----END ENCRYPTED PRIVATE KEY-----\n",
+        ),
+    ] {
+        let pem = format!("-----BEGIN {what}-----\nAAAA\n{end}");
+        std::fs::write(place.path().join(name), pem).unwrap();
+    }
     for (args, exit, why) in [
         (
             &["--port", &port, "--data", "new.db"][..],
@@ -286,6 +302,53 @@ fn what_a_service_cannot_start_with_is_one_line() {
         (&["--stall", "2"], 2, "stall is 2.0, and a probability"),
         (&["--eror-503", "1"], 2, "--error-503"),
         (&["--seed", "x"], 2, "--seed"),
+        (
+            &["--host", "example.com"],
+            2,
+            "not an address of this machine",
+        ),
+        (&["--tls-cert", OWN], 2, "--tls-key"),
+        (&["--tls-key", OWN], 2, "--tls-cert"),
+        (
+            &["--tls-cert", "none.pem", "--tls-key", OWN],
+            2,
+            "none.pem: cannot be read",
+        ),
+        (
+            &["--tls-cert", OWN, "--tls-key", "none.pem"],
+            2,
+            "none.pem: cannot be read",
+        ),
+        (
+            &["--tls-cert", "cut.json", "--tls-key", OWN],
+            2,
+            "holds no certificate",
+        ),
+        (
+            &["--tls-cert", "wrong.pem", "--tls-key", OWN],
+            2,
+            "wrong.pem: cannot be used",
+        ),
+        (
+            &["--tls-cert", "cut.pem", "--tls-key", OWN],
+            2,
+            "cut.pem: is damaged",
+        ),
+        (
+            &["--tls-cert", OWN, "--tls-key", AUTHORITY],
+            2,
+            "holds no private key",
+        ),
+        (
+            &["--tls-cert", AUTHORITY, "--tls-key", OWN],
+            2,
+            "is not the key of the certificate",
+        ),
+        (
+            &["--tls-cert", OWN, "--tls-key", "locked.pem"],
+            2,
+            "locked.pem: is encrypted",
+        ),
         (&["--seed", "1", "--fault-seed", "2"], 2, "--fault-seed"),
     ] {
         let mut command = place.objlib(&["emulator"]);

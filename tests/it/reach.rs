@@ -1,8 +1,9 @@
+use objlib::emulator::{Emulator, Faults, Options, Tls};
 use serde_json::{Value, json};
 
 use crate::emulator::Raw;
 use crate::run::Place;
-use crate::served::{ask, passages, refused};
+use crate::served::{START, ask, passages, refused, start};
 
 #[test]
 fn a_route_that_is_not_served_is_named() {
@@ -248,26 +249,127 @@ fn a_profile_is_a_plan_and_flags_go_on_top() {
 
 #[test]
 fn it_runs_inside_a_test_and_ends_with_its_value() {
-    use objlib::emulator::{Emulator, Faults, Options};
-
-    let faults = Faults {
+    let place = Place::new();
+    let start = || {
+        Emulator::start(Options {
+            data: Some(place.path().join("s.db")),
+            ..Options::default()
+        })
+        .unwrap()
+    };
+    let service = start();
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let create = |service: &Emulator| {
+        let url = format!("{}/v1beta/fileSearchStores?key=k", service.url());
+        let answer = agent.post(&url).send(r#"{"displayName": "s"}"#);
+        answer.map(|answer| answer.status().as_u16())
+    };
+    let stores = |service: &Emulator| {
+        let url = format!("{}/v1beta/fileSearchStores?key=k", service.url());
+        let mut answer = agent.get(&url).call().unwrap();
+        answer.body_mut().read_to_string().unwrap()
+    };
+    assert_eq!(create(&service).unwrap(), 200);
+    service.set_faults(Faults {
         error_503: 1.0,
         ..Faults::default()
-    };
+    });
+    assert_eq!(create(&service).unwrap(), 503);
+    service.set_faults(Faults::default());
+    let one = stores(&service);
+    assert!(one.contains("fileSearchStores/s-"), "{one}");
+
+    // The agent keeps its connection, and it is closed all the same: the data are free.
+    let url = service.url();
+    drop(service);
+    let gone = agent.get(format!("{url}/_emulator/health")).call();
+    assert!(gone.is_err(), "{gone:?}");
+    let service = start();
+    assert_eq!(stores(&service), one);
+    service.clear().unwrap();
+    assert_eq!(stores(&service), "{}");
+}
+
+/// Uploads to a service inside this test, and looks at what is there.
+fn is_reached(service: &Emulator, args: &[&str]) {
+    let place = Place::new();
+    // In one request, and in a session at the URL that the service gives out.
+    place
+        .file("small.md", "ferns\n")
+        .file("large.md", "ferns and mosses\n".repeat(40_000));
+    let mut command = place.objlib(&["upload", "docs", "--endpoint", &service.url()]);
+    let seen = command.args(args).env("GEMINI_API_KEY", "k").output();
+    assert!(seen.as_ref().unwrap().status.success(), "{seen:?}");
+    let ledger = service.ledger().unwrap();
+    assert_eq!(ledger["documents"].as_array().unwrap().len(), 2, "{ledger}");
+    assert_eq!(ledger["requests"]["upload.body"], 1, "{ledger}");
+}
+
+const OWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/own.pem");
+const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/own-ca.pem");
+
+#[test]
+fn it_speaks_tls_with_a_certificate_that_is_given() {
     let service = Emulator::start(Options {
-        faults,
+        tls: Some(Tls::of(OWN.as_ref(), OWN.as_ref()).unwrap()),
         ..Options::default()
     })
     .unwrap();
-    let url = format!("{}/v1beta/fileSearchStores?key=k", service.url());
-    let status = |url: &str| match ureq::get(url).call() {
-        Err(ureq::Error::StatusCode(status)) => status,
-        other => panic!("{other:?}"),
+    assert!(service.url().starts_with("https://127.0.0.1:"));
+    is_reached(&service, &["--ca-file", AUTHORITY]);
+    // Plain HTTP is told so in its own language.
+    let plain = service.url().replace("https:", "http:");
+    let mut answer = ureq::get(plain)
+        .config()
+        .http_status_as_error(false)
+        .build()
+        .call()
+        .unwrap();
+    assert_eq!(answer.status(), 400);
+    let words = answer.body_mut().read_to_string().unwrap();
+    assert!(words.contains("https://"), "{words}");
+}
+
+#[test]
+fn it_listens_on_ipv6() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        return; // This machine has none.
+    }
+    for (host, url) in [("::1", "http://[::1]:"), ("::", "http://[::1]:")] {
+        let service = Emulator::start(Options {
+            host: Some(host.parse().unwrap()),
+            ..Options::default()
+        })
+        .unwrap();
+        assert!(service.url().starts_with(url), "{}", service.url());
+        is_reached(&service, &[]);
+    }
+}
+
+#[test]
+fn the_address_that_a_proxy_tells_is_taken_only_when_it_is_trusted() {
+    let told = [
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "files.test"),
+    ];
+    let upload_url = |raw: &Raw| {
+        let begun = start(raw, &[START[0], START[1], told[0], told[1]], &json!({}));
+        begun.upload("url").to_owned()
     };
-    assert_eq!(status(&url), 503);
-    drop(service);
-    assert!(matches!(
-        ureq::get(&url).call(),
-        Err(ureq::Error::Io(_) | ureq::Error::ConnectionFailed)
-    ));
+    let raw = Raw::start(&["--trust-forwarded"]);
+    let url = upload_url(&raw);
+    assert!(
+        url.starts_with("https://files.test/upload/v1beta/"),
+        "{url}"
+    );
+    let bad = start(&raw, &[("x-forwarded-host", "a/b")], &json!({}));
+    let words = refused(&bad, 400, "INVALID_ARGUMENT");
+    assert!(words.contains("X-Forwarded-Host"), "{words}");
+
+    let raw = Raw::start(&[]);
+    let url = upload_url(&raw);
+    assert!(url.starts_with(&raw.service.url), "{url}");
 }

@@ -53,7 +53,7 @@ fn models_are_listed_and_tokens_counted() {
     let second = raw
         .get(&format!("models?pageSize=50&pageToken={token}"))
         .json();
-    assert_eq!(second["models"].as_array().unwrap().len(), 9);
+    assert_eq!(second["models"].as_array().unwrap().len(), 15);
     assert!(second.get("nextPageToken").is_none());
     let model = raw.get("models/gemini-3.5-flash").json();
     assert_eq!(

@@ -183,15 +183,11 @@ fn an_upload_that_is_longer_than_announced_ends_its_session() {
 fn questions_are_refused_by_rules_that_can_be_switched_off() {
     let raw = Raw::start(&[]);
     raw.upload("a.txt", "ferns");
-    for more in [
-        json!({"topK": -1}),
-        json!({"topK": 101}),
-        json!({"topk": 1}),
-    ] {
+    for more in [json!({"topK": -1}), json!({"topk": 1})] {
         refused(&ask(&raw, "ferns", more), 400, "INVALID_ARGUMENT");
     }
     // As proto3 JSON has it.
-    for n in [json!("1"), json!(1.0)] {
+    for n in [json!("1"), json!(1.0), json!(2_000_000_000)] {
         assert_eq!(passages(&ask(&raw, "ferns", json!({"topK": n}))), 1);
     }
     let mixed = |raw: &Raw| {
@@ -211,7 +207,7 @@ fn questions_are_refused_by_rules_that_can_be_switched_off() {
     loose.upload("a.txt", "ferns");
     assert_eq!(passages(&mixed(&loose)), 1);
     assert_eq!(
-        passages(&ask(&loose, "ferns", json!({"topK": 101, "topk": 1}))),
+        passages(&ask(&loose, "ferns", json!({"topK": -1, "topk": 1}))),
         1
     );
     // The other rules still hold.

@@ -1,7 +1,7 @@
 //! `objlib emulator`: the local service as a program of its own.
 
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,7 +11,7 @@ use signal_hook::iterator::Signals;
 
 use crate::cli::terminal::words;
 use crate::clock::{now_ms, rfc3339};
-use crate::emulator::{Answers, Emulator, Faults, Logged, Loose, Options, profile};
+use crate::emulator::{Answers, Emulator, Faults, Logged, Loose, Options, Tls, profile};
 use crate::error::{Error, Kind};
 use crate::report::Style;
 use crate::text::one_line;
@@ -54,8 +54,8 @@ pub struct EmulatorArgs {
     /// Switch off this rule by which requests are refused, like models or top-k; without RULE all of them
     #[arg(long, value_name = "RULE", num_args = 0..=1, default_missing_value = "all", value_delimiter = ',', value_parser = Loose::of)]
     pub loose: Vec<Loose>,
-    /// Address to listen on; any but loopback lets others use, change and delete everything
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    /// Address to listen on, like ::1; any but loopback lets others use, change and delete everything
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = address)]
     pub host: IpAddr,
     /// Let clients call the service by this name; may be given several times
     #[arg(long, value_name = "NAME")]
@@ -63,6 +63,15 @@ pub struct EmulatorArgs {
     /// Answer pages of this site, like http://app.test:3000; may be given several times
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     pub allow_origin: Vec<String>,
+    /// Speak TLS, with the certificate of this PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate; may be the same file
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Behind a proxy: upload URLs and addresses of files begin as X-Forwarded-Proto and X-Forwarded-Host say
+    #[arg(long)]
+    pub trust_forwarded: bool,
     #[command(flatten)]
     pub fault: FaultFlags,
 }
@@ -238,6 +247,11 @@ pub fn run(args: &EmulatorArgs, style: Style) -> Result<(), Error> {
         port: args.port,
         allow_hosts: args.allow_host.clone(),
         allow_origins: args.allow_origin.clone(),
+        tls: match (&args.tls_cert, &args.tls_key) {
+            (Some(certificate), Some(key)) => Some(Tls::of(certificate, key)?),
+            _ => None,
+        },
+        trust_forwarded: args.trust_forwarded,
         log,
         data: args.data.clone(),
         faults: plan(args)?,
@@ -313,6 +327,17 @@ fn log_json(request: &Logged<'_>) {
         "status": request.status, "ms": request.ms}),
     );
     let _ = io::stdout().lock().write_all(line.as_bytes());
+}
+
+/// Also as a URL has it, `[::1]`, and by the name that every machine has for itself.
+fn address(given: &str) -> Result<IpAddr, String> {
+    let bare = given.strip_prefix('[').and_then(|a| a.strip_suffix(']'));
+    match bare.unwrap_or(given) {
+        "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
+        address => address.parse().map_err(|_| {
+            "not an address of this machine, like 127.0.0.1, ::1 or 0.0.0.0".to_owned()
+        }),
+    }
 }
 
 /// As browsers write one: a scheme and a host, and nothing behind them.

@@ -8,15 +8,19 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use percent_encoding::percent_decode_str;
 
 use answer::{Answer, Fate};
+use stream::{Socket, Stream, Tls};
 
+pub mod address;
 pub mod answer;
 pub mod local;
+pub mod stream;
 
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 100;
@@ -50,7 +54,7 @@ impl Head {
 
 /// The rest of a request, read as far as somebody wants it.
 pub struct BodyReader<'c> {
-    from: &'c mut BufReader<TcpStream>,
+    from: &'c mut BufReader<Stream>,
     left: Left,
 }
 
@@ -157,21 +161,33 @@ impl BodyReader<'_> {
 type Handler<'h> = &'h dyn Fn(&Head, &mut BodyReader<'_>) -> Fate;
 
 /// Serves one connection until either side ends it.
-pub fn serve(stream: TcpStream, handle: Handler<'_>) {
-    let _ = stream.set_nodelay(true);
-    let _ = stream.set_read_timeout(Some(IDLE));
-    let _ = stream.set_write_timeout(Some(IDLE));
-    let mut from = BufReader::with_capacity(64 * 1024, stream);
+pub fn serve(socket: &Arc<TcpStream>, tls: Option<&Tls>, handle: Handler<'_>) {
+    let _ = socket.set_nodelay(true);
+    let _ = socket.set_read_timeout(Some(IDLE));
+    let _ = socket.set_write_timeout(Some(IDLE));
+    let plain = || Stream::Plain(Socket(Arc::clone(socket)));
     // Whatever goes wrong with a connection ends it, and it alone.
-    while let Ok(Some(keep)) = exchange(&mut from, handle) {
-        if !keep {
-            return;
-        }
+    match tls.map(|tls| Stream::secured(socket, tls)) {
+        None => serve_over(plain(), handle),
+        Some(Ok(Some(stream))) => serve_over(stream, handle),
+        Some(Ok(None)) => serve_over(plain(), &|_, _| {
+            Fate::Answer(Answer::text(
+                400,
+                "This service is called by https:// only.",
+            ))
+        }),
+        Some(Err(_)) => {}
     }
 }
 
+fn serve_over(stream: Stream, handle: Handler<'_>) {
+    let mut from = BufReader::with_capacity(64 * 1024, stream);
+    while let Ok(Some(true)) = exchange(&mut from, handle) {}
+    from.get_mut().end();
+}
+
 /// `None`: the client is done. Otherwise whether the connection lives on.
-fn exchange(from: &mut BufReader<TcpStream>, handle: Handler<'_>) -> io::Result<Option<bool>> {
+fn exchange(from: &mut BufReader<Stream>, handle: Handler<'_>) -> io::Result<Option<bool>> {
     let Some(head) = read_head(from, HEAD_TIME_MAX)? else {
         return Ok(None);
     };
@@ -193,7 +209,8 @@ fn exchange(from: &mut BufReader<TcpStream>, handle: Handler<'_>) -> io::Result<
     });
     if matches!(fate, Fate::Reset) {
         // A linger time of zero makes the close a reset.
-        let _ = rustix::net::sockopt::set_socket_linger(from.get_ref(), Some(Duration::ZERO));
+        let _ =
+            rustix::net::sockopt::set_socket_linger(from.get_ref().socket(), Some(Duration::ZERO));
         return Ok(Some(false));
     }
     // What nobody wanted has to be read before the next request.
@@ -233,7 +250,7 @@ fn wants_more(head: &Head) -> bool {
 }
 
 /// Whether the connection lives on.
-fn send(to: &mut TcpStream, fate: &Fate, keep: bool) -> io::Result<bool> {
+fn send(to: &mut Stream, fate: &Fate, keep: bool) -> io::Result<bool> {
     match fate {
         Fate::Answer(answer) => write(to, answer, keep).map(|()| keep),
         Fate::Drip(answer, pause) => {
@@ -255,7 +272,7 @@ fn send(to: &mut TcpStream, fate: &Fate, keep: bool) -> io::Result<bool> {
 }
 
 /// Ends early only if the client goes away.
-fn stall(from: &mut TcpStream, wait: Duration) -> io::Result<()> {
+fn stall(from: &mut Stream, wait: Duration) -> io::Result<()> {
     let started = Instant::now();
     loop {
         let left = wait.saturating_sub(started.elapsed());
@@ -263,7 +280,7 @@ fn stall(from: &mut TcpStream, wait: Duration) -> io::Result<()> {
         if left.is_zero() {
             return Ok(());
         }
-        from.set_read_timeout(Some(left))?;
+        from.socket().set_read_timeout(Some(left))?;
         if from.read(&mut [0; 512])? == 0 {
             return Ok(());
         }
@@ -329,7 +346,7 @@ fn decode(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-fn write(to: &mut TcpStream, answer: &Answer, keep: bool) -> io::Result<()> {
+fn write(to: &mut Stream, answer: &Answer, keep: bool) -> io::Result<()> {
     let mut out = head_of(answer, answer.body.len(), keep);
     out.extend_from_slice(&answer.body);
     to.write_all(&out)
@@ -425,7 +442,9 @@ mod tests {
             .write_all(b"POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc")
             .unwrap();
         // Returns by itself, since the connection ends, although the client has not closed it.
-        serve(listener.accept().unwrap().0, &|_, _| panic!("on purpose"));
+        let socket = Arc::new(listener.accept().unwrap().0);
+        serve(&socket, None, &|_, _| panic!("on purpose"));
+        drop(socket);
         let mut said = String::new();
         client.read_to_string(&mut said).unwrap();
         assert!(said.starts_with("HTTP/1.1 500 "), "{said}");

@@ -11,8 +11,8 @@ use crate::emulator::routes::{check, shapes};
 use crate::emulator::service::{Call, Service};
 use crate::emulator::stores::{EMBEDDING_MODELS, PageSizes, page};
 
-/// The models of the service's documentation, as it was when this was written.
-const GENERATING: [&str; 12] = [
+/// The models for text of the service's documentation and of its SDK, as they were when this was written.
+const GENERATING: [&str; 18] = [
     "gemini-2.5-flash",
     "gemini-2.5-flash-lite",
     "gemini-2.5-pro",
@@ -25,6 +25,12 @@ const GENERATING: [&str; 12] = [
     "gemini-3.6-flash",
     "gemini-3.7-flash",
     "gemini-3.8-flash",
+    "gemini-4-argon",
+    "gemini-4-carbon",
+    "gemini-4-hydrogen",
+    "gemini-flash-latest",
+    "gemini-flash-lite-latest",
+    "gemini-pro-latest",
 ];
 
 type Result = rusqlite::Result<Answer>;

@@ -19,7 +19,8 @@ use crate::emulator::stores::no_store;
 const STORES_MAX: usize = 5;
 /// Passages for an answer, if the request does not say how many (as captured).
 const TOP_K: usize = 5;
-const TOP_K_MAX: i64 = 100;
+/// Whoever asks for more gets so many: nothing says which number the service refuses.
+const TOP_K_MAX: i64 = 1000;
 /// A word of a question that is shorter finds nothing.
 const WORD_CHARS_MIN: usize = 3;
 type Result = rusqlite::Result<Answer>;
@@ -167,13 +168,8 @@ impl Tool {
         }
         let top_k = match given["topK"].as_i64().unwrap_or(0) {
             0 => TOP_K,
-            n if (1..=TOP_K_MAX).contains(&n) => n as usize,
-            n if service.loose.has(Rule::TopK) => n.clamp(1, TOP_K_MAX) as usize,
-            _ => {
-                return Err(invalid(&format!(
-                    "* FileSearch.top_k: top_k must be between 1 and {TOP_K_MAX}.\n"
-                )));
-            }
+            n if n > 0 || service.loose.has(Rule::TopK) => n.clamp(1, TOP_K_MAX) as usize,
+            _ => return Err(invalid("* FileSearch.top_k: top_k must be positive.\n")),
         };
         let filter = given["metadataFilter"].as_str().unwrap_or_default();
         let filter = filter::parse(filter).map_err(|why| invalid(&why))?;

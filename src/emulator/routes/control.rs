@@ -16,14 +16,10 @@ const DATA_BYTES_MAX: u64 = 1 << 29;
 
 pub fn handle(service: &Service, path: &str, head: &Head, body: &mut BodyReader<'_>) -> Answer {
     match (head.method.as_str(), path) {
-        ("GET", "ledger") => {
-            let connections = service.connections.load(Ordering::Relaxed);
-            let at = service.moment();
-            match whole(&service.ledger).to_json(&whole(&service.database), &at, connections) {
-                Ok(ledger) => Answer::json(&ledger),
-                Err(e) => Answer::text(500, &e.to_string()),
-            }
-        }
+        ("GET", "ledger") => match ledger(service) {
+            Ok(ledger) => Answer::json(&ledger),
+            Err(e) => Answer::text(500, &e.to_string()),
+        },
         ("GET", "requests") => {
             let after = head.query.get("after").and_then(|n| n.parse().ok());
             Answer::json(&whole(&service.ledger).requests_after(after.unwrap_or(0)))
@@ -52,15 +48,24 @@ pub fn handle(service: &Service, path: &str, head: &Head, body: &mut BodyReader<
             whole(&service.dice).reset();
             Answer::json(&json!({}))
         }
-        ("DELETE", "data") => {
-            whole(&service.live).clear();
-            match whole(&service.database).clear() {
-                Ok(()) => Answer::json(&json!({})),
-                Err(e) => Answer::text(500, &e.to_string()),
-            }
-        }
+        ("DELETE", "data") => match clear(service) {
+            Ok(()) => Answer::json(&json!({})),
+            Err(e) => Answer::text(500, &e.to_string()),
+        },
         _ => Answer::text(404, "Not Found"),
     }
+}
+
+/// What really happened.
+pub fn ledger(service: &Service) -> rusqlite::Result<Value> {
+    let connections = service.connections.load(Ordering::Relaxed);
+    let at = service.moment();
+    whole(&service.ledger).to_json(&whole(&service.database), &at, connections)
+}
+
+pub fn clear(service: &Service) -> rusqlite::Result<()> {
+    whole(&service.live).clear();
+    whole(&service.database).clear()
 }
 
 fn import(service: &Service, body: &mut BodyReader<'_>) -> Result<(), String> {

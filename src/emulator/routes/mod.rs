@@ -18,7 +18,7 @@ use super::stores::{self, files, listing};
 use super::uploads::{one_request, sessions};
 
 pub mod check;
-mod control;
+pub mod control;
 #[cfg(test)]
 mod fuzz;
 pub mod rules;
@@ -122,7 +122,8 @@ impl Asked<'_> {
 impl Service {
     pub fn handle(&self, head: &Head, body: &mut BodyReader<'_>) -> Fate {
         let began = Instant::now();
-        let fate = match local::refusal(head, &self.doors) {
+        let refused = local::refusal(head, &self.doors);
+        let fate = match refused.or_else(|| self.address.of(head).err()) {
             Some(refused) => Fate::Answer(refused),
             None => self.for_its_page(head, self.routed(head, body)),
         };

@@ -25,7 +25,7 @@ pub enum Rule {
     PageSize,
     /// Google Search or URL context beside file search. Loose: they are ignored.
     ToolMix,
-    /// More passages than can be asked for. Loose: as many as can be.
+    /// A negative number of passages. Loose: one.
     TopK,
     /// Fields that no message has. Loose: they are ignored.
     UnknownFields,

@@ -91,7 +91,7 @@ fn find(service: &Service, name: &str) -> rusqlite::Result<Option<StoredFile>> {
 pub fn get(service: &Service, call: &Call<'_>) -> Result {
     let file = find(service, call.path)?;
     Ok(match file {
-        Some(file) => Answer::json(&wire(service, &file, &Service::origin(call.head))),
+        Some(file) => Answer::json(&wire(service, &file, &service.origin(call.head))),
         None => no_file(call.path),
     })
 }
@@ -123,7 +123,7 @@ pub fn list(service: &Service, call: &Call<'_>) -> Result {
     let mut files = whole(&service.database).files(after, since, size + 1)?;
     let more = files.len() as u64 > size;
     files.truncate(size as usize);
-    let origin = Service::origin(call.head);
+    let origin = service.origin(call.head);
     let mut out = json!({});
     if more {
         let last = files.last().map_or(after, |(number, _)| *number);
@@ -255,7 +255,7 @@ pub fn register(service: &Service, call: &Call<'_>) -> Result {
     let database = whole(&service.database);
     database.together(|| files.iter().try_for_each(|file| database.add_file(file)))?;
     drop(database);
-    let origin = Service::origin(call.head);
+    let origin = service.origin(call.head);
     let files: Vec<Value> = files
         .iter()
         .map(|file| wire(service, file, &origin))

@@ -146,7 +146,7 @@ fn started(service: &Service, call: &Call<'_>, session: &Session) -> Answer {
     }
     let origin = match service.roll(call.kind, "start_foreign_url", |p| p.start_foreign_url) {
         true => FOREIGN_ORIGIN.to_owned(),
-        false => Service::origin(call.head),
+        false => service.origin(call.head),
     };
     let url = format!(
         "{origin}{}?upload_id={}&upload_protocol=resumable",
@@ -340,7 +340,7 @@ fn transfer(
         let answer = invalid("The upload's size is not the announced one.");
         return Ok(Some(answer.with("X-Goog-Upload-Status", "active")));
     }
-    let answer = finish::finalize(service, &session, &mut live, &Service::origin(head))?;
+    let answer = finish::finalize(service, &session, &mut live, &service.origin(head))?;
     whole(&service.live).remove(&session.id);
     Ok(Some(answer.with("X-Goog-Upload-Status", "final")))
 }
