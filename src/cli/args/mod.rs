@@ -10,6 +10,8 @@ use crate::throttle::{Rpm, Tier, bandwidth::BytesPerSecond};
 
 mod age;
 mod doctor;
+#[cfg(feature = "emulator")]
+pub mod faults;
 mod mcp;
 mod remote;
 mod report;

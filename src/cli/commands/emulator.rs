@@ -5,10 +5,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::cli::args::faults::{FaultFlags, HEADING};
 use crate::cli::terminal::words;
 use crate::clock::{now_ms, rfc3339};
 use crate::emulator::{Answers, Emulator, Faults, Logged, Loose, Options, Tls, profile};
@@ -42,7 +43,7 @@ pub struct EmulatorArgs {
         value_name = "NAME",
         default_value = "fast",
         value_parser = profile,
-        help_heading = "Faults (probabilities are 0 to 1)"
+        help_heading = HEADING
     )]
     pub profile: Value,
     /// Refuse this API key (any other is taken); may be given several times
@@ -74,162 +75,6 @@ pub struct EmulatorArgs {
     pub trust_forwarded: bool,
     #[command(flatten)]
     pub fault: FaultFlags,
-}
-
-macro_rules! fault_flags {
-    ($($(#[$doc:meta])* $name:ident: $kind:ty),* $(,)?) => {
-        /// One flag a fault; the names are those of the plan.
-        #[derive(Debug, Args)]
-        #[command(next_help_heading = "Faults (probabilities are 0 to 1)")]
-        pub struct FaultFlags {
-            $($(#[$doc])* #[arg(long, value_name = "N")] pub $name: Option<$kind>,)*
-        }
-
-        impl FaultFlags {
-            fn given(&self) -> Map<String, Value> {
-                let mut given = Map::new();
-                $(if let Some(value) = &self.$name {
-                    given.insert(stringify!($name).to_owned(), json!(value));
-                })*
-                given
-            }
-        }
-    };
-}
-
-fault_flags! {
-    /// Every answer takes so long
-    latency_ms: u64,
-    /// Up to so much longer
-    latency_jitter_ms: u64,
-    /// Requests a minute that are accepted, all together
-    quota_per_min: f64,
-    /// The same for uploads, imports and deletions
-    quota_write_per_min: f64,
-    /// The same for polls and listings
-    quota_read_per_min: f64,
-    /// How quotas count: fixed, sliding or bucket
-    quota_shape: String,
-    /// Which requests they count: all, all_but_bodies or starts
-    quota_counts: String,
-    /// Requests that a bucket saves up [default: ten seconds of its rate]
-    quota_burst: f64,
-    /// Whether their 429s come without RetryInfo
-    quota_no_retry_info: bool,
-    /// What RetryInfo says instead of the truth
-    quota_retry_delay_s: f64,
-    /// Requests accepted a day
-    quota_per_day: u64,
-    /// Bytes that all stores together may hold
-    storage_limit_bytes: u64,
-    /// 503 UNAVAILABLE
-    error_503: f64,
-    /// 500 INTERNAL
-    error_500: f64,
-    /// 429 without a quota behind it
-    error_429: f64,
-    /// 408
-    error_408: f64,
-    /// 503 "Failed to count tokens." at the end of a direct upload
-    count_tokens_503: f64,
-    /// 503 with an empty message
-    empty_503: f64,
-    /// 502 with an HTML body
-    html_502: f64,
-    /// Error envelopes come in an array of one
-    array_envelope: f64,
-    /// Connection reset before the request is read
-    reset_before: f64,
-    /// Connection reset in the middle of its body
-    reset_within: f64,
-    /// Connection reset after the body, before any effect
-    reset_after: f64,
-    /// The request takes effect, its answer is lost
-    lose_answer: f64,
-    /// The same for the end of an upload only
-    lose_final_answer: f64,
-    /// The request takes effect, the answer is 200 with what is not the JSON it should be
-    wrong_json: f64,
-    /// The request takes effect, the answer ends before its announced length
-    cut_answer: f64,
-    /// The request takes effect, the answer is 200 and nothing else
-    empty_answer: f64,
-    /// Each byte of an answer's body takes so long
-    drip_ms: u64,
-    /// The request takes effect, no answer comes
-    stall: f64,
-    /// After so long such a connection is closed [default: 120000]
-    stall_ms: u64,
-    /// Uploads that are final at their start, with an empty document
-    start_final: f64,
-    /// Uploads that start without an upload URL
-    start_no_url: f64,
-    /// Uploads that start with a URL on another host
-    start_foreign_url: f64,
-    /// Uploads whose headers are lost, so that the JSON of their start becomes the document
-    upload_headers_lost: f64,
-    /// Uploads of one request that are refused in their multipart form
-    multipart_refused: f64,
-    /// Uploads of one request whose metadata is dropped
-    multipart_metadata_dropped: f64,
-    /// Uploads that are kept one byte short, and reported so
-    final_size_wrong: f64,
-    /// Queries after the end that say final, and nothing more
-    final_not_replayed: f64,
-    /// An operation takes so long
-    operation_delay_ms: u64,
-    /// Up to so much longer
-    operation_jitter_ms: u64,
-    /// Operations that end in an error
-    operation_fail: f64,
-    /// Operations that never say done
-    operation_never_done: f64,
-    /// Documents that fail although their operation ends without an error
-    document_fail: f64,
-    /// Documents fail in the same way while more than so many are being indexed
-    document_fail_above: u64,
-    /// Such a document is active so long after it was ready
-    document_heals_ms: u64,
-    /// Polls answered with nothing but the name
-    poll_name_only: f64,
-    /// A new document is not listed for so long
-    list_lag_ms: u64,
-    /// A new document is not there for `get` for so long
-    get_lag_ms: u64,
-    /// Pages of a listing after the first that fail
-    list_error_page2: f64,
-    /// Pages of a listing after the first that begin with documents of the one before
-    list_repeat_page: f64,
-    /// Page tokens of a listing that are answered 400
-    page_token_refused: f64,
-    /// Pages of a listing that come without their documents
-    list_lose_page: f64,
-    /// Pages of a listing that come without one of their documents
-    list_lose_one: f64,
-    /// A deleted document is still listed for so long
-    list_ghost_ms: u64,
-    /// A new store is not listed for so long
-    store_lag_ms: u64,
-    /// Missing documents and operations answered 403 instead of 404
-    missing_403: f64,
-    /// A file of the Files API is PROCESSING for so long
-    file_processing_ms: u64,
-    /// Files of the Files API that end as FAILED
-    file_fail: f64,
-    /// A file of the Files API is kept for so long instead of 48 hours
-    file_kept_ms: u64,
-    /// Uploads to the Files API whose final answer lacks the file
-    file_no_body: f64,
-    /// An upload session is forgotten after so long
-    session_expiry_ms: u64,
-    /// An active document is not found by questions for so long
-    search_lag_ms: u64,
-    /// Questions that are blocked, without an answer
-    prompt_blocked: f64,
-    /// Answers that are stopped for safety before their first word
-    answer_blocked: f64,
-    /// Chunk granularity that is announced
-    chunk_granularity: u64,
 }
 
 /// What stands in for a key where none is needed.
@@ -403,7 +248,7 @@ fn plan(args: &EmulatorArgs) -> Result<Faults, Error> {
     // A profile is an object always.
     if let Value::Object(fields) = &mut plan {
         fields.extend(given);
-        fields.extend(args.fault.given());
+        fields.extend(args.fault.0.clone());
     }
     Faults::of(plan).map_err(|why| {
         Error::new(
