@@ -44,12 +44,13 @@ mod query;
 mod routes;
 mod service;
 mod stores;
+mod strict;
 mod uploads;
 
 pub use faults::plan::{Counts, Faults, NthCall, Outage, Shape, Trouble, profile};
 pub use http::stream::Tls;
 pub use query::answers::Answers;
-pub use routes::rules::Loose;
+pub use strict::rules::Loose;
 
 /// Connections served at once; one more is closed at once.
 const CONNECTIONS_MAX: usize = 512;

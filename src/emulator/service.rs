@@ -16,13 +16,15 @@ use super::faults::Dice;
 use super::http::stream::Tls;
 use super::http::{Head, address::Address, local::Doors};
 use super::query::answers::Answers;
-use super::routes::rules::Loose;
+use super::strict::rules::Loose;
 use crate::clock::UnixMs;
 use crate::emulator::{Logged, Options};
 use crate::error::Error;
 
 /// Text kept for searching.
 const TEXT_BYTES_MAX: usize = 2 << 20;
+/// A JSON request that is longer is refused.
+pub const JSON_BYTES_MAX: u64 = 1 << 20;
 
 pub struct Service {
     pub database: Mutex<Database>,
@@ -79,6 +81,33 @@ impl Live {
         }
         self.hasher.update(self.last.as_slice());
         Content::of(&self.hasher, self.received, &self.text)
+    }
+}
+
+/// A request that has a route.
+pub struct Asked<'a> {
+    pub kind: &'static str,
+    pub head: &'a Head,
+    /// Behind the version.
+    pub path: &'a str,
+    /// Of an upload; else empty.
+    pub command: &'a str,
+    /// The ledger's number of it.
+    pub number: u64,
+}
+
+impl Asked<'_> {
+    /// Its body is a file, or has one in it.
+    pub fn carries_a_file(&self) -> bool {
+        matches!(self.kind, "upload.body" | "upload.multipart" | "upload.raw")
+    }
+
+    /// The last byte of an upload comes with it.
+    pub fn ends_an_upload(&self) -> bool {
+        match self.kind {
+            "upload.body" => self.command.contains("finalize"),
+            kind => matches!(kind, "upload.multipart" | "upload.raw"),
+        }
     }
 }
 

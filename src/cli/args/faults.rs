@@ -131,3 +131,21 @@ impl FromArgMatches for FaultFlags {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emulator::Faults;
+
+    #[test]
+    fn every_fault_of_a_plan_that_is_one_value_has_its_flag() {
+        let Value::Object(mut plan) = json!(Faults::default()) else {
+            panic!("a plan is an object");
+        };
+        for (name, _, _) in FAULTS {
+            assert!(plan.remove(&name.replace('-', "_")).is_some(), "{name}");
+        }
+        let left: Vec<&String> = plan.keys().collect();
+        assert_eq!(left, ["calls", "only_kinds", "outages"]);
+    }
+}

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::database::Database;
-use crate::emulator::routes::rules::nearest;
+use crate::emulator::strict::rules::nearest;
 
 /// Of the document; another one is refused.
 const FORMAT: u64 = 1;

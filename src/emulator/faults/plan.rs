@@ -5,7 +5,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
-use crate::emulator::routes::rules::nearest;
+use crate::emulator::strict::rules::nearest;
 
 /// Every kind of request there is.
 pub const KINDS: &[&str] = &[

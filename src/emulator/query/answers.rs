@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::passages::Passage;
 use crate::emulator::data::database::{DOCUMENT, Database, document};
 use crate::emulator::data::records::Document;
-use crate::emulator::routes::rules::nearest;
+use crate::emulator::strict::rules::nearest;
 
 /// In the order in which they are tried; none by default.
 #[derive(Debug, Clone, Default)]

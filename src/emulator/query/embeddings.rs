@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::models::{self, text_of};
 use crate::emulator::http::answer::{Answer, invalid};
-use crate::emulator::routes::{check, shapes};
 use crate::emulator::service::{Call, Service};
+use crate::emulator::strict::{check, shapes};
 
 /// Of a vector, if the request does not say how many; and the most.
 const DIMENSIONS: i64 = 3072;

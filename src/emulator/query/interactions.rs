@@ -10,8 +10,8 @@ use super::models;
 use super::search::{self, Question, Tool};
 use crate::clock::rfc3339;
 use crate::emulator::http::answer::{Answer, invalid};
-use crate::emulator::routes::{check, shapes};
 use crate::emulator::service::{Call, Service};
+use crate::emulator::strict::{check, shapes};
 
 pub fn create(service: &Service, call: &Call<'_>) -> rusqlite::Result<Answer> {
     let request = match check::read(&call.body, shapes::INTERACTION, service.loose) {

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::grounding::count_words;
 use crate::emulator::http::answer::{Answer, error, invalid};
-use crate::emulator::routes::rules::Rule;
-use crate::emulator::routes::{check, shapes};
 use crate::emulator::service::{Call, Service};
 use crate::emulator::stores::{EMBEDDING_MODELS, PageSizes, page};
+use crate::emulator::strict::rules::Rule;
+use crate::emulator::strict::{check, shapes};
 
 /// The models for text of the service's documentation and of its SDK, as they were when this was written.
 const GENERATING: [&str; 18] = [

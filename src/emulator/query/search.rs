@@ -11,10 +11,10 @@ use super::grounding::Reply;
 use super::models::{self, text_of};
 use super::passages::Passage;
 use crate::emulator::http::answer::{Answer, invalid};
-use crate::emulator::routes::rules::Rule;
-use crate::emulator::routes::{check, shapes};
 use crate::emulator::service::{Call, Service, whole};
 use crate::emulator::stores::no_store;
+use crate::emulator::strict::rules::Rule;
+use crate::emulator::strict::{check, shapes};
 
 const STORES_MAX: usize = 5;
 /// Passages for an answer, if the request does not say how many (as captured).

@@ -13,19 +13,13 @@ use super::faults::troubles::Luck;
 use super::http::answer::{self, Answer, Fate};
 use super::http::{BodyReader, Head, local};
 use super::query::{embeddings, interactions, models, search};
-use super::service::{Call, Service, whole};
+use super::service::{Asked, Call, JSON_BYTES_MAX, Service, whole};
 use super::stores::{self, files, listing};
 use super::uploads::{one_request, sessions};
 
-pub mod check;
 pub mod control;
 #[cfg(test)]
 mod fuzz;
-pub mod rules;
-pub mod shapes;
-
-/// A JSON request that is longer is refused.
-pub const JSON_BYTES_MAX: u64 = 1 << 20;
 
 /// What is served, for whoever asks for something else.
 const SERVED: &str = "fileSearchStores (create, get, list, delete, importFile, documents, operations, media), \
@@ -91,32 +85,6 @@ fn kind(method: &str, upload: bool, path: &str, form: Form<'_>) -> Option<&'stat
         ("POST", false, ["interactions"]) => "interact",
         _ => return None,
     })
-}
-
-/// A request that has a route.
-pub struct Asked<'a> {
-    pub kind: &'static str,
-    pub head: &'a Head,
-    /// Behind the version.
-    pub path: &'a str,
-    command: &'a str,
-    /// The ledger's number of it.
-    pub number: u64,
-}
-
-impl Asked<'_> {
-    /// Its body is a file, or has one in it.
-    fn carries_a_file(&self) -> bool {
-        matches!(self.kind, "upload.body" | "upload.multipart" | "upload.raw")
-    }
-
-    /// The last byte of an upload comes with it.
-    fn ends_an_upload(&self) -> bool {
-        match self.kind {
-            "upload.body" => self.command.contains("finalize"),
-            kind => matches!(kind, "upload.multipart" | "upload.raw"),
-        }
-    }
 }
 
 impl Service {

@@ -7,6 +7,14 @@ use crate::emulator::data::records::{Document, End};
 use crate::emulator::http::answer::{self, Answer};
 use crate::emulator::service::{Service, whole};
 
+/// What came of an upload.
+pub enum Made {
+    /// A document or a file.
+    Whole(Answer),
+    /// Nothing.
+    Refused(Answer),
+}
+
 pub fn storage_full(service: &Service, more: u64) -> rusqlite::Result<Option<Answer>> {
     let limit = whole(&service.dice).plan.storage_limit_bytes;
     let Some(limit) = limit else { return Ok(None) };

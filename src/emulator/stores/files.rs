@@ -3,16 +3,16 @@
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde_json::{Value, json};
 
-use super::documents::{blank, metadata, storage_full};
+use super::documents::{Made, blank, metadata, storage_full};
+use super::text;
 use crate::clock::rfc3339;
 use crate::emulator::data::records::{
     Chunking, Content, Document, Searchable, Session, StoredFile,
 };
 use crate::emulator::http::answer::{Answer, error, forbidden, invalid, precondition};
-use crate::emulator::routes::{check, shapes};
 use crate::emulator::service::{Call, Service, whole};
 use crate::emulator::stores::{PageSizes, no_store, page};
-use crate::emulator::uploads::{finish, text};
+use crate::emulator::strict::{check, shapes};
 
 type Result = rusqlite::Result<Answer>;
 
@@ -51,7 +51,12 @@ fn wire(service: &Service, file: &StoredFile, origin: &str) -> Value {
 }
 
 /// The end of an upload to the Files API.
-pub fn uploaded(service: &Service, session: &Session, content: Content, origin: &str) -> Result {
+pub fn uploaded(
+    service: &Service,
+    session: &Session,
+    content: Content,
+    origin: &str,
+) -> rusqlite::Result<Made> {
     let mut file = new_file(service, session, content);
     file.fails = service.roll("upload.body", "file_fail", |p| p.file_fail);
     let answer = match service.roll("upload.body", "file_no_body", |p| p.file_no_body) {
@@ -60,15 +65,14 @@ pub fn uploaded(service: &Service, session: &Session, content: Content, origin: 
     };
     let database = whole(&service.database);
     if database.file(&file.name)?.is_some() {
-        drop(database);
         let taken = error(409, "Requested entity already exists", Vec::new());
-        return finish::failed(service, session, taken);
+        return Ok(Made::Refused(taken));
     }
     database.together(|| {
         database.add_file(&file)?;
         database.end_session(&session.id, "final", Some((200, &answer.to_string())))
     })?;
-    Ok(Answer::json(&answer))
+    Ok(Made::Whole(Answer::json(&answer)))
 }
 
 fn no_file(name: &str) -> Answer {

@@ -5,14 +5,15 @@ use serde_json::{Value, json};
 use super::data::records::{Document, Moment, Store};
 use super::data::source::Source;
 use super::http::answer::{Answer, error, forbidden, invalid, precondition};
-use super::routes::rules::Rule;
-use super::routes::{check, shapes};
 use super::service::{Call, Service, whole};
+use super::strict::rules::Rule;
+use super::strict::{check, shapes};
 use crate::clock::rfc3339;
 
 pub mod documents;
 pub mod files;
 pub mod listing;
+pub mod text;
 
 type Result = rusqlite::Result<Answer>;
 

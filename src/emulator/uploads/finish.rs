@@ -2,13 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::text;
 use crate::emulator::data::records::{Chunking, Content, Document, Searchable, Session};
 use crate::emulator::http::answer::{Answer, error, invalid};
 use crate::emulator::service::{Live, Service, whole};
-use crate::emulator::stores::documents::{blank, metadata, storage_full};
-use crate::emulator::stores::files;
-use crate::emulator::stores::{id_from, no_store};
+use crate::emulator::stores::documents::{Made, blank, metadata, storage_full};
+use crate::emulator::stores::{files, id_from, no_store, text};
 
 type Result = rusqlite::Result<Answer>;
 
@@ -33,22 +31,15 @@ impl NewDocument<'_> {
     }
 }
 
-/// What came of it.
-pub enum Made {
-    Document(Answer),
-    /// Nothing.
-    Refused(Answer),
-}
-
 /// The last byte of a session is here. `origin`: what the client calls this service by.
 pub fn finalize(service: &Service, session: &Session, live: &mut Live, origin: &str) -> Result {
     let kind = "upload.body";
-    if session.target == "files" {
-        let content = content(service, kind, live);
-        return files::uploaded(service, session, content, origin);
-    }
-    match made(service, kind, &NewDocument::of(session), live)? {
-        Made::Document(answer) => Ok(answer),
+    let made = match session.target.as_str() {
+        "files" => files::uploaded(service, session, content(service, kind, live), origin)?,
+        _ => made(service, kind, &NewDocument::of(session), live)?,
+    };
+    match made {
+        Made::Whole(answer) => Ok(answer),
         Made::Refused(answer) => failed(service, session, answer),
     }
 }
@@ -136,7 +127,7 @@ pub fn document(
     })?;
     drop(database);
     Ok(match added {
-        true => Made::Document(Answer::json(&answer)),
+        true => Made::Whole(Answer::json(&answer)),
         false => Made::Refused(no_store(new.store)),
     })
 }

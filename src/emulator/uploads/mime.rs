@@ -1,8 +1,8 @@
 //! The types that File Search takes (fact sheet 15).
 
 use crate::emulator::http::answer::{Answer, invalid};
-use crate::emulator::routes::rules::Rule;
 use crate::emulator::service::Service;
+use crate::emulator::strict::rules::Rule;
 
 /// Behind `application/`.
 const APPLICATION: &str = "dart ecmascript json ms-java msword pdf sql typescript vnd.curl vnd.dart \

@@ -5,4 +5,3 @@ mod mime;
 mod multipart;
 pub mod one_request;
 pub mod sessions;
-pub mod text;

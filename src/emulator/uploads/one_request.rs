@@ -8,14 +8,15 @@ use std::io::{self, Read};
 
 use serde_json::{Value, json};
 
-use super::finish::{self, Made, NewDocument};
+use super::finish::{self, NewDocument};
 use super::multipart::{Broken, ContentType, PartHead, Parts};
 use super::sessions::{DOCUMENT_BYTES_MAX, Reset, too_large};
 use crate::emulator::http::answer::{Answer, error, invalid};
 use crate::emulator::http::{BodyReader, Head};
-use crate::emulator::routes::{Asked, JSON_BYTES_MAX, check, shapes};
-use crate::emulator::service::{Live, Service, whole};
+use crate::emulator::service::{Asked, JSON_BYTES_MAX, Live, Service, whole};
+use crate::emulator::stores::documents::Made;
 use crate::emulator::stores::no_store;
+use crate::emulator::strict::{check, shapes};
 
 /// `resumable`, `multipart` or `raw`; empty if the request names none.
 pub fn protocol(head: &Head) -> String {
@@ -122,7 +123,7 @@ fn taken(
         session: None,
     };
     match finish::made(service, asked.kind, &new, &mut payload.live)? {
-        Made::Document(answer) | Made::Refused(answer) => Ok(answer),
+        Made::Whole(answer) | Made::Refused(answer) => Ok(answer),
     }
 }
 

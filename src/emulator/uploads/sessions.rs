@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use super::finish::{self, Made, NewDocument};
+use super::finish::{self, NewDocument};
 use crate::emulator::data::records::{Content, Session};
 use crate::emulator::http::answer::{Answer, error, invalid};
 use crate::emulator::http::{BodyReader, Head};
-use crate::emulator::routes::rules::Rule;
-use crate::emulator::routes::{check, shapes};
 use crate::emulator::service::{Call, Live, Service, whole};
+use crate::emulator::stores::documents::Made;
 use crate::emulator::stores::no_store;
+use crate::emulator::strict::rules::Rule;
+use crate::emulator::strict::{check, shapes};
 
 const GRANULARITY: u64 = 8_388_608;
 pub const DOCUMENT_BYTES_MAX: u64 = 104_857_600;
@@ -90,7 +91,7 @@ pub fn start(service: &Service, call: &Call<'_>) -> Result {
     if found.is_some() && service.roll(call.kind, "start_final", |p| p.start_final) {
         let new = NewDocument::of(&session);
         let answer = match finish::document(service, call.kind, &new, Content::empty())? {
-            Made::Document(answer) => answer,
+            Made::Whole(answer) => answer,
             Made::Refused(answer) => finish::failed(service, &session, answer)?,
         };
         return Ok(answer.with("X-Goog-Upload-Status", "final"));
@@ -109,7 +110,7 @@ fn metadata_as_document(service: &Service, call: &Call<'_>, store: &str) -> Resu
         session: None,
     };
     match finish::made(service, call.kind, &new, &mut live)? {
-        Made::Document(answer) | Made::Refused(answer) => Ok(answer),
+        Made::Whole(answer) | Made::Refused(answer) => Ok(answer),
     }
 }
 
@@ -273,17 +274,7 @@ fn transfer(
         return Ok(Some(error(404, "Upload session not found.", Vec::new())));
     };
     if session.status != "active" {
-        // An earlier body may still have been on its way when `query` said "active".
-        if !whole(&service.ledger).accept(&session.id) {
-            let words = format!("body for a session that is {}", session.status);
-            whole(&service.ledger).violation(words);
-        }
-        let gone = json!({"error": {"code": 400, "message": "Upload has already been terminated.",
-            "status": "Bad Request"}});
-        return Ok(Some(Answer {
-            status: 400,
-            ..Answer::json(&gone)
-        }));
+        return Ok(Some(terminated(service, &session)));
     }
     let live = live(service, &session.id);
     let mut live = whole(&live);
@@ -292,33 +283,20 @@ fn transfer(
         whole(&service.ledger).accept(&session.id);
     }
     let is_exact = !service.loose.has(Rule::AnnouncedLength);
-    let sends = command.split(',').any(|c| c.trim() == "upload");
-    if sends {
-        let offset = head.header("x-goog-upload-offset").parse::<u64>();
-        if offset != Ok(live.received) {
-            whole(&service.ledger).violation(format!(
-                "offset {offset:?} where {} bytes are here",
-                live.received
-            ));
-            let answer = Answer::text(409, "Offset mismatch.");
-            return Ok(Some(answer.with("X-Goog-Upload-Status", "active")));
+    let announced = session.length.filter(|_| is_exact);
+    if command.split(',').any(|c| c.trim() == "upload") {
+        if let Some(refused) = misplaced(service, head, live.received) {
+            return Ok(Some(refused));
         }
         let stop_at = reset.within.then(|| body.announced().unwrap_or(0) / 2);
-        let announced = session.length.filter(|_| is_exact);
-        let most = announced
-            .unwrap_or(u64::MAX)
-            .min(bytes_max(&session.target));
+        let most = bytes_max(&session.target).min(announced.unwrap_or(u64::MAX));
         match live.receive(service, body, stop_at, most) {
             Received::Whole => {}
             Received::BrokenOff => return Ok(None),
             Received::TooMuch => {
-                whole(&service.live).remove(&session.id);
-                let refused = match announced {
-                    Some(announced) => longer(announced),
-                    None => too_large(most),
-                };
+                let refused = announced.map_or_else(|| too_large(most), longer);
                 let answer = finish::failed(service, &session, refused)?;
-                return Ok(Some(answer.with("X-Goog-Upload-Status", "final")));
+                return Ok(Some(ended(service, &session, answer)));
             }
         }
     }
@@ -332,17 +310,47 @@ fn transfer(
                 .with("X-Goog-Upload-Size-Received", live.received.to_string()),
         ));
     }
-    if is_exact && session.length.is_some_and(|n| n != live.received) {
+    if announced.is_some_and(|n| n != live.received) {
         whole(&service.ledger).violation(format!(
-            "finalized with {} of {:?} announced bytes",
-            live.received, session.length
+            "finalized with {} of {announced:?} announced bytes",
+            live.received
         ));
         let answer = invalid("The upload's size is not the announced one.");
         return Ok(Some(answer.with("X-Goog-Upload-Status", "active")));
     }
     let answer = finish::finalize(service, &session, &mut live, &service.origin(head))?;
+    Ok(Some(ended(service, &session, answer)))
+}
+
+/// The refusal of a body for a session that has ended.
+fn terminated(service: &Service, session: &Session) -> Answer {
+    let mut ledger = whole(&service.ledger);
+    // An earlier body may still have been on its way when `query` said "active".
+    if !ledger.accept(&session.id) {
+        ledger.violation(format!("body for a session that is {}", session.status));
+    }
+    let gone = json!({"error": {"code": 400, "message": "Upload has already been terminated.",
+        "status": "Bad Request"}});
+    Answer {
+        status: 400,
+        ..Answer::json(&gone)
+    }
+}
+
+/// The refusal of a body that does not go on where the bytes end that are here.
+fn misplaced(service: &Service, head: &Head, received: u64) -> Option<Answer> {
+    let offset = head.header("x-goog-upload-offset").parse::<u64>();
+    (offset != Ok(received)).then(|| {
+        whole(&service.ledger)
+            .violation(format!("offset {offset:?} where {received} bytes are here"));
+        Answer::text(409, "Offset mismatch.").with("X-Goog-Upload-Status", "active")
+    })
+}
+
+/// Nothing more comes in this session.
+fn ended(service: &Service, session: &Session, answer: Answer) -> Answer {
     whole(&service.live).remove(&session.id);
-    Ok(Some(answer.with("X-Goog-Upload-Status", "final")))
+    answer.with("X-Goog-Upload-Status", "final")
 }
 
 /// How a body ended.
