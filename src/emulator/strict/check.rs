@@ -4,6 +4,7 @@
 
 use serde_json::{Map, Value};
 
+use super::relaxed;
 use super::rules::{Loose, Rule};
 use super::shapes::Shape;
 use crate::emulator::http::answer::{Answer, bad_request, invalid};
@@ -15,8 +16,11 @@ pub fn read(body: &[u8], shape: Shape, loose: Loose) -> Result<Value, Answer> {
     if body.is_empty() {
         return Ok(Value::Object(Map::new()));
     }
-    let value: Value = serde_json::from_slice(body)
-        .map_err(|e| invalid(&format!("Invalid JSON payload received. {e}")))?;
+    let value = serde_json::from_slice(body).or_else(|e| {
+        let text = std::str::from_utf8(body).unwrap_or_default();
+        serde_json::from_str(&relaxed::to_json(text))
+            .map_err(|_| invalid(&format!("Invalid JSON payload received. {e}")))
+    })?;
     normal(value, shape, "", loose)
 }
 
@@ -334,6 +338,18 @@ mod tests {
                 "{n}"
             );
         }
+    }
+
+    #[test]
+    fn json_as_in_googles_examples_is_read() {
+        let body = b"{'file': {'display_name': 'TEXT'},}";
+        let read = |body| read(body, CREATE_FILE, Loose::default());
+        assert_eq!(
+            read(body).unwrap(),
+            json!({"file": {"displayName": "TEXT"}})
+        );
+        let words = message(read(b"{'file': }").unwrap_err());
+        assert!(words.contains("line 1 column 2"), "{words}");
     }
 
     #[test]
