@@ -194,6 +194,16 @@ impl Describer {
         })
     }
 
+    /// A file whose path holds the key is not recorded by it: neither may the document carry it.
+    pub fn refuses(&self, path: &str) -> Option<Skip> {
+        let shown = self.secrets.as_ref()?.out_of(path);
+        (shown != path).then(|| Skip {
+            path: shown,
+            reason: SkipReason::Metadata,
+            detail: "its path contains the API key: rename the file, and make a new key".to_owned(),
+        })
+    }
+
     /// Which source gives which entry.
     ///
     /// # Errors

@@ -225,6 +225,13 @@ pub fn leaves_out(root: &Path, folder: &Path, filter: &Filter) -> Result<bool, E
     walk::rules::keep_from(&open(root)?, below, true, &out)
 }
 
+/// Why a scan of `root` would not come to a file, if so; `path` is relative to the root.
+pub fn why_left_out(root: &Path, path: &str, filter: &Filter) -> Result<Option<String>, Error> {
+    let out = |way: &Path| filter.leaves_out_folder(&way.to_string_lossy());
+    let why = walk::rules::why_kept_from(&open(root)?, Path::new(path), false, &out)?;
+    Ok(why.or_else(|| (!filter.selects(path)).then(|| "the filters of this call".to_owned())))
+}
+
 fn open(root: &Path) -> Result<Root, Error> {
     Root::open(root).map_err(|e| unusable(root, &e.to_string()))
 }

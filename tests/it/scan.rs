@@ -241,3 +241,34 @@ fn what_cannot_be_read_is_a_skip_and_no_deletion() {
     assert_eq!(reasons["part 0/note-0.md"], "unreadable");
     assert_eq!(reasons["part 1"], "unreadable");
 }
+
+#[test]
+fn a_list_from_windows_begins_with_its_first_path() {
+    let place = Place::new();
+    place.file("a.md", "words").file("b.md", "words");
+    let list = place.path().join("list.txt");
+    fs::write(&list, "\u{feff}a.md\r\nb.md\r\n").unwrap();
+    assert_eq!(scan(&place, &["--files-from", "list.txt"])[0], 2);
+}
+
+#[test]
+fn an_explanation_says_what_is_never_sent_and_why() {
+    let place = Place::new();
+    place.file("sub/a.log", "words").file("sub/b.md", "words");
+    place.file("sub/.objlibignore", "*.md\n!b.md\n*.log\n");
+    let explained = |path: &str, more: &[&str]| {
+        let mut command = place.objlib(&["scan", "docs", "--explain", path]);
+        command.args(more).seen().exit(0).stdout
+    };
+    let said = "  left out, not sent: the line `*.log` of sub/.objlibignore\n";
+    assert!(explained("sub/a.log", &[]).contains(said));
+    assert!(!explained("sub/b.md", &[]).contains("left out"));
+    assert!(explained("sub/.x", &[]).contains("`sub/.x` is hidden"));
+    let excluded = explained("sub/b.md", &["--exclude", "sub/**"]);
+    assert!(
+        excluded.contains("left out, not sent: the filters of this call"),
+        "{excluded}"
+    );
+    let json = explained("sub/a.log", &["--json"]);
+    assert!(json.contains(r#""left_out":"the line `*.log`"#), "{json}");
+}

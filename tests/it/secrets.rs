@@ -585,20 +585,38 @@ fn a_path_that_names_the_key_is_not_sent() {
     let service = Scripted::start(|request, stream| {
         let body = String::from_utf8_lossy(&request.body);
         assert!(!body.contains(KEY), "sent");
-        send(
-            stream,
-            200,
-            "",
-            r#"{"fileSearchStores": [{"name": "fileSearchStores/s-1", "displayName": "objlib"}]}"#,
-        );
+        send(stream, 200, "", STORES);
     });
-    let mut upload = place.objlib(&["upload", "docs", "-q", "--endpoint", &service.url]);
+    let run = |args: &[&str], exit| {
+        let mut command = place.objlib(args);
+        command.env("GEMINI_API_KEY", KEY).seen().exit(exit)
+    };
+    let shown = "docs: my [key].md";
+    // Known to be the key, it is not even recorded.
+    run(&["upload", "docs", "-q", "--endpoint", &service.url], 3);
+    let skipped = run(&["status", "--skipped"], 0).stdout;
+    assert!(
+        skipped.contains(shown) && skipped.contains("contains the API key"),
+        "{skipped}"
+    );
+    for path in [place.db(), place.db().with_extension("db-wal")] {
+        if path.exists() {
+            assert_eq!(leak(&fs::read(path).unwrap()), None);
+        }
+    }
+    // Scanned where no key was known, it is.
+    place.objlib(&["scan", "docs"]).seen().exit(0);
+    let mut upload = place.objlib(&["upload", "-q", "--endpoint", &service.url]);
     // Its name is the user's own to see; so the key's absence is not looked for.
     let output = upload.env("GEMINI_API_KEY", KEY).output().unwrap();
     assert_eq!(output.status.code(), Some(3));
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("contains the API key"), "{stderr}");
     assert!(service.requests("POST").is_empty());
+    for json in [&[][..], &["--json"]] {
+        let failed = run(&[&["status", "--failed"], json].concat(), 0).stdout;
+        assert!(failed.contains("my [key].md"), "{failed}");
+    }
 }
 
 #[test]

@@ -77,6 +77,8 @@ pub struct Explanation {
     pub entries: Vec<Explained>,
     /// Some rule met it, or there are no rules.
     pub is_matched: bool,
+    /// Why a scan would not come to the file, if so.
+    pub left_out: Option<String>,
 }
 
 /// By the settings that are given, or else kept. Nothing is recorded; the file need not be there.
@@ -100,6 +102,7 @@ pub fn explain(database: &Path, folders: &Folders, path: &Path) -> Result<Explan
         .explain(&path, sidecar.as_deref())
         .map_err(unusable)?;
     Ok(Explanation {
+        left_out: scan::why_left_out(&root, &path, &filter)?,
         library: library.name().to_owned(),
         path,
         entries,

@@ -58,6 +58,7 @@ fn explanation(explained: &Explanation, style: Style) -> String {
         path,
         entries,
         is_matched,
+        left_out,
     } = explained;
     if style.json {
         let entries: Vec<serde_json::Value> = entries
@@ -67,8 +68,11 @@ fn explanation(explained: &Explanation, style: Style) -> String {
                 serde_json::json!({"entry": e.entry, "from": e.source.to_string(), "over": over})
             })
             .collect();
-        let line = serde_json::json!({"event": "explain",
+        let mut line = serde_json::json!({"event": "explain",
             "library": library, "path": path, "matched": is_matched, "entries": entries});
+        if let Some(why) = left_out {
+            line["left_out"] = why.as_str().into();
+        }
         return timed(line) + "\n";
     }
     let rules = match is_matched {
@@ -76,6 +80,9 @@ fn explanation(explained: &Explanation, style: Style) -> String {
         false => " (no rule met it)",
     };
     let mut text = format!("{}: {}{rules}\n", one_line(library), one_line(path));
+    if let Some(why) = left_out {
+        let _ = writeln!(text, "  left out, not sent: {}", one_line(why));
+    }
     let width = |e: &Explained| e.entry.key.chars().count();
     let width = entries.iter().map(width).max().unwrap_or(0);
     for Explained {

@@ -56,8 +56,16 @@ impl Secrets {
 
     /// Whether a text that is about to be sent names the key.
     pub fn appear_in(&self, text: &str) -> bool {
-        let left = cut(text.as_bytes(), &self.begins, &[&self.key]);
-        matches!(left, Cow::Owned(_))
+        matches!(self.cut_out(text), Cow::Owned(_))
+    }
+
+    /// A text of this machine, to be shown or recorded, without the key.
+    pub fn out_of(&self, text: &str) -> String {
+        String::from_utf8_lossy(&self.cut_out(text)).into_owned()
+    }
+
+    fn cut_out<'t>(&self, text: &'t str) -> Cow<'t, [u8]> {
+        cut(text.as_bytes(), &self.begins, &[&self.key])
     }
 
     /// What cuts one answer: the key, the sessions at these addresses (the one that was asked, the one

@@ -228,11 +228,20 @@ impl Diff<'_> {
                     };
                     return self.skip(skip).map(|()| None);
                 }
-                let described = match self.description(&entry) {
+                let known = self.known.file(&entry.path)?;
+                // A path that is recorded already was looked at, or scanned where no key was known.
+                let refused = match &known {
+                    None => self.known.describer().refuses(&entry.path),
+                    Some(_) => None,
+                };
+                let described = match refused {
+                    Some(skip) => Err(skip),
+                    None => self.description(&entry),
+                };
+                let described = match described {
                     Ok(described) => described,
                     Err(skip) => return self.skip(skip).map(|()| None),
                 };
-                let known = self.known.file(&entry.path)?;
                 if let Some(file) = known.as_ref().filter(|f| self.is_unchanged(&entry, f)) {
                     return self.unchanged(file, &entry, described).map(|()| None);
                 }

@@ -98,6 +98,10 @@ impl List {
             }
             let text = String::from_utf8_lossy(&line);
             let text = text.trim_end_matches(['\n', '\r']);
+            let text = match number {
+                1 => text.strip_prefix('\u{feff}').unwrap_or(text),
+                _ => text,
+            };
             if !text.is_empty() {
                 each(number, text)?;
             }

@@ -54,18 +54,32 @@ pub fn enter(
 /// `path` is relative to the root. Asked of each name on the way down: what is below a folder that is
 /// left out is never asked about.
 pub fn leave_out(ruled: &Ruled, path: &Path, is_folder: bool) -> bool {
-    decision(ruled, |rules| rules.own.matched(path, is_folder))
-        .or_else(|| decision(ruled, |rules| rules.git.matched(path, is_folder)))
-        .unwrap_or(false)
+    matching(ruled, path, is_folder).is_some_and(|(_, _, glob)| !glob.is_whitelist())
+}
+
+/// The line that decides: of which file, and in which folder.
+fn matching<'r>(
+    ruled: &'r Ruled,
+    path: &Path,
+    is_folder: bool,
+) -> Option<(&'static str, &'r Path, &'r Glob)> {
+    let own: fn(&Rules) -> &Gitignore = |rules| &rules.own;
+    nearest(ruled, OWN, own, (path, is_folder))
+        .or_else(|| nearest(ruled, GIT, |rules| &rules.git, (path, is_folder)))
 }
 
 /// What the nearest file says that says anything.
-fn decision<'r>(ruled: &'r Ruled, matched: impl Fn(&'r Rules) -> Match<&'r Glob>) -> Option<bool> {
+fn nearest<'r>(
+    ruled: &'r Ruled,
+    name: &'static str,
+    file: fn(&Rules) -> &Gitignore,
+    (path, is_folder): (&Path, bool),
+) -> Option<(&'static str, &'r Path, &'r Glob)> {
     let mut next = ruled.as_deref();
     while let Some(rules) = next {
-        match matched(rules) {
-            Match::Ignore(_) => return Some(true),
-            Match::Whitelist(_) => return Some(false),
+        let file = file(rules);
+        match file.matched(path, is_folder) {
+            Match::Ignore(glob) | Match::Whitelist(glob) => return Some((name, file.path(), glob)),
             Match::None => next = rules.above.as_deref(),
         }
     }
@@ -80,6 +94,16 @@ pub fn keep_from(
     is_folder: bool,
     leave_out_folder: &dyn Fn(&Path) -> bool,
 ) -> Result<bool, Error> {
+    why_kept_from(root, path, is_folder, leave_out_folder).map(|why| why.is_some())
+}
+
+/// The same, and why.
+pub fn why_kept_from(
+    root: &Root,
+    path: &Path,
+    is_folder: bool,
+    leave_out_folder: &dyn Fn(&Path) -> bool,
+) -> Result<Option<String>, Error> {
     let mut ruled = None;
     let mut way = PathBuf::new();
     let mut names = path.components().peekable();
@@ -89,7 +113,9 @@ pub fn keep_from(
             // There is no folder, so there is no ignore file in it.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             // A symlink, or no folder at all: a walk does not go through it.
-            Err(e) if Errno::from_io_error(&e) == Some(Errno::NOTDIR) => return Ok(true),
+            Err(e) if Errno::from_io_error(&e) == Some(Errno::NOTDIR) => {
+                return Ok(Some(format!("`{}` is no folder to go into", way.display())));
+            }
             Err(e) => {
                 let folder = root.path().join(&way);
                 return Err(bad(&folder, format!("cannot be entered: {e}")));
@@ -97,14 +123,22 @@ pub fn keep_from(
         }
         way.push(name);
         let is_folder = is_folder || names.peek().is_some();
-        if disk::is_hidden(name.as_os_str())
-            || leave_out(&ruled, &way, is_folder)
-            || (is_folder && leave_out_folder(&way))
-        {
-            return Ok(true);
+        if disk::is_hidden(name.as_os_str()) {
+            return Ok(Some(format!("`{}` is hidden", way.display())));
+        }
+        let line = matching(&ruled, &way, is_folder).filter(|(.., glob)| !glob.is_whitelist());
+        if let Some((file, folder, glob)) = line {
+            let (file, line) = (folder.join(file), glob.original());
+            return Ok(Some(format!("the line `{line}` of {}", file.display())));
+        }
+        if is_folder && leave_out_folder(&way) {
+            return Ok(Some(format!(
+                "the filters of this call leave `{}` out",
+                way.display()
+            )));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 fn read(
@@ -119,7 +153,7 @@ fn read(
         Ok(Some(bytes)) => bytes,
         Err(why) => return Err(bad(&shown(), why)),
     };
-    parse(path, &bytes).map_err(|(line, why)| {
+    parse(path, &bytes, name == OWN).map_err(|(line, why)| {
         let mut what = shown().into_os_string();
         what.push(format!(" line {line}"));
         bad(Path::new(&what), why)
@@ -175,19 +209,47 @@ fn is_text_file(file_type: FileType, size_bytes: u64) -> Result<(), String> {
     }
 }
 
-/// The rules of a file for what is below `folder`, or the line that makes no sense, and why.
-fn parse(folder: &Path, bytes: &[u8]) -> Result<Gitignore, (usize, String)> {
+/// The rules of a file for what is below `folder`, or the line that makes no sense, and why. `is_own`: git itself
+/// passes over a class without its end, which was meant to leave something out all the same.
+fn parse(folder: &Path, bytes: &[u8], is_own: bool) -> Result<Gitignore, (usize, String)> {
     let text = text(bytes)?;
     let mut builder = GitignoreBuilder::new(folder);
     let mut last = 0;
     for (i, line) in text.lines().enumerate() {
         last = i + 1;
+        if is_own && is_open(line) {
+            return Err((
+                last,
+                "no `]` closes the `[` (the character is written `\\[`)".to_owned(),
+            ));
+        }
         builder
             .add_line(None, line)
             .map_err(|e| (last, e.to_string()))?;
     }
     // Fails only if all the patterns together are too much.
     builder.build().map_err(|e| (last, e.to_string()))
+}
+
+/// Whether a class of characters begins in it, and does not end.
+fn is_open(line: &str) -> bool {
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '#' if line.starts_with('#') => return false,
+            '\\' => drop(chars.next()),
+            '[' => {
+                chars.next_if(|c| ['!', '^'].contains(c));
+                // As the first of a class it stands for itself.
+                chars.next_if_eq(&']');
+                if !chars.any(|c| c == ']') {
+                    return true;
+                }
+            }
+            _ => {}
+        }
+    }
+    false
 }
 
 fn text(bytes: &[u8]) -> Result<&str, (usize, String)> {
@@ -209,7 +271,7 @@ mod tests {
     use std::fs;
 
     fn line(bytes: &[u8]) -> usize {
-        parse(Path::new(""), bytes).unwrap_err().0
+        parse(Path::new(""), bytes, true).unwrap_err().0
     }
 
     #[test]
@@ -220,13 +282,22 @@ mod tests {
         assert_eq!(line(b"*.log\n*\0.\0t\0\n"), 2);
         assert_eq!(line(b"*.log\n\n{a,b\n"), 3);
         assert_eq!(line(b"[z-a]"), 1);
+        for open in ["[", "a\n[a", "a\n!x[", "a\n[]", "a\n[^]b"] {
+            assert_eq!(line(open.as_bytes()), open.lines().count(), "{open}");
+            assert!(
+                parse(Path::new(""), open.as_bytes(), false).is_ok(),
+                "{open}"
+            );
+        }
         for good in [
             &b""[..],
             b"\xef\xbb\xbf*.log\r\nb\xc3\xbcro/\r\n",
-            b"[a",
+            b"# [a",
+            b"\\[a",
+            b"[]a] [!]]",
             b"!keep",
         ] {
-            assert!(parse(Path::new(""), good).is_ok(), "{good:?}");
+            assert!(parse(Path::new(""), good, true).is_ok(), "{good:?}");
         }
     }
 

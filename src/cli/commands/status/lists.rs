@@ -3,7 +3,9 @@
 //! Promises: a page at a time is in memory, and a reader that has seen enough ends the list.
 
 use crate::app;
+use crate::cli::settings::secret;
 use crate::cli::terminal::stdout::Output;
+use crate::client::Secrets;
 use crate::error::Error;
 use crate::report::status::lists;
 use crate::report::{Next, Style};
@@ -51,15 +53,20 @@ fn failed_with(
     style: Style,
     out: &mut Output,
 ) -> Result<(), Error> {
+    // A path may hold it, of a file that was scanned where no key was known.
+    let secrets = secret::known().as_ref().map(Secrets::new);
     let mut after = UploadId(0);
     while !out.is_closed {
         let page = reader.failed_for(store.id, error, after)?;
         let Some(last) = page.last() else { break };
         after = last.upload;
-        for file in &page {
+        for mut file in page {
+            if let Some(secrets) = &secrets {
+                file.path = secrets.out_of(&file.path);
+            }
             out.line(&match style.json {
-                true => lists::failed_json(store.name.as_str(), file),
-                false => lists::failed_line(file),
+                true => lists::failed_json(store.name.as_str(), &file),
+                false => lists::failed_line(&file),
             })?;
         }
     }
