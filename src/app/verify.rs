@@ -22,8 +22,6 @@ pub struct Options {
     pub target: Target,
     /// Carry the plan out.
     pub repair: bool,
-    /// Documents that carry a library's name and were not sent from here are its own.
-    pub adopt: bool,
     /// A repair that would delete a larger share of these libraries' documents is refused.
     pub share_max_percent: u64,
 }
@@ -92,7 +90,6 @@ fn compare(
         shutdown: call.shutdown,
         waits: &call.waits,
         reading: call.progress.reading(),
-        adopt: options.adopt,
     };
     let plan = verify.compare()?;
     let repair = Repair {

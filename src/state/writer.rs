@@ -15,6 +15,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::change::{Applied, Change, Refusal, Way};
 use super::durable::{Durable, Intent, Unaskable, UploadId};
 use super::lock::{self, Holder, Lease};
+use super::open::mark::Mark;
 use super::open::{self, Place};
 use crate::clock;
 use crate::error::{Error, Kind};
@@ -77,6 +78,8 @@ pub struct Started {
     pub thread: WriterThread,
     /// The dead objlib whose lock was taken over.
     pub taken_over: Option<Holder>,
+    /// The database may be an older copy of itself: before anything is sent, its stores are looked at.
+    pub looks_again: bool,
 }
 
 /// Opens the database, takes the lock, starts the thread.
@@ -87,8 +90,16 @@ pub struct Started {
 pub fn start(path: &Path, shutdown: Arc<Shutdown>, waits: &Waits) -> Result<Started, Error> {
     let me = Holder::this_process();
     let stale_after = waits.lock_stale_after;
-    let take = |tx: &Transaction<'_>| lock::take(tx, path, &me, clock::now_ms(), stale_after);
-    let (conn, taken_over) = open::writing(path, take)?;
+    let mark = Mark::of(path);
+    let first = |tx: &Transaction<'_>| {
+        let taken_over = lock::take(tx, path, &me, clock::now_ms(), stale_after)?;
+        let looks_again = mark.look_again(tx).map_err(|e| open::error(path, &e))?;
+        Ok((taken_over, looks_again))
+    };
+    let (conn, (taken_over, looks_again)) = open::writing(path, first)?;
+    if looks_again {
+        mark.set(&conn);
+    }
     if taken_over.is_some() {
         open::check(&conn, path)?;
     }
@@ -101,6 +112,7 @@ pub fn start(path: &Path, shutdown: Arc<Shutdown>, waits: &Waits) -> Result<Star
         lease: Arc::clone(&lease),
         heartbeat: waits.lock_heartbeat,
         place: Place::of(path),
+        mark,
         path: path.to_owned(),
         shutdown,
         failure: Arc::clone(&failure),
@@ -125,6 +137,7 @@ pub fn start(path: &Path, shutdown: Arc<Shutdown>, waits: &Waits) -> Result<Star
             failure,
         },
         taken_over,
+        looks_again,
     })
 }
 
@@ -253,6 +266,7 @@ struct State {
     /// Between two beats of the lock.
     heartbeat: Duration,
     place: Place,
+    mark: Mark,
     path: PathBuf,
     shutdown: Arc<Shutdown>,
     failure: Arc<Mutex<Option<Error>>>,
@@ -336,6 +350,15 @@ impl State {
         self.lease.confirm();
         for request in group {
             proof::point("after", request.change.step());
+        }
+        let is_of_runs = |r: &Request| {
+            matches!(
+                r.change,
+                Change::RunStarted { .. } | Change::RunEnded { .. }
+            )
+        };
+        if group.iter().any(is_of_runs) {
+            self.mark.set(&self.conn);
         }
         Ok(results)
     }

@@ -204,13 +204,13 @@ fn damage_of_every_class_is_found_and_repaired_and_others_are_left_alone() {
     assert_eq!((each.len(), each.iter().filter(is_stale).count()), (12, 1));
     assert_eq!(service.ledger().requests("document.delete"), 1, "by hand");
 
-    let repaired = verify(&place, &service, "both", &["--repair", "--adopt"], 3);
+    let repaired = verify(&place, &service, "both", &["--repair"], 3);
     assert_eq!(repaired["repaired"], 9);
     let left = counts(&verify(&place, &service, "both", &[], 3));
     assert_eq!(left, [0, 0, 0, 0, 0, 0, 2, 0, 1, 1]);
     // One is a file's after all.
     place.objlib(&["scan", "docs"]).seen().exit(0);
-    verify(&place, &service, "both", &["--repair", "--adopt"], 3);
+    verify(&place, &service, "both", &["--repair"], 3);
     let sent = service.ledger().uploads();
     upload(&place, &service, &["docs", "more"], "both");
     // What was gone or not whole, and the new file.
@@ -252,7 +252,7 @@ fn old_content_stays_until_the_new_is_there() {
     place.file(&path, "new words");
     std::fs::remove_file(place.db()).unwrap();
     place.objlib(&["scan", "docs"]).seen().exit(0);
-    let found = verify(&place, &service, "objlib", &["--repair", "--adopt"], 0);
+    let found = verify(&place, &service, "objlib", &["--repair"], 0);
     assert_eq!(counts(&found), [0, 0, 1, 0, 0, 0, 0, 2, 0, 0]);
     // It is all that a search can find of the file.
     assert_eq!(hand.held(Some("docs"), Some(&path)), [document.as_str()]);
@@ -261,7 +261,7 @@ fn old_content_stays_until_the_new_is_there() {
     service.ledger().is_exactly(&place.docs());
     // Now that the new is there, old copies go at once.
     let copy = hand.own(&path, &old, &old);
-    let found = verify(&place, &service, "objlib", &["--repair", "--adopt"], 0);
+    let found = verify(&place, &service, "objlib", &["--repair"], 0);
     assert_eq!(
         (&found["stale"], &found["repaired"]),
         (&json!(1), &json!(1))
@@ -392,7 +392,7 @@ fn what_went_while_the_database_was_lost_is_purged() {
     let (path, _) = note(&place, 1);
     std::fs::remove_file(place.docs().join(path)).unwrap();
     place.objlib(&["scan", "docs"]).seen().exit(0);
-    let found = verify(&place, &service, "objlib", &["--repair", "--adopt"], 0);
+    let found = verify(&place, &service, "objlib", &["--repair"], 0);
     assert_eq!(counts(&found), [0, 0, 0, 0, 0, 0, 1, 4, 0, 0]);
     assert_eq!(service.ledger().requests("document.delete"), 0);
     let mut purge = place.objlib(&["purge", "--older-than", "0d", "--yes"]);

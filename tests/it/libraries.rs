@@ -381,7 +381,7 @@ fn whoever_lost_the_database_and_just_uploads_sends_nothing_again() {
     );
     assert_eq!(service.ledger().uploads(), 48);
     // What has changed meanwhile left an old document behind, which only `verify` may judge.
-    let seen = objlib(&place, &service, &["verify", "--repair", "--adopt"]).exit(0);
+    let seen = objlib(&place, &service, &["verify", "--repair"]).exit(0);
     assert!(
         seen.stdout.contains("1 in the store, of older content"),
         "{}",
@@ -389,6 +389,48 @@ fn whoever_lost_the_database_and_just_uploads_sends_nothing_again() {
     );
     upload(&place, &service, &["docs"]).exit(0);
     assert_eq!(once_each(&service).len(), 47);
+}
+
+/// As from a nightly backup: what was sent since then is in the stores and not in the database.
+#[test]
+fn an_old_copy_of_the_database_put_back_sends_nothing_again() {
+    let place = Place::new();
+    place.files(45);
+    let service = Service::start(&place, &[]);
+    let into = |store| upload(&place, &service, &["docs", "--store", store]).exit(0);
+    let (one, two) = ("one", "two");
+    into(one);
+    into(two);
+    let copy = place.path().join("copy.db");
+    fs::copy(place.db(), &copy).unwrap();
+    folder(
+        &place,
+        "docs/new",
+        &[("a.md", "a"), ("b.md", "b"), ("c.md", "c")],
+    );
+    place.file("part 2/note-2.md", "changed since");
+    into(one);
+    into(two);
+    let uploads = service.ledger().uploads();
+    assert_eq!(uploads, 2 * (45 + 4));
+    fs::rename(&copy, place.db()).unwrap();
+    for store in [one, two] {
+        let seen = into(store);
+        assert_eq!(seen.stderr.contains("older copy"), store == one);
+        let summary = seen.summary();
+        assert_eq!(
+            (&summary["adopted"], &summary["indexed"]),
+            (&json!(4), &json!(0))
+        );
+    }
+    assert_eq!(service.ledger().uploads(), uploads);
+    // From then on it is the newest again, and no store is looked at without need.
+    let lists = service.ledger().requests("document.list");
+    folder(&place, "docs/new", &[("d.md", "d")]);
+    let seen = into(one);
+    assert!(!seen.stderr.contains("older copy"));
+    assert_eq!(service.ledger().uploads(), uploads + 1);
+    assert!(service.ledger().requests("document.list") <= lists + 2);
 }
 
 #[test]

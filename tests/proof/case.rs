@@ -60,9 +60,7 @@ impl Step {
 
     /// `verify --repair` of the step's store.
     pub fn repair(&self, place: &Place, service: &Service) -> Seen {
-        let mut verify = place.objlib(&[
-            "verify", "--repair", "--adopt", "--json", "--store", self.store,
-        ]);
+        let mut verify = place.objlib(&["verify", "--repair", "--json", "--store", self.store]);
         verify.args(["--endpoint", &service.url]);
         verify.env("OBJLIB_HASTE", HASTE);
         verify.env("GEMINI_API_KEY", KEY).seen()

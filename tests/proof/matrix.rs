@@ -300,10 +300,7 @@ impl Scenario {
                 case.about(step, &["store", "delete", store, "--yes", "--force"])
             }
             Scenario::Purged => case.about(step, PURGE),
-            Scenario::Repaired => case.about(
-                step,
-                &["verify", "--repair", "--adopt", "--max-share", "100"],
-            ),
+            Scenario::Repaired => case.about(step, &["verify", "--repair", "--max-share", "100"]),
             _ => case.upload(step, &self.args(workers)),
         }
     }

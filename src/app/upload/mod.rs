@@ -59,6 +59,12 @@ pub fn run(call: &Call<'_>, options: &Options) -> Result<Summary, Error> {
             dead.pid, dead.host
         )));
     }
+    if started.looks_again {
+        call.events.send(Event::Notice(format!(
+            "{} may be an older copy of itself: what its stores hold is looked at before anything is sent",
+            call.database.display()
+        )));
+    }
     let done = scan_then_run(&Upload {
         call,
         options,

@@ -400,11 +400,6 @@ pub struct Verify {
     /// documents of one file and documents that failed or are not whole; without it, only show
     #[arg(long)]
     pub repair: bool,
-    /// Treat documents under the name of a library that this database has never sent as its own, as after the loss
-    /// of the database: old content is replaced, and what is gone from disk can be purged. Not if another machine
-    /// or database uses the name
-    #[arg(long)]
-    pub adopt: bool,
     /// Refuse a repair that would delete a larger share of the documents of these libraries, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 50,
           value_parser = clap::value_parser!(u64).range(0..=100))]

@@ -33,7 +33,6 @@ pub fn run(args: &args::Verify, database: &Path, style: Style) -> Result<u8, Err
     let options = app::verify::Options {
         target: settings::target(&args.remote)?,
         repair: args.repair,
-        adopt: args.adopt,
         share_max_percent: args.max_share,
     };
     let listening = Listening::start(style, 0, Duration::ZERO);
@@ -93,7 +92,7 @@ const KINDS: [(&str, &str, &str); DriftKind::ALL.len()] = [
     (
         "unknown",
         "in the store, of files that no scan has seen",
-        "recorded as missing, since they are gone from disk: `objlib purge` deletes them",
+        "recorded as missing where they are gone from disk: then `objlib purge` deletes them",
     ),
     (
         "failed",
@@ -222,11 +221,11 @@ fn print_page(
         ),
         (
             plan.strangers,
-            "of these were never sent from here: where another machine or database uses the library's name, \
-             `objlib library rename` one of them; where its database was lost, `objlib verify --repair --adopt`",
+            "of these were never sent from here: right if the database was lost; if another machine or database \
+             uses the library's name, `objlib library rename` one of them before any repair",
         ),
         (
-            plan.drift.left_alone_in_all() - plan.strangers,
+            plan.drift.left_alone_in_all(),
             "of these no scan has seen, but they may be on disk: `objlib scan` their folder",
         ),
         (

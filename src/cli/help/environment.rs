@@ -9,10 +9,9 @@ use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Command};
 
 /// Options without a variable: set for good they would do harm, or make no sense in most calls.
-const TYPED_ONLY: [&str; 30] = [
+const TYPED_ONLY: [&str; 29] = [
     // They delete, or go on where it is refused for a reason.
     "repair",
-    "adopt",
     "yes",
     "force",
     "accept-missing",

@@ -147,7 +147,6 @@ impl Toolbox {
         let options = app::verify::Options {
             target: self.target(&store)?,
             repair: false,
-            adopt: false,
             share_max_percent: 0,
         };
         let (plan, left) = self.watched(call, |asked| app::verify::run(asked, &options))?;

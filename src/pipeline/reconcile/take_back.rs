@@ -67,7 +67,7 @@ pub fn of_new_links(settings: &RunSettings, parts: &Parts) -> Result<u64, Error>
         parts.events.send(Event::Warning(format!(
             "store `{}` holds {} of library `{library}` that this database has never sent: if another machine or \
              database uses the name, give this one another (`objlib library rename {} OTHER`); if its own \
-             database was lost, `objlib verify --repair --adopt` tidies up",
+             database was lost, `objlib verify --repair` tidies up",
             settings.store.display_name,
             count(n, "document"),
             quoted(&library)

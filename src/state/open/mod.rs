@@ -20,6 +20,7 @@ use self::place::{beside, log_of};
 use crate::error::{Error, Kind};
 
 mod failure;
+pub(in crate::state) mod mark;
 pub(in crate::state) mod migrations;
 mod place;
 

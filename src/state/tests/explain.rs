@@ -43,6 +43,7 @@ pub struct Declared {
 fn all() -> Vec<Declared> {
     let files = [
         lock::declared(),
+        open::mark::declared(),
         reader::all_declared(),
         apply::all_declared(),
     ];

@@ -3,8 +3,8 @@
 //! The plan can be shown, and `repair` carries out that very plan. Promises: nothing is concluded from a
 //! listing that is not whole; of a file whose document is whole and active, one is kept; old content goes
 //! only once the new is there; documents of libraries that this database does not know, and those that
-//! objlib did not make, are never touched, and those that it has not sent itself only where that is asked for
-//! (`adopt`), since another database may fill a library of the same name; memory grows neither with the store nor with what differs.
+//! objlib did not make, are never touched; those that this database has never sent are told of, since another one may
+//! fill a library of the same name; memory grows neither with the store nor with what differs.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -44,8 +44,8 @@ pub struct RepairPlan {
     pub elsewhere: u64,
     /// Documents of this database's libraries.
     pub own: u64,
-    /// Those of them that this database has never sent and that are left alone: another one's, if it has a library
-    /// of the same name.
+    /// Those of them that differ and that this database has never sent: what it has forgotten, or another one's
+    /// that has a library of the same name.
     pub strangers: u64,
     /// Rows on the way; the next upload settles them.
     pub in_doubt: u64,
@@ -114,8 +114,6 @@ pub struct Verify<'r> {
     pub shutdown: &'r Shutdown,
     pub waits: &'r Waits,
     pub reading: &'r Reading,
-    /// What carries the name of a library and was not sent by this database is the library's own all the same.
-    pub adopt: bool,
 }
 
 impl Verify<'_> {

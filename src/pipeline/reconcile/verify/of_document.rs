@@ -51,13 +51,8 @@ impl Verify<'_> {
             mend,
         };
         let Some(first) = files.first() else {
-            let (kind, mend) = match of_no_file(document, identity, library, plan)? {
-                (kind, Mend::Remember { .. }) if !self.adopt => {
-                    plan.strangers += 1;
-                    (kind, Mend::Nothing)
-                }
-                found => found,
-            };
+            let (kind, mend) = of_no_file(document, identity, library, plan)?;
+            plan.strangers += u64::from(matches!(mend, Mend::Remember { .. }));
             return plan.drift.add(&drift(kind, &identity.path, mend));
         };
         if document.state == Shown::Pending {
@@ -65,11 +60,7 @@ impl Verify<'_> {
             return Ok(());
         }
         let has_had = |file: &FileLike| file.has_had(&identity.content);
-        if !self.adopt && !files.iter().any(has_had) {
-            plan.strangers += 1;
-            let kind = of_other_content(first, &identity.content);
-            return plan.drift.add(&drift(kind, &first.path, Mend::Nothing));
-        }
+        plan.strangers += u64::from(!files.iter().any(has_had));
         let (free, has_good) = self.in_need(&files, &identity.content, documents, plan)?;
         let path = &free.unwrap_or(first).path;
         let is_torn = |file: &FileLike| {
