@@ -58,7 +58,7 @@ const CONNECTIONS_MAX: usize = 512;
 /// descriptor left: trying again at once would only burn the time that frees one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 /// How long the end waits for requests that are being answered.
-const END_WAIT: Duration = Duration::from_secs(5);
+const END_WAIT: Duration = Duration::from_secs(2);
 
 /// What a service is to be like. By default it is in memory, on any free port of 127.0.0.1, strict and without faults.
 #[derive(Debug, Clone, Default)]

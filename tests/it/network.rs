@@ -1,12 +1,13 @@
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use objlib::emulator::{Emulator, Options, Tls};
 use serde_json::{Value, json};
 
 use crate::run::{KEY, Place, RunToEnd, Seen, Service};
@@ -150,83 +151,35 @@ fn a_login_page_deletes_nothing_and_sends_nothing_again() {
     assert!(portal.requests("DELETE").is_empty());
 }
 
-/// A server of TLS with the certificate of a file, before a service at a port of this machine; ends with its
-/// standard input.
-const OVER_TLS: &str = r#"
-import os, socket, ssl, sys, threading
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(sys.argv[1])
-listener = socket.create_server(("127.0.0.1", 0))
-print(listener.getsockname()[1], flush=True)
-threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0))).start()
-def copy(source, target):
-    try:
-        while block := source.recv(65536):
-            target.sendall(block)
-        target.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
-def serve(connection):
-    try:
-        client = context.wrap_socket(connection, server_side=True)
-        service = socket.create_connection(("127.0.0.1", int(sys.argv[2])))
-    except OSError:
-        return
-    threading.Thread(target=copy, args=(client, service), daemon=True).start()
-    copy(service, client)
-while True:
-    threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-"#;
-
-struct OverTls {
-    child: Child,
-    url: String,
-}
-
-impl OverTls {
-    /// `certificate`: of a file beside this one.
-    fn start(certificate: &str, port: &str) -> OverTls {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it");
-        let mut child = Command::new("python3")
-            .args(["-c", OVER_TLS, &format!("{folder}/{certificate}"), port])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut port = String::new();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        out.read_line(&mut port).unwrap();
-        let url = format!("https://localhost:{}", port.trim());
-        OverTls { child, url }
-    }
-}
-
-impl Drop for OverTls {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
+/// A service over TLS, with the certificate of a file beside this one; and its address, by the name that this has.
+fn over_tls(certificate: &str) -> (Emulator, String) {
+    let file = format!("{}/tests/it/{certificate}", env!("CARGO_MANIFEST_DIR"));
+    let service = Emulator::start(Options {
+        tls: Some(Tls::of(file.as_ref(), file.as_ref()).unwrap()),
+        ..Options::default()
+    })
+    .unwrap();
+    let url = service.url().replace("127.0.0.1", "localhost");
+    (service, url)
 }
 
 /// Of an authority that only `--ca-file` knows.
 #[test]
 fn a_certificate_of_the_users_own_authority_is_trusted_when_its_file_is_named() {
     let place = Place::new();
-    // One request: the addresses of sessions are those of the service behind.
-    place.file("note.md", "x\n".repeat(100_000));
-    let service = Service::start(&place, &[]);
-    let port = service.url.rsplit(':').next().unwrap();
-    let over_tls = OverTls::start("own.pem", port);
-    upload(&place, &over_tls.url, &["--no-progress"]).exit(1);
+    place.file("note.md", "x\n".repeat(200_000));
+    let (service, url) = over_tls("own.pem");
+    upload(&place, &url, &["--no-progress"]).exit(1);
     let authority = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/own-ca.pem");
-    upload(&place, &over_tls.url, &["--ca-file", authority]).exit(0);
-    service.ledger().is_exactly(&place.docs());
+    upload(&place, &url, &["--ca-file", authority]).exit(0);
+    let ledger = service.ledger().unwrap();
+    assert_eq!(ledger["documents"].as_array().unwrap().len(), 1, "{ledger}");
 }
 
 /// The run ends at once, and the files wait.
 #[test]
 fn a_certificate_without_trust_stops_the_run() {
-    let server = OverTls::start("untrusted.pem", "9");
+    let (_service, url) = over_tls("untrusted.pem");
     // Once when the store is looked for, and once when it is known and the workers are the first to ask.
     for known in [false, true] {
         let place = Place::new();
@@ -234,15 +187,10 @@ fn a_certificate_without_trust_stops_the_run() {
         if known {
             let service = Service::start(&place, &[]);
             place.upload(&service, &["--rpm", "0"]).seen().exit(0);
-            is_now_at(&place, &server.url);
+            is_now_at(&place, &url);
             place.files(6);
         }
-        let seen = upload(
-            &place,
-            &server.url,
-            &["--no-progress", "--max-attempts", "1"],
-        )
-        .exit(1);
+        let seen = upload(&place, &url, &["--no-progress", "--max-attempts", "1"]).exit(1);
         is_one_line(
             &seen,
             &["no trust in the certificate of localhost", "--ca-file"],
