@@ -111,7 +111,7 @@ fn store_status(
             files.present = files.present.saturating_sub(*images);
             files.bytes = files.bytes.saturating_sub(*bytes);
         }
-        let counts = reader.settled_counts(store.id, &ids)?;
+        let counts = reader.settled_counts(store.id)?;
         status.uploading = counts.uploading;
         status.processing = counts.processing;
         status.indexed = counts.indexed;

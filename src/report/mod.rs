@@ -65,16 +65,30 @@ pub struct Style {
     pub redraw: Duration,
 }
 
+impl Style {
+    /// Whether anything is said of it: for what only programs hear, and each file that went well, the printer
+    /// need not wake.
+    fn says(&self, event: &Event) -> bool {
+        match event {
+            _ if self.json => true,
+            Event::File { status, .. } => self.verbose || *status == FileStatus::Failed,
+            Event::RunStart { .. } | Event::Throttle { .. } | Event::BatchDone { .. } => false,
+            _ => true,
+        }
+    }
+}
+
 /// Cheap to clone; never blocks.
 #[derive(Clone)]
 struct EventSender {
+    style: Style,
     queue: Sender<Event>,
     dropped: Arc<AtomicU64>,
 }
 
 impl EventSink for EventSender {
     fn send(&self, event: Event) {
-        if self.queue.try_send(event).is_err() {
+        if self.style.says(&event) && self.queue.try_send(event).is_err() {
             self.dropped.fetch_add(1, Relaxed);
         }
     }
@@ -160,6 +174,7 @@ impl Reporter {
             });
         Reporter {
             events: EventSender {
+                style,
                 queue: events,
                 dropped,
             },
@@ -286,7 +301,8 @@ impl Printer {
 
     fn draw(&mut self) {
         proof::mishap("draw");
-        let snapshot = self.progress.snapshot(Instant::now());
+        let now = Instant::now();
+        let snapshot = self.progress.snapshot(now);
         if self.style.quiet {
             return;
         }
@@ -296,9 +312,9 @@ impl Printer {
             return;
         }
         if self.style.progress {
-            self.bars
-                .get_or_insert_with(bars::Bars::new)
-                .draw(&bars::frame(&snapshot, bars::width(), self.style.color));
+            let frame = bars::frame(&snapshot, bars::width(), self.style.color);
+            let bars = self.bars.get_or_insert_default();
+            bars.draw(&frame, now);
         } else if !self.style.json {
             self.stderr(&lines::line(&snapshot));
         }

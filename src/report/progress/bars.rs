@@ -1,15 +1,14 @@
 //! Three calm tiers on a terminal: the pipeline, the batch, the files in flight.
 //!
 //! `frame` turns numbers into lines; indicatif draws them, on a `Screen` that puts them on the terminal.
-//! Promises: no line reaches the last column, there are never more of them than fit; whatever is typed
-//! meanwhile, and however the window is resized, the next frame replaces the last one whole.
+//! Promises: no line reaches the last column, there are never more of them than fit; nothing is drawn while
+//! nothing changes, but once a second.
 
-use std::fmt::Write as _;
-use std::io::{self, Write as _};
-use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::screen::{Screen, Size};
 use super::{InFlight, Snapshot, reading};
 use crate::report::tone::Tone;
 use crate::report::units::{a_second, bytes, countdown, left};
@@ -24,173 +23,58 @@ const BAR_COLUMNS_MIN: usize = 8;
 /// To the beginning of the line, and all of it blank.
 pub const OVER_THE_LINE: &str = "\r\x1b[K";
 
-/// Control sequences of the VT100, which every terminal knows.
-const SAVE_CURSOR: &str = "\x1b7";
-const RESTORE_CURSOR: &str = "\x1b8";
-const BLANK_TO_END_OF_LINE: &str = "\x1b[K";
-const BLANK_TO_END_OF_SCREEN: &str = "\x1b[J";
-/// What does not fit is cut off, also by a window that was made smaller after its size was asked for.
-const WRAP_OFF: &str = "\x1b[?7l";
-const WRAP_ON: &str = "\x1b[?7h";
+/// What was typed over a frame stays for no longer than this, though nothing else has changed.
+const FRAME_STANDS: Duration = Duration::from_secs(1);
 
-pub struct Bars(ProgressBar);
+pub struct Bars {
+    bar: ProgressBar,
+    last: Option<Drawn>,
+}
 
-impl Default for Bars {
-    fn default() -> Bars {
-        Bars::new()
+/// The frame that stands.
+struct Drawn {
+    text: String,
+    on: Size,
+    at: Instant,
+}
+
+impl Drawn {
+    fn stands(&self, text: &str, on: Size, now: Instant) -> bool {
+        self.text == text && self.on == on && now - self.at < FRAME_STANDS
     }
 }
 
-impl Bars {
-    pub fn new() -> Bars {
+impl Default for Bars {
+    fn default() -> Bars {
         let target = ProgressDrawTarget::term_like(Box::<Screen>::default());
         let bar = ProgressBar::with_draw_target(None, target);
         // A template that is only the text; it cannot fail to parse.
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
             bar.set_style(style);
         }
-        Bars(bar)
+        Bars { bar, last: None }
     }
+}
 
-    pub fn draw(&self, lines: &[String]) {
-        // Drawn with the message.
-        self.0.set_message(lines.join("\n"));
+impl Bars {
+    /// Only what differs from the frame that stands is worth a frame.
+    pub fn draw(&mut self, lines: &[String], now: Instant) {
+        let (text, on) = (lines.join("\n"), Size::of_terminal());
+        let last = self.last.as_ref();
+        if last.is_none_or(|last| !last.stands(&text, on, now)) {
+            // Drawn with the message.
+            self.bar.set_message(text.clone());
+            self.last = Some(Drawn { text, on, at: now });
+        }
     }
 
     /// Runs `print` with the bars out of the way.
     pub fn suspended<T>(&self, print: impl FnOnce() -> T) -> T {
-        self.0.suspend(print)
+        self.bar.suspend(print)
     }
 
     pub fn clear(self) {
-        self.0.finish_and_clear();
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Size {
-    rows: u16,
-    columns: u16,
-}
-
-impl Size {
-    fn of_terminal() -> Size {
-        let (rows, columns) = console::Term::stderr().size();
-        Size { rows, columns }
-    }
-
-    /// The last column stays free: a terminal that has written there is about to wrap, and each kind of
-    /// terminal has its own idea of where its cursor then is.
-    fn line(self) -> usize {
-        usize::from(self.columns.saturating_sub(1).max(1))
-    }
-}
-
-/// What indicatif draws on. It counts lines up from where it left the cursor, below its last line; but an
-/// echoed ^C, a typed line end or a window made smaller moves the cursor, or the lines, and then copies stay
-/// behind. So here the cursor rests at the beginning of the *first* line, and each frame is put there whole,
-/// with everything below it blanked: what the frame before has become, wrapped or typed over, is gone.
-/// indicatif's own moves are not needed for that and go nowhere.
-#[derive(Debug, Default)]
-struct Screen(Mutex<Frames>);
-
-#[derive(Debug, Default)]
-struct Frames {
-    /// The lines of the next frame.
-    next: Vec<String>,
-    /// The size of the terminal on which the last frame stands; `None`: there is none.
-    last: Option<Size>,
-}
-
-impl Screen {
-    /// The lines are replaced whole, so a poisoned lock is as good as a clean one.
-    fn lock(&self) -> MutexGuard<'_, Frames> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
-    }
-}
-
-impl Frames {
-    /// What brings the next frame on a terminal of this size, in the place of the last one.
-    fn flip(&mut self, size: Size) -> String {
-        let mut out = String::new();
-        // What was typed since has moved the cursor, and not the saved place. What resizes the window moves
-        // the lines about, and the cursor with them, but not the saved place.
-        if self.last == Some(size) {
-            out.push_str(RESTORE_CURSOR);
-        }
-        out.push('\r');
-        out.push_str(WRAP_OFF);
-        let lines = self.next.iter();
-        let lines: Vec<String> = lines
-            .map(|line| {
-                console::truncate_str(line, size.line(), "").into_owned() + BLANK_TO_END_OF_LINE
-            })
-            .collect();
-        out.push_str(&lines.join("\n"));
-        out.push_str(BLANK_TO_END_OF_SCREEN);
-        out.push_str(WRAP_ON);
-        self.last = (!lines.is_empty()).then_some(size);
-        if lines.len() > 1 {
-            // Writing to a string cannot fail.
-            let _ = write!(out, "\x1b[{}A", lines.len() - 1);
-        }
-        if self.last.is_some() {
-            out.push('\r');
-            out.push_str(SAVE_CURSOR);
-        }
-        self.next.clear();
-        out
-    }
-}
-
-impl TermLike for Screen {
-    fn width(&self) -> u16 {
-        u16::try_from(Size::of_terminal().line()).unwrap_or(u16::MAX)
-    }
-
-    /// indicatif leaves out what does not fit.
-    fn height(&self) -> u16 {
-        Size::of_terminal().rows
-    }
-
-    fn move_cursor_up(&self, _n: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_down(&self, _n: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_right(&self, _n: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_left(&self, _n: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write_line(&self, line: &str) -> io::Result<()> {
-        self.write_str(line)
-    }
-
-    /// A line, or the blanks with which indicatif fills its row up.
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        if !text.trim().is_empty() {
-            self.lock().next.push(text.to_owned());
-        }
-        Ok(())
-    }
-
-    /// One write a frame: a terminal shows the whole of it or nothing.
-    fn flush(&self) -> io::Result<()> {
-        let out = self.lock().flip(Size::of_terminal());
-        let mut stderr = io::stderr().lock();
-        stderr.write_all(out.as_bytes())?;
-        stderr.flush()
+        self.bar.finish_and_clear();
     }
 }
 
@@ -324,13 +208,11 @@ fn middle(text: &str, columns: usize) -> String {
 
 #[cfg(test)]
 pub mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::time::Duration;
-
     use super::super::ThrottleView;
     use super::super::pace::Pace;
+    use super::*;
     use crate::throttle::breaker::BreakerState;
+    use proptest::prelude::*;
 
     pub fn snapshot() -> Snapshot {
         Snapshot {
@@ -469,6 +351,22 @@ pub mod tests {
             "{}",
             frame[0]
         );
+    }
+
+    #[test]
+    fn a_frame_stands_for_a_second_unless_something_changes() {
+        let at = Instant::now();
+        let on = |columns| Size { rows: 24, columns };
+        let last = Drawn {
+            text: "1/2 indexed".to_owned(),
+            on: on(80),
+            at,
+        };
+        let ms = |ms| at + Duration::from_millis(ms);
+        assert!(last.stands("1/2 indexed", on(80), ms(999)));
+        assert!(!last.stands("1/2 indexed", on(80), ms(1000)));
+        assert!(!last.stands("2/2 indexed", on(80), ms(1)));
+        assert!(!last.stands("1/2 indexed", on(79), ms(1)));
     }
 
     proptest! {

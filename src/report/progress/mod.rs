@@ -21,6 +21,8 @@ pub(super) mod pace;
 
 pub mod reading;
 
+mod screen;
+
 #[derive(Debug)]
 pub struct Progress {
     running: AtomicBool,

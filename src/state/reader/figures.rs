@@ -118,10 +118,14 @@ statements! {
         "SELECT library_id, current, status, count(*), sum(size_bytes)
          FROM uploads INDEXED BY uploads_counts WHERE store_id = ?1
          AND library_id IN (SELECT value FROM json_each(?2)) GROUP BY library_id, current, status";
-    // Without the bytes and without groups, each of which takes as long as the counting.
+    // Without bytes and groups, each of which takes as long as the counting.
     SETTLED: All("counts uploads, on an index that holds all it needs") =>
         "SELECT count(*) FROM uploads INDEXED BY uploads_counts
-         WHERE library_id = ?1 AND store_id = ?2 AND current = 1 AND status = ?3";
+         WHERE library_id = ?1 AND store_id = ?2 AND current = ?3 AND status = ?4";
+    // Its index has one short column.
+    INDEXED: All("counts documents, on an index of just those") =>
+        "SELECT count(*) FROM uploads INDEXED BY uploads_indexed
+         WHERE store_id = ?1 AND status = 'indexed'";
     FILE_COUNTS: All("counts files, on an index that holds all it needs") =>
         "SELECT count(*), coalesce(sum(size_bytes), 0) FROM files INDEXED BY files_by_state
          WHERE library_id = ?1 AND state = ?2";
@@ -185,20 +189,22 @@ impl Reader {
         Ok(counts)
     }
 
-    /// Of the present files of these libraries, those that do not wait any more.
-    pub fn settled_counts(&self, store: i64, libraries: &Libraries) -> Result<UploadCounts, Error> {
-        let mut counts = UploadCounts::default();
-        for library in libraries.ids() {
-            for state in [
-                UploadState::Uploading,
-                UploadState::Processing,
-                UploadState::Indexed,
-                UploadState::Failed,
-            ] {
-                let params = params![library, store, state.as_str()];
-                let files = self.checked(SETTLED.one(&self.conn, params, |r| count(r, 0)))?;
-                counts.add(state, files, 0);
-            }
+    /// Of the present files of all libraries that go into a store, those that do not wait any more.
+    pub fn settled_counts(&self, store: i64) -> Result<UploadCounts, Error> {
+        let mut counts = UploadCounts {
+            indexed: self.checked(INDEXED.one(&self.conn, [store], |r| count(r, 0)))?,
+            ..UploadCounts::default()
+        };
+        for library in self.linked(store)? {
+            let of = |current: bool, state: UploadState| {
+                let params = params![library.id, store, current, state.as_str()];
+                self.checked(SETTLED.one(&self.conn, params, |r| count(r, 0)))
+            };
+            let old = of(false, UploadState::Indexed)?;
+            counts.indexed = counts.indexed.saturating_sub(old);
+            counts.uploading += of(true, UploadState::Uploading)?;
+            counts.processing += of(true, UploadState::Processing)?;
+            counts.failed += of(true, UploadState::Failed)?;
         }
         Ok(counts)
     }
