@@ -56,6 +56,8 @@ impl Drop for Ack {
 
 struct Request {
     change: Change,
+    /// A thread does nothing else until it is told.
+    is_waited_for: bool,
     ack: Ack,
 }
 
@@ -175,10 +177,11 @@ impl Writer {
         // Not a channel: whoever waits there spins at first, and this takes a sync of the disk.
         let told = Arc::new((Mutex::new(None), Condvar::new()));
         let tell = Arc::clone(&told);
-        self.send(change, move |done| {
+        let then = move |done| {
             *poison::lock(&tell.0) = Some(done);
             tell.1.notify_one();
-        });
+        };
+        self.request(change, true, Box::new(then));
         // The `Ack` speaks whatever happens.
         let done = told
             .1
@@ -190,9 +193,14 @@ impl Writer {
     /// Applies the change without waiting; `then` is called on the writer's thread once it is on
     /// disk, or with the error. It must be quick.
     pub fn send(&self, change: Change, then: impl FnOnce(Result<Applied, Error>) + Send + 'static) {
+        self.request(change, false, Box::new(then));
+    }
+
+    fn request(&self, change: Change, is_waited_for: bool, then: Then) {
         let request = Request {
             change,
-            ack: Ack(Some(Box::new(then))),
+            is_waited_for,
+            ack: Ack(Some(then)),
         };
         // Where the thread has ended it is dropped, and that tells.
         let _ = self.queue.send(request);
@@ -401,13 +409,12 @@ type Attempt = Result<Option<Vec<Result<Applied, Error>>>, Error>;
 
 /// Fills the group up, until it holds something that somebody waits for.
 fn gather(group: &mut Vec<Request>, requests: &Receiver<Request>, until: Instant) {
-    let is_waited_for = |request: &Request| !request.change.is_finding();
-    let mut is_waited = group.is_empty() || group.iter().any(is_waited_for);
+    let mut is_waited = group.is_empty() || group.iter().any(|request| request.is_waited_for);
     while !is_waited && group.len() < GROUP_CHANGES_MAX {
         let Ok(request) = requests.recv_deadline(until) else {
             return;
         };
-        is_waited = is_waited_for(&request);
+        is_waited = request.is_waited_for;
         group.push(request);
     }
 }

@@ -388,20 +388,6 @@ pub const QUEUE_FILES: i64 = 4000;
 pub const MATCH_FILES: i64 = 1000;
 
 impl Change {
-    /// What a scan has found, and samples of a run. Nobody waits for its commit: the end of the scan, or of the
-    /// run, waits for all of them.
-    pub(super) fn is_finding(&self) -> bool {
-        matches!(
-            self,
-            Change::FileSeen { .. }
-                | Change::FileDescribed { .. }
-                | Change::FileSkipped(_)
-                | Change::FileMissing { .. }
-                | Change::FileLeftOut { .. }
-                | Change::Sampled { .. }
-        )
-    }
-
     /// What it is, for the proof programs.
     pub(super) fn step(&self) -> &'static str {
         match self {
