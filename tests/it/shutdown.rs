@@ -316,6 +316,23 @@ fn ctrl_c_ends_a_comparison_at_once() {
     service.ledger().is_exactly(&place.docs());
 }
 
+/// All is sent, and the service goes away with it: what is waited for is said, and nobody has to.
+#[test]
+fn a_service_that_is_gone_with_documents_is_waited_for_no_longer_than_is_wanted() {
+    let place = Place::new();
+    place.files(6);
+    let service = Service::start(&place, &["--operation-delay-ms", "600000"]);
+    let mut run = begun(&place, &service, &[]);
+    service.set_faults(serde_json::json!({"error_503": 1.0}));
+    let mut said = String::new();
+    let mut lines = BufReader::new(run.stderr.take().unwrap());
+    while !said.contains("waited for, up to 30 min; Ctrl-C ends the run at once") {
+        assert!(lines.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    assert_eq!(said.matches("the service fails while it has").count(), 1);
+    ends_soon(run, "INT", 130);
+}
+
 /// A list without end, on a pipe that nobody closes.
 #[test]
 fn ctrl_c_ends_a_list_that_does_not_end() {

@@ -97,7 +97,8 @@ fn judge(s: &Shares) -> LimitedBy {
             false => LimitedBy::Nothing,
         };
     }
-    if s.indexing > INDEXING_SHARE {
+    // Of a service that was gone, its time to index says nothing.
+    if s.indexing > INDEXING_SHARE && s.outage < s.indexing / 2.0 {
         return LimitedBy::Indexing;
     }
     if s.cpu > CPU_SHARE {
@@ -171,6 +172,15 @@ mod tests {
                     ..CALM
                 },
                 LimitedBy::Indexing,
+            ),
+            (
+                Shares {
+                    indexing: 0.9,
+                    outage: 0.8,
+                    busy: 0.1,
+                    ..CALM
+                },
+                LimitedBy::Outage,
             ),
             (Shares { done: 0, ..CALM }, LimitedBy::Nothing),
         ];

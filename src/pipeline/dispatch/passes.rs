@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::panic;
 use crate::pipeline::Run;
 use crate::pipeline::sending::worker::{Returned, Task};
+use crate::report::{Event, units::count};
 use crate::state::{Change, Job, UploadId};
 use crate::throttle::gate::Starts;
 
@@ -60,6 +61,8 @@ pub struct Passes<'r> {
     /// Rows whose session the service no longer knows, and since when nothing of theirs can happen.
     pub(super) lost: BTreeSet<UploadId>,
     pub(super) lost_since: Instant,
+    /// That the service is gone while it has documents was said.
+    told_of_outage: bool,
     /// The store was listed; once a run is all it takes.
     pub(super) listed: bool,
 }
@@ -91,6 +94,7 @@ impl<'r> Passes<'r> {
             undeletable: BTreeSet::new(),
             lost: BTreeSet::new(),
             lost_since: Instant::now(),
+            told_of_outage: false,
             listed: false,
         })
     }
@@ -420,11 +424,27 @@ impl<'r> Passes<'r> {
             return self.take_answer();
         }
         // Nothing is left to send: the rest is the service's time.
+        self.tell_of_outage();
         let began = Instant::now();
         let outcomes = self.run.outcomes;
         let shutdown = &self.run.parts.shutdown;
         outcomes.polls.wait_settled(shutdown, TICK);
         outcomes.tally.indexing_ns.add_time(began.elapsed());
+    }
+
+    /// Once; whoever looks at a run that only waits wants to know for how long.
+    fn tell_of_outage(&mut self) {
+        let parts = self.run.parts;
+        let is_gone = parts.gate.starts() == Starts::Refused;
+        if !is_gone || std::mem::replace(&mut self.told_of_outage, true) {
+            return;
+        }
+        parts.events.send(Event::Warning(format!(
+            "the service fails while it has {} of this run: its word on each is waited for, up to {} min; Ctrl-C ends \
+             the run at once, and the next one goes on",
+            count(self.run.outcomes.polls.unsettled() as u64, "document"),
+            parts.waits.news_within.as_secs().div_ceil(60)
+        )));
     }
 
     fn wait_for_outcomes(&mut self) -> Result<(), Error> {
