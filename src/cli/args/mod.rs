@@ -11,7 +11,9 @@ use crate::throttle::{Rpm, Tier, bandwidth::BytesPerSecond};
 mod age;
 mod doctor;
 #[cfg(feature = "emulator")]
-pub mod faults;
+mod emulator;
+#[cfg(feature = "emulator")]
+mod faults;
 mod mcp;
 mod remote;
 mod report;
@@ -19,6 +21,8 @@ mod search;
 
 pub use age::Age;
 pub use doctor::Doctor;
+#[cfg(feature = "emulator")]
+pub use emulator::Emulator;
 pub use mcp::Mcp;
 pub use remote::{DEFAULT_STORE, Remote, Service, Store, store_name};
 pub use report::Report;
@@ -128,7 +132,7 @@ pub enum Command {
     Doctor(Box<Doctor>),
     /// Run a local File Search service for trying and testing
     #[cfg(feature = "emulator")]
-    Emulator(Box<crate::cli::commands::emulator::EmulatorArgs>),
+    Emulator(Box<Emulator>),
     /// Print the script that makes a shell complete commands, options and names
     Completions {
         #[arg(value_name = "SHELL")]

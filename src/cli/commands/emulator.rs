@@ -1,87 +1,24 @@
 //! `objlib emulator`: the local service as a program of its own.
 
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
 
-use clap::Args;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::cli::args::faults::{FaultFlags, HEADING};
+use crate::cli::args;
 use crate::cli::terminal::words;
 use crate::clock::{now_ms, rfc3339};
-use crate::emulator::{Answers, Emulator, Faults, Logged, Loose, Options, Tls, profile};
+use crate::emulator::{Answers, Emulator, Faults, Logged, Loose, Options, Tls};
 use crate::error::{Error, Kind};
 use crate::report::Style;
 use crate::text::one_line;
-
-#[derive(Debug, Args)]
-pub struct EmulatorArgs {
-    /// Port to listen on; 0 takes any free one
-    #[arg(long, default_value_t = 8765)]
-    pub port: u16,
-    /// Keep stores and documents in this file [default: in memory]
-    #[arg(long, value_name = "PATH")]
-    pub data: Option<PathBuf>,
-    /// Fix faults, ids and times: the same requests, one after the other, get the same answers
-    #[arg(long, conflicts_with = "fault_seed")]
-    pub seed: Option<u64>,
-    /// Fix the faults alone
-    #[arg(long, value_name = "SEED", default_value_t = 0)]
-    pub fault_seed: u64,
-    /// Answer questions as this file says: a JSON list of {question: PATTERN, text, citations: [{title, passage}]}
-    #[arg(long, value_name = "FILE")]
-    pub answers: Option<PathBuf>,
-    /// Fault plan: a JSON object, or a file with one
-    #[arg(long, value_name = "JSON|FILE")]
-    pub faults: Option<String>,
-    /// What the service is like: fast, realistic or hostile; --faults and the flags of faults go on top
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "fast",
-        value_parser = profile,
-        help_heading = HEADING
-    )]
-    pub profile: Value,
-    /// Refuse this API key (any other is taken); may be given several times
-    #[arg(long, value_name = "KEY")]
-    pub refuse_key: Vec<String>,
-    /// Keep the last requests for GET /_emulator/requests
-    #[arg(long)]
-    pub record: bool,
-    /// Switch off this rule by which requests are refused, like models or top-k; without RULE all of them
-    #[arg(long, value_name = "RULE", num_args = 0..=1, default_missing_value = "all", value_delimiter = ',', value_parser = Loose::of)]
-    pub loose: Vec<Loose>,
-    /// Address to listen on, like ::1; any but loopback lets others use, change and delete everything
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", value_parser = address)]
-    pub host: IpAddr,
-    /// Let clients call the service by this name; may be given several times
-    #[arg(long, value_name = "NAME")]
-    pub allow_host: Vec<String>,
-    /// Answer pages of this site, like http://app.test:3000; may be given several times
-    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
-    pub allow_origin: Vec<String>,
-    /// Speak TLS, with the certificate of this PEM file
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    pub tls_cert: Option<PathBuf>,
-    /// Private key of the certificate; may be the same file
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    pub tls_key: Option<PathBuf>,
-    /// Behind a proxy: upload URLs and addresses of files begin as X-Forwarded-Proto and X-Forwarded-Host say
-    #[arg(long)]
-    pub trust_forwarded: bool,
-    #[command(flatten)]
-    pub fault: FaultFlags,
-}
 
 /// What stands in for a key where none is needed.
 const ANY_KEY: &str = "local";
 
 /// Serves until SIGINT or SIGTERM.
-pub fn run(args: &EmulatorArgs, style: Style) -> Result<(), Error> {
+pub fn run(args: &args::Emulator, style: Style) -> Result<(), Error> {
     let log: Option<fn(&Logged<'_>)> = match (style.json, style.verbose) {
         (true, _) => Some(log_json),
         (false, true) => Some(log_line),
@@ -174,34 +111,7 @@ fn log_json(request: &Logged<'_>) {
     let _ = io::stdout().lock().write_all(line.as_bytes());
 }
 
-/// Also as a URL has it, `[::1]`, and by the name that every machine has for itself.
-fn address(given: &str) -> Result<IpAddr, String> {
-    let bare = given.strip_prefix('[').and_then(|a| a.strip_suffix(']'));
-    match bare.unwrap_or(given) {
-        "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
-        address => address.parse().map_err(|_| {
-            "not an address of this machine, like 127.0.0.1, ::1 or 0.0.0.0".to_owned()
-        }),
-    }
-}
-
-/// As browsers write one: a scheme and a host, and nothing behind them.
-fn origin(given: &str) -> Result<String, String> {
-    let authority = given
-        .strip_prefix("http://")
-        .or_else(|| given.strip_prefix("https://"))
-        .unwrap_or_default();
-    let is_fine = !authority.is_empty()
-        && authority
-            .bytes()
-            .all(|b| b.is_ascii_graphic() && !b"/*?#@".contains(&b));
-    match is_fine {
-        true => Ok(given.to_ascii_lowercase()),
-        false => Err("not an origin as browsers write it, like http://app.test:3000".to_owned()),
-    }
-}
-
-fn answers(args: &EmulatorArgs) -> Result<Answers, Error> {
+fn answers(args: &args::Emulator) -> Result<Answers, Error> {
     let Some(path) = &args.answers else {
         return Ok(Answers::default());
     };
@@ -219,7 +129,7 @@ fn answers(args: &EmulatorArgs) -> Result<Answers, Error> {
 }
 
 /// The profile, with the plan's file or text on top, and on top of that the flags.
-fn plan(args: &EmulatorArgs) -> Result<Faults, Error> {
+fn plan(args: &args::Emulator) -> Result<Faults, Error> {
     let bad = |why: String| {
         Error::new(
             Kind::Usage,
