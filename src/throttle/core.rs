@@ -258,6 +258,7 @@ mod tests {
         throttle.report(&pass, verdict, now);
     }
 
+    const SECOND: Duration = Duration::from_secs(1);
     const LIMITED: Verdict = Verdict::RateLimited { delay: None };
 
     /// Those who wait for their turn wait for a minute at the most; then files go back to the queue.
@@ -267,21 +268,29 @@ mod tests {
         let mut throttle = throttle(began);
         let mut now = began;
         send(&mut throttle, Class::Write, LIMITED, now);
-        loop {
+        let mut asked = 0;
+        let until = loop {
+            asked += 1;
+            assert!(asked < 100, "it is never refused");
             match throttle.enter(Class::Write, now) {
                 Turn::Later(at) => now = at,
-                Turn::Now(pass) => drop(throttle.report(&pass, LIMITED, now)),
-                Turn::Refused(until) => {
-                    assert!(now >= began + Duration::from_secs(60) && until > now);
-                    assert_eq!(throttle.starts(now), Starts::Refused);
-                    assert_eq!(throttle.starts(until), Starts::OneAtATime);
-                    break;
-                }
+                Turn::Now(pass) => assert!(!throttle.report(&pass, LIMITED, now)),
+                Turn::Refused(until) => break until,
             }
             assert_eq!(throttle.breaker(), BreakerState::Closed);
-        }
+        };
+        // It has been asked after 0, 0.5, 3, 15.5, 39.5 and 63.5 seconds.
+        assert_eq!(throttle.throttled(), 6);
+        let shut_at = began + Duration::from_millis(63_500);
+        assert_eq!((now, until), (shut_at, shut_at + (shut_at - began)));
+        assert_eq!(throttle.starts(now), Starts::Refused);
+        assert_eq!(throttle.starts(until), Starts::OneAtATime);
         send(&mut throttle, Class::Read, Verdict::Answered, now);
-        assert!(throttle.throttled() < 10);
+        assert_eq!(throttle.shut(until), until - now);
+        send(&mut throttle, Class::Write, Verdict::Answered, until);
+        assert_eq!(throttle.starts(until), Starts::Free);
+        assert_eq!(throttle.shut(until + 5 * SECOND), until - now);
+        assert_eq!(throttle.outage(until), Duration::ZERO);
     }
 
     #[test]
@@ -296,12 +305,45 @@ mod tests {
                 now,
             );
         }
+        let later = now + 5 * SECOND;
         for class in [Class::Write, Class::Read] {
-            assert!(matches!(throttle.enter(class, now), Turn::Refused(_)));
+            assert!(matches!(throttle.enter(class, now), Turn::Refused(at) if at == later));
         }
-        let later = now + Duration::from_secs(5);
+        let just_before = later - Duration::from_millis(1);
+        assert!(!throttle.wants_probe(just_before));
+        assert_eq!(throttle.starts(just_before), Starts::Refused);
         assert!(throttle.wants_probe(later));
+        assert_eq!(throttle.starts(later), Starts::OneAtATime);
         send(&mut throttle, Class::Read, Verdict::Answered, later);
         assert_eq!(throttle.starts(later), Starts::Free);
+        assert_eq!(throttle.outage(later + SECOND), 5 * SECOND);
+    }
+
+    #[test]
+    fn whoever_waits_asks_again_when_more_may_be_busy() {
+        let now = Instant::now();
+        let mut throttle = throttle(now);
+        assert_eq!(throttle.concurrency(), 2);
+        let Turn::Now(pass) = throttle.enter(Class::Write, now) else {
+            panic!("it may not go")
+        };
+        assert!(throttle.report(&pass, Verdict::Answered, now));
+        assert_eq!(throttle.concurrency(), 3);
+    }
+
+    #[test]
+    fn what_an_earlier_run_found_is_kept_for_the_next() {
+        let peaks = Peaks {
+            write: Some(300.0),
+            read: None,
+        };
+        let settings = GateSettings {
+            rpm: Rpm::Auto,
+            concurrency: Concurrency::Default,
+            peaks,
+            waits: Waits::default(),
+        };
+        let throttle = Throttle::new(settings, Instant::now());
+        assert_eq!(throttle.peaks(), peaks);
     }
 }

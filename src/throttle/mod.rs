@@ -52,7 +52,6 @@ impl FromStr for Rpm {
             return Ok(Rpm::Auto);
         }
         match text.parse::<u32>() {
-            Ok(0) => Ok(Rpm::Unlimited),
             Ok(n) if n <= RPM_MAX => Ok(NonZeroU32::new(n).map_or(Rpm::Unlimited, Rpm::Ceiling)),
             _ => Err(format!(
                 "not `auto`, 0 (no limit) or a whole number from 1 to {RPM_MAX}"

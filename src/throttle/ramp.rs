@@ -131,6 +131,17 @@ mod tests {
     }
 
     #[test]
+    fn a_slow_step_waits_for_all_that_may_be_busy() {
+        let now = Instant::now();
+        let mut ramp = Ramp::new(Concurrency::Default);
+        for _ in START..Concurrency::QUICKLY_UP_TO {
+            ramp.succeeded(now);
+        }
+        let steps = [0; Concurrency::QUICKLY_UP_TO].map(|_| ramp.succeeded(now + STEP_AFTER));
+        assert_eq!(steps, [false, false, false, true]);
+    }
+
+    #[test]
     fn recovery_adds_one_in_twenty() {
         let now = Instant::now();
         let mut ramp = Ramp::new(Concurrency::Asked(6));

@@ -135,6 +135,10 @@ mod tests {
             (ids..ids + 5).for_each(|id| room.settled(UploadId(id)));
         }
         assert!(room.is_full(ROOM_MIN) && !room.is_full(ROOM_MIN - 1));
+        (1..INDEXED_PER_STEP).for_each(|_| room.indexed());
+        assert!(room.is_full(ROOM_MIN));
+        room.indexed();
+        assert!(!room.is_full(ROOM_MIN) && room.is_full(ROOM_MIN + 1));
         (0..1000).for_each(|_| room.indexed());
         assert!(room.is_full(20) && !room.is_full(19));
     }

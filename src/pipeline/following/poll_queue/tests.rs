@@ -247,3 +247,81 @@ fn a_refused_token_leaves_each_to_itself() {
     let one_by_one = [next_one(&queue), next_one(&queue)].map(|poll| poll.subject.upload.0);
     assert_eq!(one_by_one, [1, 2]);
 }
+
+#[test]
+fn a_first_look_is_due_when_operations_usually_end() {
+    let now = Instant::now();
+    let schedule = Schedule::new(Waits::default(), known());
+    let due = schedule.schedule(&named(1, now), now);
+    let next = OperationTimes::new(&[]).next_look(Duration::ZERO, &Waits::default());
+    assert_eq!(due.likely, now + next.likely);
+    assert_eq!(due.latest, now + next.latest);
+}
+
+#[test]
+fn a_look_is_taken_at_its_time_and_not_before() {
+    let now = Instant::now();
+    let mut schedule = Schedule::new(Waits::default(), known());
+    schedule.insert(named(1, now), Some(Due::at(now)), now);
+    let just_before = now - Duration::from_millis(1);
+    assert!(matches!(schedule.look(just_before), Err(Some(at)) if at == now));
+    assert!(matches!(schedule.look(now), Ok(Look::One(_))));
+    assert!(matches!(schedule.look(now), Err(None)));
+}
+
+/// Lists may lag for long; and no page tells of an upload whose document has no name.
+#[test]
+fn now_and_then_one_is_looked_at_by_itself_though_a_page_would_tell() {
+    let now = Instant::now();
+    let looked_at = |by_page, has_name: bool| {
+        let times = OperationTimes::new(&[]);
+        let pages = Pages::new(None, 0, 100);
+        let mut schedule = Schedule::new(Waits::default(), Known { times, pages });
+        for id in 1..=3 {
+            let name = has_name.then(|| document(&format!("d{id}")));
+            let mut poll = poll(id, now, Indexing::submitted(true, name, None));
+            poll.looks.by_page = by_page;
+            schedule.insert(poll, Some(Due::at(now)), now);
+        }
+        matches!(schedule.look(now), Ok(Look::Page(_)))
+    };
+    assert!(looked_at(11, true));
+    assert!(!looked_at(12, true));
+    assert!(!looked_at(0, false));
+}
+
+#[test]
+fn a_page_that_is_being_read_is_waited_for_no_longer_than_the_look_may_wait() {
+    let (queue, _look) = a_page_of_two();
+    let mut inner = queue.lock();
+    let now = Instant::now();
+    let due = Due {
+        likely: now,
+        latest: now + Duration::from_secs(1),
+        is_fixed: false,
+    };
+    let indexing = Indexing::submitted(true, Some(document("three")), None);
+    inner.insert(poll(3, now, indexing), Some(due), now);
+    assert!(matches!(inner.look(now), Err(Some(at)) if at == due.latest));
+    let look = inner.look(due.latest);
+    assert!(matches!(look, Ok(Look::One(poll)) if poll.subject.upload == UploadId(3)));
+}
+
+/// Nobody knows where it stands.
+#[test]
+fn what_an_earlier_run_left_is_looked_for_if_it_may_fill_a_page() {
+    let now = Instant::now();
+    for (left, is_page) in [(19, false), (20, true)] {
+        let times = OperationTimes::new(&[]);
+        let pages = Pages::new(None, 0, 100);
+        let mut schedule = Schedule::new(Waits::default(), Known { times, pages });
+        for id in 0..left {
+            let name = Some(document(&format!("d{id}")));
+            let mut poll = poll(id, now, Indexing::inherited(true, name));
+            poll.looks.is_inherited = true;
+            schedule.insert(poll, Some(Due::at(now)), now);
+        }
+        let look = schedule.look(now);
+        assert_eq!(matches!(look, Ok(Look::Page(_))), is_page, "{left}");
+    }
+}
