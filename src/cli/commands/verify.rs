@@ -234,7 +234,7 @@ fn print_page(
         ),
     ] {
         if n > 0 {
-            let _ = writeln!(out, "  {n} {what}");
+            let _ = writeln!(out, "  {n} {}", next.in_text(what));
         }
     }
     let _ = writeln!(out, "{}", closing(plan, shown, next));
