@@ -6,6 +6,7 @@ pass. Usage: check.py PATH_TO_OBJLIB
 
 import asyncio
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -69,6 +70,13 @@ class Emulator:
     def ledger(self):
         with urllib.request.urlopen(self.url + "/_emulator/ledger") as answer:
             return json.load(answer)
+
+    def faults(self, **plan):
+        """This plan, and no other fault."""
+        url = self.url + "/_emulator/faults"
+        urllib.request.urlopen(urllib.request.Request(url, method="DELETE")).close()
+        plan = json.dumps(plan).encode()
+        urllib.request.urlopen(urllib.request.Request(url, plan, method="PUT")).close()
 
     def document(self, name):
         return next(d for d in self.ledger()["documents"] if d["name"] == name)
@@ -532,6 +540,38 @@ def main():
         try:
             for version in [None, "v1beta"]:
                 everything(emulator, version, folder)
+
+            @check("the SDK tries again what fails, and gives up what takes too long")
+            def _():
+                # Bodies are tried three times only, with pauses of seconds.
+                tried = ["store.create", "upload.start", "document.list"]
+                emulator.faults(error_503=0.3, only_kinds=tried)
+                retry = types.HttpRetryOptions(attempts=20, initial_delay=0.01, max_delay=0.02)
+                options = types.HttpOptions(base_url=emulator.url, retry_options=retry)
+                sdk = genai.Client(api_key=KEY, http_options=options)
+                stores = sdk.file_search_stores
+                before = emulator.ledger()["answers"].get("503", 0)
+                store = stores.create(config={"display_name": "in bad weather"})
+                for n in range(20):
+                    note = io.BytesIO(f"note {n}".encode())
+                    config = {"display_name": f"{n}.txt", "mime_type": "text/plain"}
+                    stores.upload_to_file_search_store(
+                        file_search_store_name=store.name, file=note, config=config
+                    )
+                names = [d.display_name for d in stores.documents.list(parent=store.name)]
+                assert sorted(names) == sorted(f"{n}.txt" for n in range(20)), names
+                assert emulator.ledger()["answers"]["503"] > before
+                emulator.faults(latency_ms=5000)
+                options = types.HttpOptions(base_url=emulator.url, timeout=200)
+                hasty = genai.Client(api_key=KEY, http_options=options)
+                try:
+                    hasty.file_search_stores.get(name=store.name)
+                except Exception as e:  # of the SDK's HTTP library
+                    assert "timed out" in str(e), e
+                else:
+                    raise AssertionError("answered")
+                emulator.faults()
+                stores.delete(name=store.name, config={"force": True})
 
             @check("nothing that the SDK sent was out of order")
             def _():
