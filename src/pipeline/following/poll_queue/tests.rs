@@ -210,6 +210,7 @@ fn a_page_counts_for_the_documents_of_the_very_names_and_each_once() {
     let shown = queue.page_shown(look, answer, Instant::now());
     assert_eq!(uploads(&shown), [2]);
     assert_eq!(shown[0].1.name, document("two"));
+    assert_eq!(shown[0].0.looks.by_page, 1);
     // The other one is no news: it is looked at by itself.
     assert_eq!(next_one(&queue).subject.upload, UploadId(1));
 }
@@ -324,4 +325,119 @@ fn what_an_earlier_run_left_is_looked_for_if_it_may_fill_a_page() {
         let look = schedule.look(now);
         assert_eq!(matches!(look, Ok(Look::Page(_))), is_page, "{left}");
     }
+}
+
+/// What is done about one of two uploads that the page which was read for both does not show.
+#[derive(Debug, PartialEq)]
+enum After {
+    AnotherPage,
+    /// By itself for now; a later page may show it.
+    ItselfUnlisted,
+    ItselfFromNowOn,
+    Nothing,
+}
+
+#[test]
+fn whom_a_page_does_not_show_waits_for_the_next_or_is_looked_at_by_itself() {
+    let began = Instant::now();
+    let (now, later) = (
+        began + Duration::from_secs(25),
+        began + Duration::from_secs(30),
+    );
+    let next_second = began + Duration::from_secs(1);
+    let after = |latest, other_submitted, names: &[&str], next| {
+        let times = OperationTimes::new(&[]);
+        let pages = Pages::new(None, 0, 100);
+        let mut schedule = Schedule::new(Waits::default(), Known { times, pages });
+        for (id, name, submitted) in [(1, "one", began), (2, "two", other_submitted)] {
+            let indexing = Indexing::submitted(true, Some(document(name)), None);
+            let due = Due {
+                likely: now,
+                latest,
+                is_fixed: false,
+            };
+            schedule.insert(poll(id, submitted, indexing), Some(due), now);
+        }
+        let Ok(Look::Page(look)) = schedule.look(now) else {
+            panic!("no page")
+        };
+        schedule.shown(look, page(names, next), now);
+        match schedule.look(now) {
+            Ok(Look::Page(_)) => After::AnotherPage,
+            Ok(Look::One(poll)) if poll.looks.place == Place::Alone => After::ItselfFromNowOn,
+            Ok(Look::One(_)) => After::ItselfUnlisted,
+            Err(wakes) => {
+                assert_eq!(wakes, Some(latest));
+                After::Nothing
+            }
+        }
+    };
+    // The listing goes on: they may be on the next page, unless a newer one stood on this.
+    for latest in [now, later] {
+        assert_eq!(after(latest, began, &[], Some("t")), After::AnotherPage);
+        let beside_an_equal = after(latest, began, &["two"], Some("t"));
+        assert_eq!(beside_an_equal, After::ItselfUnlisted);
+    }
+    let behind_a_newer = |latest| after(latest, next_second, &["two"], Some("t"));
+    assert_eq!(behind_a_newer(now), After::ItselfFromNowOn);
+    assert_eq!(behind_a_newer(later), After::ItselfUnlisted);
+    // It ends there: they may not be seen yet.
+    assert_eq!(after(later, began, &[], None), After::Nothing);
+    assert_eq!(after(now, began, &[], None), After::ItselfFromNowOn);
+}
+
+#[test]
+fn pages_that_show_what_no_page_has_shown_are_read_without_end() {
+    let now = Instant::now();
+    let times = OperationTimes::new(&[]);
+    let pages = Pages::new(None, 0, 1000);
+    let mut schedule = Schedule::new(Waits::default(), Known { times, pages });
+    for round in 0..20 {
+        let names = [0, 1].map(|n| format!("d{}", 2 * round + n));
+        for (id, name) in (2 * round..).zip(&names) {
+            let indexing = Indexing::submitted(true, Some(document(name)), None);
+            schedule.insert(poll(id, now, indexing), Some(Due::at(now)), now);
+        }
+        let Ok(Look::Page(look)) = schedule.look(now) else {
+            panic!("no page in round {round}")
+        };
+        let answer = page(&names.each_ref().map(String::as_str), Some(&names[0]));
+        assert_eq!(schedule.shown(look, answer, now).len(), 2);
+    }
+}
+
+#[test]
+fn what_waits_is_given_new_times_once_these_have_moved() {
+    let now = Instant::now();
+    let times = |ms| {
+        let mut times = OperationTimes::new(&[]);
+        for _ in 0..100 {
+            times.ended(Duration::ZERO, Duration::from_millis(ms));
+        }
+        times
+    };
+    // Seconds until three uploads are looked at, after so many looks that taught something.
+    let likely = |ms, looks| {
+        let mut known = known();
+        known.times = times(10_000);
+        let mut schedule = Schedule::new(Waits::default(), known);
+        for (id, at, is_fixed) in [(1, 7, false), (2, 7, true), (3, 300, false)] {
+            let due = Due {
+                is_fixed,
+                ..Due::at(now + Duration::from_secs(at))
+            };
+            schedule.insert(named(id, now), Some(due), now);
+        }
+        schedule.times = times(ms);
+        (0..looks).for_each(|_| schedule.reschedule(now));
+        [1, 2, 3].map(|id| (schedule.waiting[&UploadId(id)].due.likely - now).as_secs())
+    };
+    let as_they_were = [7, 7, 300];
+    assert_eq!(likely(10_000, 16), as_they_were);
+    assert_eq!(likely(9_200, 16), as_they_were, "a little");
+    assert_eq!(likely(50_000, 15), as_they_were, "not asked yet");
+    // Not of the one whose time does not follow from these, nor of one that a page may tell of.
+    let moved = likely(50_000, 16);
+    assert!((45..55).contains(&moved[0]), "{moved:?}");
+    assert_eq!(moved[1..], as_they_were[1..]);
 }
