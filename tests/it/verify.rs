@@ -233,6 +233,8 @@ fn two_databases_with_one_library_name_are_told_of_each_other() {
         let page = page.env("GEMINI_API_KEY", KEY).seen().exit(3).stdout;
         let told = "2 of these were never sent from here";
         assert!(page.contains(told), "{page}");
+        let next = "next, if they are this database's own: `objlib verify --repair";
+        assert!(page.contains(next), "{page}");
         place.upload(&service, &[]).seen().exit(0);
         let mut purge = place.objlib(&["purge", "--yes", "--max-share", "100"]);
         purge.args(["--endpoint", &service.url]);

@@ -275,7 +275,12 @@ fn closing(plan: &RepairPlan, shown: &Page<'_>, next: &Next) -> String {
     match (plan.drift.total(), shown.repair, shown.left) {
         (0, ..) => agree(plan, next),
         (total, false, _) if total > plan.drift.left_alone_in_all() => {
-            format!("next: `{}`", next.line("verify --repair"))
+            // Whoever only follows the last line is not to take what is another's.
+            let only_if = match plan.strangers {
+                0 => "",
+                _ => ", if they are this database's own",
+            };
+            format!("next{only_if}: `{}`", next.line("verify --repair"))
         }
         (_, true, 0) if resend => format!("repaired; next: `{}`", next.line("upload")),
         (_, true, 0) => "repaired".to_owned(),
