@@ -16,7 +16,8 @@ use super::place::beside;
 use crate::state::statement::statements;
 
 statements! {
-    NEWEST: Single => "SELECT id, instance, ended_ms IS NOT NULL FROM runs ORDER BY id DESC LIMIT 1";
+    NEWEST: Single =>
+        "SELECT id, instance, ended_ms IS NOT NULL FROM runs WHERE id = (SELECT max(id) FROM runs)";
     HAS: Single =>
         "SELECT 1 FROM runs WHERE id = ?1 AND instance = ?2 AND (ended_ms IS NOT NULL OR NOT ?3)";
     LOOK_AGAIN: Single => "UPDATE library_stores SET queued_to = ''";
