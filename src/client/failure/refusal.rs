@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Failure, FailureKind, cut, shortened};
+use crate::client::wire::json::unmarked;
 
 /// A number of seconds that is larger than this is nonsense; it only has to stay computable.
 const DELAY_SECONDS_MAX: f64 = 1e9;
@@ -156,7 +157,7 @@ pub fn not_the_service(status: u16, location: Option<&str>, body: &[u8]) -> Fail
 
 /// Now and then the envelope comes in an array of one. A detail of another shape is passed over.
 fn envelope(body: &[u8]) -> Option<Status> {
-    let mut body: Value = serde_json::from_slice(body).ok()?;
+    let mut body: Value = serde_json::from_slice(unmarked(body)).ok()?;
     if let Value::Array(array) = body {
         body = array.into_iter().next()?;
     }

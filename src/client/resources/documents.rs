@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::client::failure::refusal::About;
 use crate::client::failure::{Failure, FailureKind};
 use crate::client::wire::agent::Client;
+use crate::client::wire::json::Int64;
 use crate::client::wire::send::{Call, HttpMethod, escaped};
 use crate::clock;
 use crate::identity::{Chunking, Identity, MetadataEntry};
@@ -70,7 +71,7 @@ struct WireDocument {
     #[serde(default)]
     state: String,
     #[serde(default)]
-    size_bytes: String,
+    size_bytes: Option<Int64>,
     #[serde(default)]
     create_time: String,
     #[serde(default)]
@@ -105,9 +106,9 @@ impl WireDocument {
             state,
             identity: Identity::read(&entries),
             // A zero is left out (fact sheet 2); of one that is not through yet, nothing may be counted.
-            size_bytes: match (state, self.size_bytes.as_str()) {
-                (DocumentState::Active, "") => Some(0),
-                (_, size) => size.parse().ok(),
+            size_bytes: match (state, self.size_bytes) {
+                (DocumentState::Active, None) => Some(0),
+                (_, size) => size.and_then(|size| size.0),
             },
             changed_after: clock::between(&self.create_time, &self.update_time),
         }

@@ -10,6 +10,7 @@ use super::documents::describe;
 use crate::client::failure::refusal::About;
 use crate::client::failure::{Failure, FailureKind};
 use crate::client::wire::agent::Client;
+use crate::client::wire::json::Int64;
 use crate::client::wire::send::{Call, HttpMethod};
 use crate::identity::MetadataEntry;
 use crate::names::{FileName, OperationName, StoreName};
@@ -35,7 +36,7 @@ pub struct TemporaryFile {
 pub(in crate::client) struct WireFile {
     name: String,
     state: String,
-    size_bytes: String,
+    size_bytes: Int64,
 }
 
 #[derive(Deserialize)]
@@ -61,7 +62,7 @@ impl TryFrom<WireFile> for TemporaryFile {
                 "FAILED" => FileState::Failed,
                 _ => FileState::Processing,
             },
-            size_bytes: wire.size_bytes.parse().ok(),
+            size_bytes: wire.size_bytes.0,
         })
     }
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::client::failure::refusal::About;
 use crate::client::failure::{Failure, FailureKind};
 use crate::client::wire::agent::Client;
+use crate::client::wire::json::Int64;
 use crate::client::wire::send::{Call, HttpMethod, escaped};
 use crate::identity::Sha256;
 use crate::names::StoreName;
@@ -21,6 +22,9 @@ const STORES_MAX: usize = 10;
 pub struct Store {
     pub name: StoreName,
     pub display_name: String,
+    /// When it was created, in RFC 3339 without the `Z` at its end, so that of two the text of the older one
+    /// is the smaller, however many digits a second has. Empty: the service does not say.
+    pub created: String,
     /// Documents by state, as the service counts them.
     pub active: u64,
     pub pending: u64,
@@ -47,13 +51,15 @@ struct WireStore {
     #[serde(default)]
     display_name: String,
     #[serde(default)]
-    active_documents_count: String,
+    create_time: String,
     #[serde(default)]
-    pending_documents_count: String,
+    active_documents_count: Int64,
     #[serde(default)]
-    failed_documents_count: String,
+    pending_documents_count: Int64,
     #[serde(default)]
-    size_bytes: String,
+    failed_documents_count: Int64,
+    #[serde(default)]
+    size_bytes: Int64,
     #[serde(default)]
     embedding_model: Option<String>,
 }
@@ -68,14 +74,15 @@ struct WireList {
 impl From<WireStore> for Store {
     fn from(wire: WireStore) -> Store {
         // A count of zero is left out (fact sheet 2).
-        let count = |text: &str| text.parse::<u64>().unwrap_or(0);
+        let count = |n: Int64| n.0.unwrap_or(0);
         Store {
             name: StoreName::new(wire.name),
             display_name: wire.display_name,
-            active: count(&wire.active_documents_count),
-            pending: count(&wire.pending_documents_count),
-            failed: count(&wire.failed_documents_count),
-            size_bytes: count(&wire.size_bytes),
+            created: wire.create_time.trim_end_matches('Z').to_owned(),
+            active: count(wire.active_documents_count),
+            pending: count(wire.pending_documents_count),
+            failed: count(wire.failed_documents_count),
+            size_bytes: count(wire.size_bytes),
             embedding_model: wire.embedding_model,
         }
     }

@@ -19,6 +19,7 @@ use crate::client::resources::documents::describe;
 use crate::client::resources::files::{TemporaryFile, WireFile};
 use crate::client::resources::operations::document_name;
 use crate::client::wire::agent::Client;
+use crate::client::wire::json::Int64;
 use crate::client::wire::send::{Call, HttpMethod, Received, Response, SESSION_URL, stopping};
 use crate::identity::{MetadataEntry, PATH_KEY};
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl, StoreName};
@@ -108,7 +109,7 @@ struct WireFinal {
 #[serde(default, rename_all = "camelCase")]
 struct WireResponse {
     document_name: String,
-    size_bytes: String,
+    size_bytes: Int64,
 }
 
 impl Client {
@@ -461,7 +462,7 @@ pub(in crate::client) fn ended(answer: &Response) -> Result<Ended, Failure> {
         document: DocumentName::parse(&wire.response.document_name)
             .or_else(|| document_name(store, &wire.response.document_name)),
         operation,
-        size_bytes: wire.response.size_bytes.parse().ok(),
+        size_bytes: wire.response.size_bytes.0,
     }))
 }
 

@@ -4,6 +4,7 @@
 
 pub mod agent;
 pub mod endpoint;
+pub mod json;
 pub mod meter;
 mod resolver;
 pub mod secrets;

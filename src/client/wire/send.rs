@@ -12,6 +12,7 @@ use std::time::Duration;
 use ureq::http::{self, HeaderMap, HeaderValue};
 
 use super::agent::Client;
+use super::json::unmarked;
 use super::secrets::Cut;
 use crate::client::failure::refusal::{About, Refusal, classify, not_the_service};
 use crate::client::failure::{Failure, FailureKind};
@@ -96,11 +97,12 @@ impl Response {
                 format!("HTTP 200 with an answer that cannot be used ({why}): {text}"),
             )
         };
+        let json = unmarked(&self.body);
         // Every answer is an object. To serde an array is a struct as well, and `[]` an empty list.
-        if !self.body.trim_ascii_start().starts_with(b"{") {
+        if !json.trim_ascii_start().starts_with(b"{") {
             return Err(unusable("not a JSON object"));
         }
-        serde_json::from_slice(&self.body).map_err(|e| unusable(&e.to_string()))
+        serde_json::from_slice(json).map_err(|e| unusable(&e.to_string()))
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
