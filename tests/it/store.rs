@@ -310,6 +310,79 @@ fn an_ambiguous_name_deletes_nothing() {
     assert_eq!(one(&place, &service, "twice")["name"], third);
 }
 
+/// Two that found none at the same moment both make one: the list shows neither to the other for a while.
+fn made_twice(other_first: bool) -> (Place, Service, Seen, String) {
+    let place = Place::new();
+    place.files(3);
+    let service = Service::start(&place, &[]);
+    service.set_faults(json!({"store_lag_ms": 600_000}));
+    let made = |other| service.ledger().requests("store.create") >= u64::from(other);
+    let first = other_first.then(|| create_by_hand(&service, "twice"));
+    let (seen, other) = std::thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            let args = ["upload", "docs", "--json", "--store", "twice", "--endpoint"];
+            let mut command = place.objlib(&args);
+            command.arg(&service.url).env("GEMINI_API_KEY", KEY).seen()
+        });
+        while !made(1 + u8::from(other_first)) && !running.is_finished() {
+            std::thread::yield_now();
+        }
+        let other = first.unwrap_or_else(|| create_by_hand(&service, "twice"));
+        service.set_faults(json!({"store_lag_ms": 0}));
+        (running.join().unwrap(), other)
+    });
+    (place, service, seen.exit(0), other)
+}
+
+#[test]
+fn of_two_stores_made_at_the_same_moment_the_older_one_is_used() {
+    let (place, service, seen, other) = made_twice(true);
+    assert!(
+        seen.stderr.contains("at the same moment"),
+        "{}",
+        seen.stderr
+    );
+    let ledger = service.ledger();
+    assert_eq!(ledger.requests("store.create"), 2);
+    assert_eq!(ledger.requests("store.delete"), 1);
+    assert_eq!(one(&place, &service, "twice")["name"], other);
+    assert_eq!(one(&place, &service, &other)["active"], 3);
+    assert_eq!(rows(&place, "stores"), 1);
+}
+
+#[test]
+fn of_two_stores_made_at_the_same_moment_the_own_older_one_stays() {
+    let (place, service, _, other) = made_twice(false);
+    let ledger = service.ledger();
+    assert_eq!(ledger.requests("store.create"), 2);
+    assert_eq!(ledger.requests("store.delete"), 0);
+    assert_eq!(one(&place, &service, &other)["known"], false);
+    assert_eq!(rows(&place, "stores"), 1);
+}
+
+/// As after a crash between the creation of a second one and its deletion.
+#[test]
+fn of_several_stores_of_a_name_the_empty_ones_are_told() {
+    let place = Place::new();
+    place.files(2);
+    let service = Service::start(&place, &[]);
+    create_by_hand(&service, "twice");
+    let other = create_by_hand(&service, "twice");
+    let upload = || {
+        let args = ["upload", "docs", "--store", "twice", "--endpoint"];
+        let mut command = place.objlib(&args);
+        command.arg(&service.url).env("GEMINI_API_KEY", KEY).seen()
+    };
+    let seen = upload().exit(1);
+    assert!(
+        seen.stderr.contains(&format!("{other} (empty)")),
+        "{}",
+        seen.stderr
+    );
+    json_of(&place, &service, &["delete", &other, "--yes"]);
+    upload().exit(0);
+}
+
 /// As after a crash between the service's deletion and the database's.
 #[test]
 fn a_store_that_is_gone_is_forgotten_by_the_same_command() {

@@ -1,8 +1,9 @@
 //! The store a run works on: found by name once, then pinned by its resource name, and looked at by every run.
 //!
 //! Promises: never a second store of the same name because of an answer that was lost or could not be
-//! read; a store that is gone is noticed before anything is said to be done; a service that fails is waited
-//! for, as it is later in a run.
+//! read; of several that were made at the same moment everybody takes the same one, before anything is sent;
+//! a store that is gone is noticed before anything is said to be done; a service that fails is waited for, as
+//! it is later in a run.
 
 use crate::client::{Client, Failure, FailureKind, Store};
 use crate::error::{Error, Kind};
@@ -22,6 +23,8 @@ pub const EMULATOR: &str = "emulator";
 const LOOKS_MAX: u32 = 3;
 /// Creations whose answer may be lost.
 const CREATES_MAX: u32 = 4;
+/// Before a new store is looked for again that is not listed yet: parts of `Waits::store_listed_within`.
+const LISTED_AFTER: [u32; 4] = [8, 4, 2, 1];
 
 /// The store, and how many documents the service counts in it.
 pub struct Resolved {
@@ -81,9 +84,12 @@ impl Resolve<'_> {
         if let Some(store) = self.find()? {
             return Err(exists(self.wanted, &store.name));
         }
-        let store = self.create_named(self.wanted, embedding_model)?;
+        let (store, is_own) = self.create_named(self.wanted, embedding_model)?;
         self.pin(&store)?;
-        Ok(store)
+        match is_own {
+            true => Ok(store),
+            false => Err(exists(self.wanted, &store.name)),
+        }
     }
 
     /// The store, if there is one.
@@ -218,18 +224,66 @@ impl Resolve<'_> {
 
     /// Whoever uploads may have meant another store: it is said.
     fn create_for_upload(&self, name: &str, embedding_model: Option<&str>) -> Result<Store, Error> {
-        let store = self.create_named(name, embedding_model)?;
-        self.events.send(Event::Notice(format!(
-            "created the store `{name}` ({})",
-            store.name
-        )));
+        let (store, is_own) = self.create_named(name, embedding_model)?;
+        if is_own {
+            let words = format!("created the store `{name}` ({})", store.name);
+            self.events.send(Event::Notice(words));
+        }
         Ok(store)
     }
 
-    fn create_named(&self, name: &str, embedding_model: Option<&str>) -> Result<Store, Error> {
+    /// The store to use, and whether it is the one that was just made. Names need not be unique, so that
+    /// another process which found none may have made one as well. All take the oldest; of the same instant,
+    /// the one that is listed first. Only what was just made is deleted, and only if it is empty.
+    fn agreed(&self, name: &str, own: Store) -> Result<(Store, bool), Error> {
+        let is_own = |store: &Store| store.name == own.name;
+        let mut same = self.all_named(name)?;
+        for part in LISTED_AFTER {
+            if same.iter().any(is_own) {
+                break;
+            }
+            if !self.shutdown.sleep(self.waits.store_listed_within / part) {
+                return Err(unclear(name));
+            }
+            same = self.all_named(name)?;
+        }
+        if !same.iter().any(is_own) {
+            same.push(own.clone());
+        }
+        same.sort_by(|a, b| a.created.cmp(&b.created));
+        for store in same {
+            if is_own(&store) {
+                break;
+            }
+            // What is deleted may be listed for a while.
+            if self.look(&store.name)?.is_none() {
+                continue;
+            }
+            let deleted = self.patient(|| self.client.delete_store(&own.name, false))?;
+            let outcome = match deleted {
+                Err(failure) if failure.kind != FailureKind::StoreRefused => {
+                    format!("the own one ({}) stays: {failure}", own.name)
+                }
+                _ => "the own one, which was empty, is deleted".to_owned(),
+            };
+            self.events.send(Event::Warning(format!(
+                "somebody else created a store `{name}` at the same moment: {} is used, and {outcome}",
+                store.name
+            )));
+            return Ok((store, false));
+        }
+        Ok((own, true))
+    }
+
+    /// The store of this name that there is now, and whether it was made here.
+    fn create_named(
+        &self,
+        name: &str,
+        embedding_model: Option<&str>,
+    ) -> Result<(Store, bool), Error> {
         for _ in 0..CREATES_MAX {
             match self.patient(|| self.client.create_store(name, embedding_model))? {
-                Ok(store) => return Ok(store),
+                Ok(store) => return self.agreed(name, store),
                 Err(Failure {
                     kind: FailureKind::InDoubt,
                     ..
@@ -243,7 +297,7 @@ impl Resolve<'_> {
                     return Err(unclear(name));
                 }
                 if let Some(store) = self.find_named(name)? {
-                    return Ok(store);
+                    return Ok((store, true));
                 }
             }
         }
@@ -262,18 +316,34 @@ impl Resolve<'_> {
     }
 
     fn find_named(&self, name: &str) -> Result<Option<Store>, Error> {
-        let found = self.patient(|| self.client.find_stores(name))?;
-        let mut same = found.map_err(|f| f.to_error(name))?;
+        let mut same = self.all_named(name)?;
+        let is_empty = |store: &Store| store.documents() == 0;
+        // Of several that were made at the same moment all but one are about to be deleted.
+        if same.len() > 1
+            && same.iter().any(is_empty)
+            && self.shutdown.sleep(self.waits.store_listed_within)
+        {
+            same = self.all_named(name)?;
+        }
         if same.len() > 1 {
-            let names: Vec<&str> = same.iter().map(|s| s.name.as_str()).collect();
+            let names = same.iter().map(|store| match is_empty(store) {
+                true => format!("{} (empty)", store.name),
+                false => store.name.to_string(),
+            });
+            let names: Vec<String> = names.collect();
             return Err(Error::new(
                 Kind::Store,
                 format!("store `{name}`"),
                 format!("several stores have this name: {}", names.join(", ")),
-                "name one of them: --store fileSearchStores/…",
+                "name one of them: --store fileSearchStores/…; `objlib store delete` takes away an empty one",
             ));
         }
         Ok(same.pop())
+    }
+
+    fn all_named(&self, name: &str) -> Result<Vec<Store>, Error> {
+        let found = self.patient(|| self.client.find_stores(name))?;
+        found.map_err(|failure| failure.to_error(name))
     }
 
     /// The inner error is not the service's state.
@@ -315,7 +385,7 @@ fn unclear(name: &str) -> Error {
     Error::new(
         Kind::Network,
         format!("store `{name}`"),
-        "the answer to its creation was lost",
+        "whether its creation took effect has not been seen",
         "run again: it is looked up before another one is created",
     )
 }
