@@ -254,6 +254,87 @@ fn a_file_that_is_back_and_cannot_be_described_is_not_purged() {
 }
 
 #[test]
+fn what_became_a_link_or_came_back_as_what_cannot_be_sent_is_purged() {
+    let place = Place::new();
+    for i in 0..6 {
+        place.file_in("docs", &format!("{i}.md"), format!("note {i}"));
+    }
+    place.file_in("docs", "folder/in.md", "in a folder");
+    let service = Service::start(&place, &[]);
+    upload(&place, &service, &[]);
+    delete(&place, &["0.md", "1.md", "2.md"]);
+    let link = |to, path| std::os::unix::fs::symlink(to, place.docs().join(path)).unwrap();
+    link("nowhere", "0.md");
+    link("folder", "1.md");
+    upload(&place, &service, &[]);
+    // It was gone at the last scan, and is there now.
+    place.file_in("docs", "2.md", "");
+    upload(&place, &service, &[]);
+    assert_eq!(status(&place, &[])["missing"], 3);
+    let args = ["--yes", "--max-share", "100"];
+    let done = line(&purge(&place, &service, &args).exit(0));
+    assert_eq!((&done["deleted"], &done["left"]), (&json!(3), &json!(0)));
+    assert_eq!(
+        documents(&service),
+        ["3.md", "4.md", "5.md", "folder/in.md"]
+    );
+    assert_eq!(status(&place, &[])["missing"], 0);
+}
+
+/// The clock was set back since the files were last seen.
+#[test]
+fn no_file_is_missing_since_before_it_was_last_seen() {
+    let place = Place::new();
+    for i in 0..4 {
+        place.file_in("docs", &format!("{i}.md"), format!("note {i}"));
+    }
+    let service = Service::start(&place, &[]);
+    upload(&place, &service, &[]);
+    let ask = |sql: &str| {
+        let db = rusqlite::Connection::open(place.db()).unwrap();
+        db.execute_batch(sql).unwrap();
+        db.query_row(
+            "SELECT count(*) FROM files WHERE missing_since_ms < last_seen_ms",
+            [],
+            |r| r.get::<_, i64>(0),
+        )
+        .unwrap()
+    };
+    let ahead = 400_i64 * 86_400_000;
+    ask(&format!(
+        "UPDATE files SET last_seen_ms = last_seen_ms + {ahead}"
+    ));
+    delete(&place, &["0.md"]);
+    upload(&place, &service, &[]);
+    // A scan that saw only a part of it; its library's time is what is known.
+    ask(&format!(
+        "UPDATE files SET last_seen_ms = last_seen_ms - {ahead} WHERE path = '1.md';
+         UPDATE libraries SET scanned_ms = scanned_ms + {ahead}"
+    ));
+    delete(&place, &["1.md"]);
+    upload(&place, &service, &[]);
+    let recent = format!(
+        "SELECT count(*) FROM files WHERE missing_since_ms > {}",
+        objlib::clock::now_ms() + ahead / 2
+    );
+    let db = rusqlite::Connection::open(place.db()).unwrap();
+    let recent: i64 = db.query_row(&recent, [], |r| r.get(0)).unwrap();
+    assert_eq!(recent, 2);
+    drop(db);
+    // An older objlib has recorded so.
+    assert_eq!(
+        ask("UPDATE files SET missing_since_ms = 1 WHERE path = '0.md'"),
+        1
+    );
+    let old = ["--dry-run", "--older-than", "30d"];
+    assert_eq!(line(&purge(&place, &service, &old).exit(0))["files"], 0);
+    // Whoever asks for no age means all of them.
+    let all = ["--yes", "--max-share", "100"];
+    assert_eq!(line(&purge(&place, &service, &all).exit(0))["deleted"], 2);
+    assert_eq!(documents(&service), ["2.md", "3.md"]);
+}
+
+#[test]
 fn a_larger_share_than_allowed_is_refused_as_a_whole() {
     let place = Place::new();
     place.files(10);

@@ -12,7 +12,7 @@ use crate::cli::terminal::listening::Listening;
 use crate::cli::terminal::stdout::{say, written};
 use crate::cli::terminal::words::complain;
 use crate::cli::{args, settings};
-use crate::clock::{Local, now_ms};
+use crate::clock::{Local, UnixMs, now_ms};
 use crate::error::Error;
 use crate::report::event::ndjson::timed;
 use crate::report::next::quoted;
@@ -27,12 +27,15 @@ const EXIT_NOT_DONE: u8 = 1;
 
 pub fn run(args: &args::Purge, database: &Path, style: Style) -> Result<u8, Error> {
     let endpoint_name = settings::endpoint_name(&args.remote.service)?;
-    let older_than = args.older_than.map_or(Duration::ZERO, |age| age.0);
+    // Without an age, whatever a clock that was wrong once has recorded.
+    let before = args.older_than.map_or(UnixMs::MAX, |age| {
+        now_ms() - i64::try_from(age.0.as_millis()).unwrap_or(i64::MAX)
+    });
     let options = Options {
         store: args.remote.store.name.clone(),
         endpoint_name,
         library: args.library.clone(),
-        before: now_ms() - i64::try_from(older_than.as_millis()).unwrap_or(i64::MAX),
+        before,
         share_max_percent: args.max_share,
     };
     let found = purge::look(&options, database)?;

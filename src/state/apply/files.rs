@@ -28,16 +28,20 @@ statements! {
          ON CONFLICT DO NOTHING";
     RESCANNED: Single =>
         "UPDATE files SET size_bytes = ?2, mtime_ns = ?3, hashed_ms = ?4, sha256 = ?5 WHERE id = ?1";
+    // It was there when a scan last saw it, and a clock that was set back since makes it gone no sooner.
     GONE: Single =>
         "UPDATE files SET fresh = CASE state WHEN 'present' THEN 1 ELSE fresh END, state = ?2,
-             moved_to = NULL, missing_since_ms = coalesce(missing_since_ms, ?3) WHERE id = ?1";
+             moved_to = NULL, missing_since_ms = coalesce(missing_since_ms, max(?3, last_seen_ms,
+                 (SELECT coalesce(l.scanned_ms, 0) FROM libraries l WHERE l.id = files.library_id),
+                 coalesce((SELECT started_ms FROM runs WHERE id = (SELECT max(id) FROM runs)), 0)))
+         WHERE id = ?1";
     SKIPPED: Single =>
         "INSERT INTO skipped_files (library_id, path, reason, detail, scan)
          VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO UPDATE SET reason = excluded.reason,
              detail = excluded.detail, scan = excluded.scan";
     NOT_SKIPPED: Single => "DELETE FROM skipped_files WHERE library_id = ?1 AND path = ?2";
     OLD_SKIPS: All("the end of a whole scan forgets the skips that it has not met again") =>
-        "DELETE FROM skipped_files WHERE library_id = ?1 AND scan < ?2";
+        "DELETE FROM skipped_files WHERE library_id = ?1 AND scan != ?2";
     SCANNED: Single => "UPDATE libraries SET scanned_ms = ?2 WHERE id = ?1";
     CURRENT: Single =>
         "UPDATE uploads AS u SET current = EXISTS (SELECT 1 FROM files f WHERE",

@@ -38,18 +38,34 @@ pub struct GoneFile {
     pub is_first: bool,
 }
 
-/// Of the uploads `u`, in SQL: store, libraries and time are the first parameters. A file that is skipped is there
-/// again, whatever kept the last scan from seeing more of it.
-pub const PURGEABLE: &str = "INDEXED BY uploads_outdated JOIN files f ON f.id = u.file_id
+/// Of the files `f`, in SQL: gone at the time ?3. No file went before it was last seen, whatever the clock said
+/// when that was recorded. One that is skipped for a reason that keeps what is known of it is there again.
+macro_rules! gone {
+    () => {
+        "f.state IN ('missing', 'left_out') AND max(f.missing_since_ms, f.last_seen_ms) <= ?3
+         AND NOT (f.state = 'missing' AND EXISTS (SELECT 1 FROM skipped_files s
+             WHERE s.library_id = f.library_id AND s.path = f.path AND s.reason IN
+                 ('unreadable', 'changed while it was read', 'metadata that cannot be used')))"
+    };
+}
+
+/// Of the uploads `u`, in SQL: store, libraries and time are the first parameters.
+pub const PURGEABLE: &str = concat!(
+    "INDEXED BY uploads_outdated JOIN files f ON f.id = u.file_id
      WHERE u.store_id = ?1 AND u.library_id IN (SELECT value FROM json_each(?2)) AND u.current = 0
-     AND u.unwanted = 0 AND u.status = 'indexed' AND f.state IN ('missing', 'left_out')
-     AND f.missing_since_ms <= ?3
-     AND NOT (f.state = 'missing' AND EXISTS (SELECT 1 FROM skipped_files s
-         WHERE s.library_id = f.library_id AND s.path = f.path))";
+     AND u.unwanted = 0 AND u.status = 'indexed' AND ",
+    gone!()
+);
+const GONE: &str = gone!();
 
 statements! {
     PURGEABLE_FILES: Page =>
-        "SELECT u.id, u.library_id, f.path, u.size_bytes, f.state = 'left_out', f.missing_since_ms,
+        // One that came back as what cannot be sent is there, and yet to be deleted.
+        "SELECT u.id, u.library_id, f.path, u.size_bytes,
+             f.state = 'left_out' OR EXISTS (SELECT 1 FROM skipped_files s
+                 WHERE s.library_id = f.library_id AND s.path = f.path AND s.reason NOT IN
+                     ('not a file', 'dangling symlink', 'symlink loop')),
+             max(f.missing_since_ms, f.last_seen_ms),
              NOT EXISTS (SELECT 1 FROM uploads o INDEXED BY uploads_by_file WHERE o.file_id = u.file_id
                  AND o.store_id = u.store_id AND o.current = 0 AND o.unwanted = 0
                  AND o.status = 'indexed' AND o.id < u.id)
@@ -60,10 +76,7 @@ statements! {
         "SELECT u.library_id FROM uploads u INDEXED BY uploads_unfinished
          JOIN files f ON f.id = u.file_id
          WHERE u.store_id = ?1 AND u.library_id IN (SELECT value FROM json_each(?2))
-         AND u.status IN ('uploading', 'processing') AND f.state IN ('missing', 'left_out')
-         AND f.missing_since_ms <= ?3
-     AND NOT (f.state = 'missing' AND EXISTS (SELECT 1 FROM skipped_files s
-         WHERE s.library_id = f.library_id AND s.path = f.path))";
+         AND u.status IN ('uploading', 'processing') AND", GONE;
     UNWANTED_COUNT: All("counts what was to be deleted and is not yet, on its own index") =>
         "SELECT count(*) FROM uploads INDEXED BY uploads_unwanted
          WHERE store_id = ?1 AND unwanted = 1 AND status = 'indexed'";
