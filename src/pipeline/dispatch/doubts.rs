@@ -99,10 +99,12 @@ impl Passes<'_> {
         match found {
             Ok(LookedUp::Settled | LookedUp::Stopped) => {}
             Ok(LookedUp::Unknown(why)) => {
-                self.run.parts.events.send(Event::Warning(format!(
-                    "{} files stay in doubt, and nothing of theirs is sent again: {why}",
-                    self.lost.len() + followed.len()
-                )));
+                let files = self.lost.len() + followed.len();
+                if files > 0 {
+                    self.run.parts.events.send(Event::Warning(format!(
+                        "{files} files stay in doubt, and nothing of theirs is sent again: {why}"
+                    )));
+                }
             }
             Err(error) => (self.run.stop)(error),
         }
