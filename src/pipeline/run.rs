@@ -66,6 +66,8 @@ pub struct Ended {
     pub tally: Arc<Tally>,
     /// The first error that stopped it.
     pub error: Option<Error>,
+    /// Files that it was about at its start, those as well that an earlier run had left on the way.
+    pub wanted: u64,
     /// Files that were asked for and still wait, or were not even begun.
     pub waiting: u64,
     /// Replaced documents, remains of failed attempts and temporary files are all deleted.
@@ -83,14 +85,17 @@ pub fn run(settings: &RunSettings, parts: Parts) -> Result<(Ended, Parts), Error
         run,
         tally: Arc::default(),
         error: None,
+        wanted: 0,
         waiting: 0,
         all_gone: false,
         elapsed: Duration::ZERO,
     };
     if let Err(error) = go(settings, &parts, began, &mut ended) {
-        let counts = settings.selection.counts(&parts.reader, store)?;
+        // It may be the database that cannot be read.
+        let counts = settings.selection.counts(&parts.reader, store);
+        let pending = counts.map_or(0, |counts| counts.pending);
         ended.elapsed = began.elapsed();
-        ended.waiting = counts.pending.min(settings.limit.unwrap_or(u64::MAX));
+        ended.waiting = pending.min(settings.limit.unwrap_or(u64::MAX));
         if !parts.shutdown.explains(&error) {
             ended.error.get_or_insert(error);
         }
@@ -113,6 +118,7 @@ fn go(
     tally.adopted.add(taken_back);
     let limit = settings.limit.filter(|n| *n < before.pending);
     let wanted = limit.unwrap_or(before.pending);
+    ended.wanted = wanted + on_the_way;
     parts.progress.run_started(
         wanted + on_the_way,
         // Which files `--limit` will meet is not known; their share of all is.

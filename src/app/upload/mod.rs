@@ -19,7 +19,7 @@ use crate::pipeline::{self, Parts};
 use crate::report::{Event, EventSink, Next, Summary};
 use crate::scan::{Filter, SkipReason};
 use crate::shutdown::Shutdown;
-use crate::state::reader::figures::{FailedFile, Reason};
+use crate::state::reader::figures::{FailedFile, Reason, UploadCounts};
 use crate::state::reader::{LibraryRow, StoreRow};
 use crate::state::{Change, Lease, Reader, RunTotals, UploadId, UploadState, Writer, writer};
 use crate::throttle::bandwidth::Bandwidth;
@@ -72,8 +72,10 @@ pub fn run(call: &Call<'_>, options: &Options) -> Result<Summary, Error> {
         lease: started.thread.lease(),
     });
     let closed = started.thread.close();
-    let summary = done?;
-    closed?;
+    let mut summary = done?;
+    if let Err(error) = closed {
+        stopped(&mut summary, error);
+    }
     Ok(summary)
 }
 
@@ -165,7 +167,7 @@ fn transfer(
         waits: call.waits,
     };
     let (ended, parts) = run::run(&settings, parts)?;
-    finish(&settings, &ended, &parts, options)
+    Ok(finish(&settings, ended, &parts, options))
 }
 
 /// Without a folder, what goes into the store is what is linked with it, and libraries that were scanned
@@ -208,26 +210,86 @@ pub(super) fn selection(libraries: &[LibraryRow], folders: &Folders) -> Result<S
         .collect()
 }
 
+/// The first error is why it stopped.
+fn stopped(summary: &mut Summary, error: Error) {
+    if summary.error.is_none() {
+        summary.exit = error.kind.exit_code();
+        summary.error = Some(Box::new(error));
+    }
+}
+
+/// What the database says at the end of a run.
+#[derive(Default)]
+struct Known {
+    counts: UploadCounts,
+    /// Uploads on their way, those of content that has since changed as well.
+    on_the_way: u64,
+    failed_by: Vec<(Reason, Vec<String>)>,
+    waiting_by: Vec<Reason>,
+    unreadable: u64,
+    gone: u64,
+    beyond_limit: u64,
+}
+
+impl Known {
+    fn read(
+        settings: &pipeline::RunSettings,
+        ended: &Ended,
+        reader: &Reader,
+    ) -> Result<Known, Error> {
+        let (store, selection) = (settings.store.id, &settings.selection);
+        let counts = selection.counts(reader, store)?;
+        let libraries = selection.libraries();
+        let outdated = reader.outdated_on_the_way(store, &libraries)?;
+        let waiting = counts.pending + counts.uploading;
+        Ok(Known {
+            on_the_way: counts.uploading + counts.processing + outdated,
+            failed_by: failed_by(reader, store, counts.failed)?,
+            waiting_by: causes_of(reader, store, UploadState::Pending, waiting)?,
+            unreadable: unreadable(selection, reader)?,
+            gone: reader.purgeable_files(store, &libraries)?,
+            beyond_limit: counts.pending.saturating_sub(ended.waiting),
+            counts,
+        })
+    }
+
+    /// What the run itself has seen, of a database that cannot be read any more.
+    fn seen(ended: &Ended) -> Known {
+        let tally = &ended.tally;
+        let (indexed, failed) = (tally.indexed.get(), tally.failed.get());
+        let done = indexed + failed + tally.skipped.get();
+        let counts = UploadCounts {
+            pending: ended.wanted.saturating_sub(done),
+            indexed,
+            failed,
+            ..UploadCounts::default()
+        };
+        Known {
+            counts,
+            ..Known::default()
+        }
+    }
+}
+
 /// Counts what the database says now, and has it recorded.
 fn finish(
     settings: &pipeline::RunSettings,
-    ended: &Ended,
+    mut ended: Ended,
     parts: &Parts,
     options: &Options,
-) -> Result<Summary, Error> {
-    let (store, selection) = (settings.store.id, &settings.selection);
-    let counts = selection.counts(&parts.reader, store)?;
-    let libraries = selection.libraries();
-    let outdated = parts.reader.outdated_on_the_way(store, &libraries)?;
-    let on_the_way = counts.uploading + counts.processing + outdated;
-    let unreadable = unreadable(selection, &parts.reader)?;
+) -> Summary {
+    let known = Known::read(settings, &ended, &parts.reader).unwrap_or_else(|error| {
+        ended.error.get_or_insert(error);
+        Known::seen(&ended)
+    });
+    let counts = &known.counts;
     let requests = parts.client.counts();
     let throttle = parts.gate.snapshot();
     let left = Left {
-        waiting: ended.waiting + on_the_way,
-        failed: counts.failed + unreadable,
+        waiting: ended.waiting + known.on_the_way,
+        failed: counts.failed + known.unreadable,
     };
-    let exit = exit(ended, &left, &parts.shutdown);
+    let exit = exit(&ended, &left, &parts.shutdown);
     let limited_by = bottleneck::find(&Ran {
         tally: &ended.tally,
         throttle,
@@ -252,8 +314,7 @@ fn finish(
         resumed: tally.resumed.get(),
         adopted: tally.adopted.get(),
     };
-    let waiting = totals.pending;
-    let summary = Summary {
+    let mut summary = Summary {
         totals,
         seconds: ended.elapsed.as_secs_f64(),
         limited_by,
@@ -262,19 +323,21 @@ fn finish(
         error: ended.error.clone().map(Box::new),
         indexed_in_all: counts.indexed,
         failed_in_all: counts.failed,
-        failed_by: failed_by(&parts.reader, store, counts.failed)?,
-        waiting_by: causes_of(&parts.reader, store, UploadState::Pending, waiting)?,
-        unreadable,
-        gone: parts.reader.purgeable_files(store, &libraries)?,
-        beyond_limit: counts.pending.saturating_sub(ended.waiting),
+        failed_by: known.failed_by,
+        waiting_by: known.waiting_by,
+        unreadable: known.unreadable,
+        gone: known.gone,
+        beyond_limit: known.beyond_limit,
         run: Some(ended.run),
         next: Next::default(),
     };
     // After a failed commit nothing can be written; the numbers are those of the last one.
-    if parts.writer.commit(Change::Flush).is_ok() {
-        record(&summary, ended, parts, &options.target.endpoint_name)?;
+    if parts.writer.commit(Change::Flush).is_ok()
+        && let Err(error) = record(&summary, &ended, parts, &options.target.endpoint_name)
+    {
+        stopped(&mut summary, error);
     }
-    Ok(summary)
+    summary
 }
 
 /// Files of the selection that the scan could not read, or not describe.
