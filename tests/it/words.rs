@@ -446,6 +446,48 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
 }
 
+/// Nothing can be made beside it, and its log was folded in when it was closed.
+#[test]
+fn a_database_on_a_disk_that_cannot_be_written_to_is_read() {
+    let place = Place::new();
+    place.files(3);
+    let disk = place.path().join("a disk?%");
+    fs::create_dir(&disk).unwrap();
+    let mount = |options: &str| {
+        let mut command = Command::new("mount");
+        command.args(["-t", "tmpfs", "-o", options, "tmpfs"]);
+        let mounted = command.arg(&disk).output();
+        mounted.is_ok_and(|o| o.status.success())
+    };
+    if !mount("size=4m") {
+        eprintln!("no right to mount: skipped");
+        return;
+    }
+    let _unmount = Unmount(&disk);
+    let service = Service::start(&place, &[]);
+    let here = ["--db", "a disk?%/l.db"];
+    place.upload(&service, &here).seen().exit(0);
+    assert!(mount("remount,ro"));
+    for args in [
+        &["status", "--json"][..],
+        &["library", "list"],
+        &["store", "show", "objlib", "--endpoint", &service.url],
+        &["search", "note", "--endpoint", &service.url],
+    ] {
+        let mut command = place.objlib(args);
+        let seen = command
+            .args(here)
+            .env("GEMINI_API_KEY", crate::run::KEY)
+            .seen();
+        assert!(!seen.exit(0).stdout.is_empty());
+    }
+    says(
+        place.objlib(&["scan", "docs", "--db", here[1]]),
+        1,
+        &["read-only"],
+    );
+}
+
 struct Unmount<'p>(&'p std::path::Path);
 
 impl Drop for Unmount<'_> {
@@ -482,8 +524,16 @@ fn a_disk_that_fills_up_in_the_middle_stops_the_run_and_nothing_is_lost() {
     let free = (1 << 20) - used("l.db") - used("l.db-wal") - used("l.db-shm");
     fs::write(&ballast, vec![0u8; free as usize - 400 * 1024]).unwrap();
     let seen = upload().seen().exit(1);
-    assert_eq!(seen.summary()["exit"], 1);
+    let summary = seen.summary();
+    assert_eq!(summary["exit"], 1);
     assert!(seen.stderr.contains("full"), "{}", seen.stderr);
+    // What was said of the files is what is said of them at the end.
+    let events = seen.events();
+    let indexed = events
+        .iter()
+        .filter(|e| e["event"] == "file" && e["status"] == "indexed");
+    assert_eq!(summary["indexed"], indexed.count());
+    assert_eq!(summary["total"], 300);
     let begun = service.ledger().uploads();
     assert!(begun > 0 && begun < 300, "{begun} uploads began");
     fs::remove_file(&ballast).unwrap();

@@ -6,12 +6,15 @@
 
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rustix::fs::{Access, access};
 
 pub use self::failure::error;
 use self::failure::{damaged, no_wal, read_only};
@@ -118,7 +121,11 @@ fn connect(path: &Path) -> Result<Connection, Error> {
         Error::new(Kind::Database, path.display().to_string(), why, remedy)
     };
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags).map_err(|e| error(path, &e))?;
+    let opened = match is_still(path) {
+        true => Connection::open_with_flags(unchanging(path), flags | OpenFlags::SQLITE_OPEN_URI),
+        false => Connection::open_with_flags(path, flags),
+    };
+    let conn = opened.map_err(|e| error(path, &e))?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     let identify = || -> rusqlite::Result<(i32, i32, i64, i64)> {
         // The plan of a statement is the one that `explain.rs` has seen, whatever the values of its
@@ -166,6 +173,23 @@ fn connect(path: &Path) -> Result<Connection, Error> {
         ));
     }
     Ok(conn)
+}
+
+/// Whether SQLite could not make beside it what it reads such a database with, and nothing is there that
+/// only that would show: then all of it is in the file, and nobody who works on it has it open.
+fn is_still(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else {
+        return false;
+    };
+    let is_there = |end| beside(&path, end).exists();
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    access(folder, Access::WRITE_OK).is_err() && !is_there("-wal") && !is_there("-shm")
+}
+
+/// The address of a database that is read as it is, without a log or locks.
+fn unchanging(path: &Path) -> String {
+    let escaped = percent_encode(path.as_os_str().as_bytes(), NON_ALPHANUMERIC);
+    format!("file:{escaped}?immutable=1")
 }
 
 /// Whoever may write to the database, or to what SQLite keeps beside it, could have objlib send any file
@@ -217,14 +241,16 @@ fn check_owner(path: &Path) -> Result<(), Error> {
         }
         if metadata.mode() & 0o077 != 0 {
             let private = fs::Permissions::from_mode(0o600);
-            fs::set_permissions(&file, private).map_err(|e| {
-                Error::new(
-                    Kind::Database,
-                    file.display().to_string(),
-                    format!("it cannot be made private: {e}"),
-                    "check the disk, or name another database with --db",
-                )
-            })?;
+            match fs::set_permissions(&file, private) {
+                // A disk that cannot be written to stays as it is.
+                Err(e) if e.kind() != ErrorKind::ReadOnlyFilesystem => {
+                    return refused(
+                        format!("it cannot be made private: {e}"),
+                        "check the disk, or name another database with --db".to_owned(),
+                    );
+                }
+                _ => {}
+            }
         }
     }
     Ok(())
