@@ -4,7 +4,8 @@
 //! their turn and a service with a hidden quota of one of several shapes. Of each run four things are
 //! judged by their median, against the targets of design section 9: the share of what a perfectly paced
 //! client would have been granted in the first 75 s, the same later, the same from a minute after the quota
-//! was halved or doubled, and the 429s of the first 75 s.
+//! was halved or doubled, and the 429s of the first 75 s. Then the same with 429s that come at any rate, judged
+//! by what their pauses leave.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -30,6 +31,12 @@ const FIRST: f64 = 75.0;
 const CHANGED: f64 = 195.0;
 const FOUND_AGAIN: f64 = 255.0;
 const END: f64 = 495.0;
+/// A share of what the pauses leave, where 429s come at any rate.
+const NOISE_SHARE_MIN: f64 = 0.80;
+/// So long noise asks for, and so long is the pause if it does not say; seconds.
+const NOISE_DELAY: f64 = 1.0;
+const UNTOLD_DELAY: f64 = 0.5;
+const NO_QUOTA: f64 = 1e7;
 const READERS: usize = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -138,6 +145,8 @@ struct Case {
     processes: usize,
     latency: f64,
     concurrency: usize,
+    /// The share of all requests that is refused whatever the rate.
+    noise: f64,
     seed: u64,
 }
 
@@ -357,7 +366,9 @@ impl World {
 
     fn arrive(&mut self, actor: usize) {
         let step = self.actors[actor].step;
+        let is_noise = self.case.noise > 0.0 && self.rng.f64() < self.case.noise;
         let result = match (step, &mut self.read) {
+            _ if is_noise => Err(NOISE_DELAY),
             (Step::Body, _) if self.case.shape == Shape::StartsOnly => Ok(()),
             (Step::Read, Some(read)) => read.request(self.now),
             _ => self.write.request(self.now),
@@ -435,6 +446,17 @@ impl Case {
     fn is_bounded_by_quota(&self) -> bool {
         let reach = (self.concurrency * self.processes) as f64 / self.latency;
         reach > 1.5 * self.quota / 60.0
+    }
+
+    /// Of what quota and latency allow, the share that is left if everybody waits at each 429 of the noise, and
+    /// then for the one that goes first.
+    fn left_by_noise(&self) -> f64 {
+        let delay = match self.retry {
+            Retry::Exact => NOISE_DELAY,
+            Retry::None | Retry::Absurd => UNTOLD_DELAY,
+        };
+        let per_second = (self.concurrency as f64 / self.latency).min(self.quota / 60.0);
+        1.0 / (1.0 + per_second * self.noise * (delay + self.latency))
     }
 
     /// Quotas that it meets.
@@ -552,6 +574,7 @@ pub fn run(options: &Options) {
                         0 => CONCURRENCY,
                         _ => *rng.choice(&[1, 7, 32]).unwrap(),
                     },
+                    noise: 0.0,
                     seed: rng.u64(..),
                 });
                 let cases = cases.filter(Case::is_bounded_by_quota);
@@ -561,6 +584,7 @@ pub fn run(options: &Options) {
         }
     }
     ceilings(seed, seeds, &mut missed);
+    noises(seed, seeds.max(20), slack, &mut missed);
     for miss in &missed {
         println!("missed: {miss}");
     }
@@ -650,6 +674,7 @@ fn ceilings(seed: u64, seeds: usize, missed: &mut Vec<String>) {
                         processes: 1,
                         latency: 0.02,
                         concurrency: CONCURRENCY,
+                        noise: 0.0,
                         seed: rng.u64(..),
                     });
                     (outcome.after * 1.02, outcome.in_a_minute, outcome.limited)
@@ -664,4 +689,62 @@ fn ceilings(seed: u64, seeds: usize, missed: &mut Vec<String>) {
             }
         }
     }
+}
+
+/// 429s that come at any rate, alone and on top of a quota.
+fn noises(seed: u64, seeds: usize, slack: Slack, missed: &mut Vec<String>) {
+    println!("\n| 429s at any rate | shape | a minute | RetryInfo | first 75 s | after |");
+    println!("| --- | --- | --- | --- | --- | --- |");
+    for (noise, shape, quota) in [
+        (0.003, Shape::LargeBucket, NO_QUOTA),
+        (0.01, Shape::LargeBucket, NO_QUOTA),
+        (0.01, Shape::SmallBucket, 1200.0),
+        (0.01, Shape::LargeBucket, 1200.0),
+        (0.01, Shape::Fixed, 1200.0),
+        (0.01, Shape::Sliding, 1200.0),
+    ] {
+        for (retry, retry_name) in &RETRIES[..2] {
+            let mut rng = Rng::with_seed(seed);
+            let outcomes: Vec<(f64, f64)> = (0..seeds)
+                .map(|_| {
+                    let case = Case {
+                        shape,
+                        quota,
+                        retry: *retry,
+                        rpm: Rpm::Auto,
+                        change: 1.0,
+                        processes: 1,
+                        latency: 0.1,
+                        concurrency: CONCURRENCY,
+                        noise,
+                        seed: rng.u64(..),
+                    };
+                    let outcome = live(case);
+                    let left = case.left_by_noise();
+                    (outcome.first / left, outcome.after / left)
+                })
+                .collect();
+            let (first, worst_first) = median_and_least(outcomes.iter().map(|o| o.0));
+            let (after, worst_after) = median_and_least(outcomes.iter().map(|o| o.1));
+            let a_minute = if quota == NO_QUOTA {
+                "none".to_owned()
+            } else {
+                quota.to_string()
+            };
+            let label = format!(
+                "{:.1} % | {shape:?} | {a_minute} | {retry_name}",
+                noise * 100.0
+            );
+            println!("| {label} | {first:.2} ({worst_first:.2}) | {after:.2} ({worst_after:.2}) |");
+            if first.min(after) < NOISE_SHARE_MIN - slack.share {
+                missed.push(label);
+            }
+        }
+    }
+}
+
+fn median_and_least(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    (values[values.len() / 2], values[0])
 }

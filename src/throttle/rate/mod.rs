@@ -2,19 +2,23 @@
 //!
 //! A 429 pauses the class. After the pause one request goes first, as a probe; the others follow once it
 //! was granted. A refused probe doubles the pause. Between two 429s the service was out of tokens twice, so
-//! what it granted between them, by the time between them, is its rate. Pure: the time comes from outside.
+//! what it granted between them, by the time between them, is its rate. A few 429s among many grants are
+//! noise, of a service that is short of something else: they cost their pause, and what was known stays.
+//! Pure: the time comes from outside.
 
 use std::time::{Duration, Instant};
 
 pub use self::bucket::{Bucket, interval};
 use self::granted::Granted;
 use self::phase::{HOLD_FROM, Phase, Rise};
+use self::refusals::Refusals;
 use super::backoff;
 use crate::waits::Waits;
 
 mod bucket;
 mod granted;
 mod phase;
+mod refusals;
 
 /// Above this nothing is limited any more: the bucket costs more than it gives.
 const UNLIMITED_PER_MINUTE: f64 = 1e6;
@@ -54,6 +58,11 @@ const BELOW_HINT: f64 = 0.5;
 const HINT_DOUBLES: Duration = Duration::from_secs(2);
 /// A 429 that comes too soon to measure anything.
 const TOO_SOON: f64 = 0.8;
+/// Where less than this was found, every 429 counts: a second one would be long in coming, and a pause costs few
+/// requests.
+const NOISE_FROM_PER_MINUTE: f64 = 300.0;
+/// A 429 above the found rate confirms it, if what was measured is that near.
+const CONFIRMS: f64 = 0.05;
 
 #[derive(Debug)]
 struct Pause {
@@ -70,6 +79,8 @@ struct Pause {
     probe: Option<Instant>,
     /// What was granted in the minute before it.
     granted_before: f64,
+    /// What was known before it, and stays so if it was noise.
+    before: Known,
 }
 
 /// The service had nothing left then, after so many grants in all.
@@ -77,6 +88,16 @@ struct Pause {
 struct Empty {
     at: Instant,
     granted: u64,
+}
+
+/// What 429s have told.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    phase: Phase,
+    /// Where the next measurement begins.
+    empty: Option<Empty>,
+    /// The longest delay since the search began that is a token's.
+    hint: Option<Duration>,
 }
 
 /// What a request that asks is told.
@@ -93,16 +114,13 @@ pub struct Rate {
     ceiling: f64,
     is_paced: bool,
     waits: Waits,
-    phase: Phase,
+    known: Known,
     bucket: Bucket,
     granted: Granted,
+    refusals: Refusals,
     pause: Option<Pause>,
     /// 429s of requests sent before belong to an event that was acted upon.
     cut_at: Option<Instant>,
-    /// Where the next measurement begins.
-    empty: Option<Empty>,
-    /// The longest delay since the search began that is a token's.
-    hint: Option<Duration>,
     /// When requests began to flow, after the last long pause.
     flows_since: Option<Instant>,
 }
@@ -133,22 +151,29 @@ impl Rate {
             ceiling,
             is_paced: bounds.is_paced,
             waits,
-            phase,
+            known: Known {
+                phase,
+                empty: None,
+                hint: None,
+            },
             bucket: Bucket::default(),
             granted: Granted::new(now),
+            refusals: Refusals::default(),
             pause: None,
             cut_at: None,
-            empty: None,
-            hint: None,
             flows_since: None,
         }
     }
 
     /// Requests a minute at `now`; `None`: no limit.
     pub fn per_minute(&self, now: Instant) -> Option<f64> {
+        self.per_minute_in(self.known.phase, now)
+    }
+
+    fn per_minute_in(&self, phase: Phase, now: Instant) -> Option<f64> {
         let second = self.waits.scaled(Duration::from_secs(1)).as_secs_f64();
         let age = |since: Instant| now.saturating_duration_since(since).as_secs_f64() / second;
-        let rate = match self.phase {
+        let rate = match phase {
             _ if !self.is_paced => UNLIMITED_PER_MINUTE,
             phase => phase.per_minute(age).unwrap_or(self.ceiling),
         };
@@ -158,7 +183,7 @@ impl Rate {
 
     /// The rate that was measured, requests a minute.
     pub fn found(&self) -> Option<f64> {
-        self.phase.found()
+        self.known.phase.found()
     }
 
     pub fn paused_until(&self) -> Option<Instant> {
@@ -222,6 +247,7 @@ impl Rate {
     /// Says whether who waits should ask again.
     pub fn granted(&mut self, is_probe: bool, now: Instant) -> bool {
         self.granted.count(now);
+        self.refusals.granted();
         self.flows_since.get_or_insert(now);
         let ends = is_probe && self.pause.as_ref().is_some_and(|p| p.probe.is_some());
         if ends {
@@ -245,8 +271,10 @@ impl Rate {
         now: Instant,
     ) {
         let asked = backoff::honoured(asked);
+        self.refusals.refused();
+        let before = self.known;
         if let Some(asked) = asked.filter(|asked| *asked <= TOKEN_DELAY_MAX) {
-            self.hint = self.hint.max(Some(asked));
+            self.known.hint = self.known.hint.max(Some(asked));
         }
         let is_probe = is_probe && self.pause.is_some();
         if !is_probe && self.cut_at.is_some_and(|cut| sent_at <= cut) {
@@ -272,6 +300,7 @@ impl Rate {
                     is_told: false,
                     probe: None,
                     granted_before: self.granted.in_last_minute(now),
+                    before,
                 });
             }
         }
@@ -320,8 +349,8 @@ impl Rate {
             at: now,
             granted: self.granted.total(),
         };
-        let Some(empty) = self.empty else {
-            self.empty = Some(here);
+        let Some(empty) = self.known.empty else {
+            self.known.empty = Some(here);
             return;
         };
         let granted = here.granted - empty.granted;
@@ -334,8 +363,8 @@ impl Rate {
             };
             let sent_at = self.per_minute(now).unwrap_or(UNLIMITED_PER_MINUTE);
             let may_go_on =
-                matches!(self.phase, Phase::Searching { .. }) && granted >= SEARCHED_GRANTS;
-            self.phase = match may_go_on && rate < sent_at * MEASURED_SHARE {
+                matches!(self.known.phase, Phase::Searching { .. }) && granted >= SEARCHED_GRANTS;
+            self.known.phase = match may_go_on && rate < sent_at * MEASURED_SHARE {
                 // The search began so low that a small bucket overflowed: the rate is higher than that.
                 true => Phase::Searching {
                     from: rate,
@@ -349,8 +378,8 @@ impl Rate {
                     rise: Rise::Quick,
                 },
             };
-            self.empty = Some(here);
-        } else if let Phase::Found { rate, .. } = &mut self.phase {
+            self.known.empty = Some(here);
+        } else if let Phase::Found { rate, .. } = &mut self.known.phase {
             *rate *= TOO_SOON;
         }
     }
@@ -367,7 +396,43 @@ impl Rate {
         };
         let waited = now.saturating_duration_since(pause.began);
         let was_window = waited >= self.waits.scaled(WINDOW_PAUSE);
-        self.phase = match self.phase {
+        if self.is_noise(&pause) {
+            self.known = pause.before;
+            self.known.phase.delay(waited);
+        } else {
+            self.refusals.acted_upon();
+            self.known.phase = self.phase_after(&pause, now);
+            if was_window {
+                self.known.empty = Some(Empty {
+                    at: now,
+                    granted: self.granted.total(),
+                });
+            }
+        }
+        if was_window {
+            self.flows_since = Some(now);
+        }
+        self.bucket.begin(now);
+    }
+
+    /// Whether the 429 of a pause that is over says nothing of the rate.
+    fn is_noise(&self, pause: &Pause) -> bool {
+        let before = pause.before.phase;
+        if self.refusals.are_a_quotas() {
+            return false;
+        }
+        let (Some(found), Some(measured)) = (before.found(), self.found()) else {
+            return true;
+        };
+        let is_above = self.per_minute_in(before, pause.began) > Some(found);
+        let is_near = (measured / found - 1.0).abs() < CONFIRMS;
+        found >= NOISE_FROM_PER_MINUTE && !(is_above && is_near)
+    }
+
+    fn phase_after(&self, pause: &Pause, now: Instant) -> Phase {
+        let waited = now.saturating_duration_since(pause.began);
+        let was_window = waited >= self.waits.scaled(WINDOW_PAUSE);
+        match self.known.phase {
             _ if was_window && pause.granted_before >= 1.0 => Phase::Found {
                 rate: pause.granted_before,
                 since: now,
@@ -389,28 +454,21 @@ impl Rate {
                 is_measured: false,
             },
             Phase::Free | Phase::Searching { .. } => self.search(waited, pause.granted_before, now),
-        };
-        if was_window {
-            self.empty = Some(Empty {
-                at: now,
-                granted: self.granted.total(),
-            });
-            self.flows_since = Some(now);
         }
-        self.bucket.begin(now);
     }
 
     /// Where a search begins, or goes on: at what a bucket's delay says, or at what was granted since the
     /// first 429, which others may have a share in.
     fn search(&self, waited: Duration, granted_before: f64, now: Instant) -> Phase {
         let hint = self
+            .known
             .hint
             .map(|hint| BELOW_HINT * self.per_minute_of(1.0, self.waits.scaled(hint)));
-        let seen = self.empty.map_or(1.0, |empty| {
+        let seen = self.known.empty.map_or(1.0, |empty| {
             let granted = (self.granted.total() - empty.granted).max(1) as f64;
             self.per_minute_of(granted, now.saturating_duration_since(empty.at))
         });
-        let is_first = self.phase == Phase::Free;
+        let is_first = self.known.phase == Phase::Free;
         let (from, doubles) = match hint {
             Some(hint) if is_first => (hint, HINT_DOUBLES),
             Some(hint) => (hint.min(seen), HINT_DOUBLES),

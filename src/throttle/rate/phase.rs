@@ -46,6 +46,14 @@ impl Phase {
         }
     }
 
+    /// Goes on later, as if the time between had not been.
+    pub fn delay(&mut self, by: Duration) {
+        match self {
+            Phase::Free => {}
+            Phase::Searching { since, .. } | Phase::Found { since, .. } => *since += by,
+        }
+    }
+
     /// The rate that was measured, requests a minute.
     pub fn found(self) -> Option<f64> {
         match self {

@@ -36,6 +36,17 @@ fn refuse(rate: &mut Rate, asked: Option<Duration>, now: Instant) {
     rate.limited(now, is_probe, asked, now);
 }
 
+/// As many at once as no noise refuses.
+fn refuse_all(rate: &mut Rate, asked: Option<Duration>, now: Instant) {
+    refuse(rate, asked, now);
+    limited(rate, 3, asked, now);
+}
+
+/// 429s of requests that were sent before.
+fn limited(rate: &mut Rate, times: u32, asked: Option<Duration>, now: Instant) {
+    (0..times).for_each(|_| rate.limited(now, false, asked, now));
+}
+
 fn refused_until(rate: &mut Rate, now: Instant) -> Instant {
     match rate.ready(now) {
         Ready::NotBefore(until) => until,
@@ -146,7 +157,7 @@ fn two_429s_tell_the_rate() {
     let mut now = Instant::now();
     let mut rate = free(now);
     grant(&mut rate, 50, now);
-    refuse(&mut rate, None, now);
+    refuse_all(&mut rate, None, now);
     let first = now;
     now = refused_until(&mut rate, now);
     for _ in 0..40 {
@@ -165,7 +176,7 @@ fn a_long_pause_tells_a_window() {
     let now = Instant::now();
     let mut rate = free(now);
     grant(&mut rate, 600, now);
-    refuse(&mut rate, Some(48 * SECOND), now + SECOND);
+    refuse_all(&mut rate, Some(48 * SECOND), now + SECOND);
     let end = now + 49 * SECOND;
     assert!(start(&mut rate, end));
     rate.granted(true, end);
@@ -327,7 +338,7 @@ fn it_guesses_while_neither_the_service_nor_a_measurement_says_how_long() {
 /// A search that a bucket's delay of one second began, at the end of the pause.
 fn searching(now: Instant) -> (Rate, Instant) {
     let mut rate = free(now);
-    refuse(&mut rate, Some(SECOND), now);
+    refuse_all(&mut rate, Some(SECOND), now);
     let resumed = now + SECOND;
     grant(&mut rate, 1, resumed);
     (rate, resumed)
@@ -350,7 +361,7 @@ fn a_search_begins_below_what_a_buckets_delay_says_and_doubles() {
     for (granted, per_minute) in [(0, 2.0 * 60.0 / 11.5), (4, 30.0)] {
         let (mut rate, _) = searching(now - SECOND);
         answered(&mut rate, granted, again);
-        rate.limited(again, false, None, again);
+        limited(&mut rate, 3, None, again);
         let end = again + SECOND / 2;
         assert_eq!(rate.paused_until(), Some(end));
         grant(&mut rate, 1, end);
@@ -369,7 +380,7 @@ fn a_longer_delay_is_no_buckets_and_the_search_begins_at_what_was_granted() {
     ] {
         let mut rate = free(now);
         answered(&mut rate, granted, now);
-        refuse(&mut rate, asked, now);
+        refuse_all(&mut rate, asked, now);
         let end = wait(&mut rate, now);
         grant(&mut rate, 1, end);
         let per_minute = |ms| rate.per_minute(end + ms * MS).unwrap();
@@ -387,7 +398,7 @@ fn found_by_search(granted: u32, after: Duration) -> (Rate, Instant) {
     let (mut rate, resumed) = searching(Instant::now());
     let now = resumed + after;
     answered(&mut rate, granted - 1, now);
-    rate.limited(now, false, None, now);
+    limited(&mut rate, 3, None, now);
     (rate, now)
 }
 
@@ -404,7 +415,7 @@ fn a_measurement_needs_ten_grants_and_a_second() {
     let end = wait(&mut rate, now);
     grant(&mut rate, 1, end);
     answered(&mut rate, 100, end);
-    rate.limited(end + MS, false, None, end + MS);
+    limited(&mut rate, 1, None, end + MS);
     assert_eq!(rate.found(), Some(80.0));
 }
 
@@ -428,7 +439,7 @@ fn of_more_than_a_minute_the_last_one_counts() {
     let now = Instant::now();
     for (seconds, found) in [(59, 20.0 * 60.0 / 59.0), (60, 10.0), (90, 10.0)] {
         let mut rate = free(now);
-        refuse(&mut rate, None, now);
+        refuse_all(&mut rate, None, now);
         grant(&mut rate, 1, now + SECOND / 2);
         answered(&mut rate, 9, now + SECOND / 2);
         answered(&mut rate, 10, now + 40 * SECOND);
@@ -445,7 +456,7 @@ fn a_pause_is_a_windows_only_if_it_was_long_and_something_was_granted_before() {
     for (granted, seconds, is_window) in [(0, 48, false), (1, 5, true), (100, 4, false)] {
         let mut rate = free(now);
         answered(&mut rate, granted, now);
-        refuse(&mut rate, Some(seconds * SECOND), now);
+        refuse_all(&mut rate, Some(seconds * SECOND), now);
         grant(&mut rate, 1, now + seconds * SECOND);
         let found = is_window.then_some(f64::from(granted));
         assert_eq!(rate.found(), found, "{granted} {seconds}");
@@ -462,7 +473,7 @@ fn shortened_it_does_the_same_in_less_time() {
             found: None,
         };
         let mut rate = Rate::new(bounds, Waits::divided_by(divisor), now);
-        refuse(&mut rate, Some(SECOND), now);
+        refuse_all(&mut rate, Some(SECOND), now);
         let end = wait(&mut rate, now);
         grant(&mut rate, 1, end);
         let next = wait(&mut rate, end);
@@ -473,3 +484,5 @@ fn shortened_it_does_the_same_in_less_time() {
     });
     assert_eq!(whole, tenth);
 }
+
+mod noise;
