@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::breaker::BreakerState;
 pub use super::core::{Pass, Starts, Verdict};
 use super::core::{Throttle, Turn};
-use super::{Class, GateSettings, Peaks};
+use super::{Class, GateSettings, Pace, Peaks};
 use crate::poison;
 use crate::shutdown::Shutdown;
 
@@ -221,6 +221,10 @@ impl Gate {
             outage: throttle.outage(now),
             shut: throttle.shut(now),
         }
+    }
+
+    pub fn pace_of_reads(&self) -> Pace {
+        self.lock().throttle.limiter().pace_of_reads(Instant::now())
     }
 
     /// What a later run may start from.

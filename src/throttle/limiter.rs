@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::rate::{Bounds, Bucket, Rate, Ready, interval};
-use super::{Class, Peaks, Rpm};
+use super::{Class, Pace, Peaks, Rpm};
 use crate::waits::Waits;
 
 /// An explicit ceiling is paced just below itself: a window may begin at any of our requests.
@@ -80,6 +80,15 @@ impl Limiter {
 
     pub fn writes(&self) -> &Rate {
         &self.write
+    }
+
+    pub fn pace_of_reads(&self, now: Instant) -> Pace {
+        let both = self.both.as_ref().map(|(_, interval)| *interval);
+        match self.read.interval(now).max(both) {
+            _ if self.read.paused_until().is_some() => Pace::Paused,
+            Some(every) => Pace::Every(every),
+            None => Pace::Free,
+        }
     }
 
     /// What a later run may start from.
@@ -173,6 +182,25 @@ mod tests {
         assert_eq!(limiter.ready(Class::Read, long_after), Ready::Probe);
         limiter.rate(Class::Write).granted(true, end);
         assert_eq!(limiter.ready(Class::Read, end), Ready::Probe);
+    }
+
+    #[test]
+    fn reads_go_as_they_come_until_a_pause_a_rate_or_a_ceiling() {
+        let now = Instant::now();
+        let mut free = limiter(Rpm::Auto, Peaks::default());
+        free.rate(Class::Write).limited(now, false, None, now);
+        assert_eq!(free.pace_of_reads(now), Pace::Free);
+        free.rate(Class::Read).limited(now, false, None, now);
+        assert_eq!(free.pace_of_reads(now), Pace::Paused);
+        let read = Some(60.0);
+        let found = limiter(Rpm::Auto, Peaks { write: None, read });
+        let ceiling = Rpm::Ceiling(NonZeroU32::new(60).unwrap());
+        for limiter in [found, limiter(ceiling, Peaks::default())] {
+            let Pace::Every(every) = limiter.pace_of_reads(now) else {
+                panic!("{limiter:?}");
+            };
+            assert!(every > MINUTE / 60 && every < MINUTE / 50, "{every:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::num::NonZeroU32;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::waits::Waits;
 
@@ -29,6 +30,17 @@ pub mod bandwidth;
 pub enum Class {
     Write,
     Read,
+}
+
+/// How requests of a class are let out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As they come.
+    Free,
+    /// One in so long.
+    Every(Duration),
+    /// None, or one that decides for all.
+    Paused,
 }
 
 /// Requests a minute.

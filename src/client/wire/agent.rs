@@ -18,6 +18,7 @@ use crate::names::ApiKey;
 use crate::shutdown::Shutdown;
 use crate::state::Lease;
 use crate::throttle::Class;
+use crate::throttle::Pace;
 use crate::throttle::gate::Gate;
 use crate::waits::Waits;
 
@@ -135,6 +136,11 @@ impl Client {
             sent: Sent::default(),
             meter: Meter::default(),
         })
+    }
+
+    /// How the throttle lets reads out just now.
+    pub fn pace_of_reads(&self) -> Pace {
+        self.gate.pace_of_reads()
     }
 
     pub(in crate::client) fn agent(&self, class: Class) -> &ureq::Agent {

@@ -54,8 +54,10 @@ pub enum Place {
 #[derive(Debug, PartialEq, Eq)]
 pub enum By {
     Page(Arc<Page>),
-    /// That page is just being read.
-    PageOnItsWay,
+    /// That page is being read, since then.
+    PageOnItsWay(Instant),
+    /// By nothing: no look of any kind is let out before.
+    NotBefore(Instant),
     Itself,
 }
 
@@ -70,13 +72,15 @@ pub struct Pages {
     /// The page before it.
     before: Option<Arc<Page>>,
     /// Pages that are being read.
-    reading: BTreeSet<u64>,
+    reading: BTreeMap<u64, Instant>,
     /// What the frontier may still cost in vain, in single looks.
     credit: u64,
     refused: u32,
     failed: u32,
     /// Nothing is read before that: the last page had no usable answer.
     rests_until: Option<Instant>,
+    /// Nothing is looked at before that: the last page was not let out.
+    put_off_until: Option<Instant>,
 }
 
 impl Pages {
@@ -102,11 +106,12 @@ impl Pages {
                 })
             }),
             before: None,
-            reading: BTreeSet::new(),
+            reading: BTreeMap::new(),
             credit: (far + PAGES_IN_VAIN) * LOOKS_A_PAGE,
             refused: 0,
             failed: 0,
             rests_until: None,
+            put_off_until: None,
         }
     }
 
@@ -165,12 +170,15 @@ impl Pages {
             },
             Place::OnPage(_) | Place::Alone => return By::Itself,
         };
+        if let Some(until) = self.put_off_until.filter(|until| now < *until) {
+            return By::NotBefore(until);
+        }
         if self.rests_until.is_some_and(|until| now < until) {
             return By::Itself;
         }
-        match self.reading.contains(&page.number) {
-            true => By::PageOnItsWay,
-            false => By::Page(Arc::clone(page)),
+        match self.reading.get(&page.number) {
+            Some(since) => By::PageOnItsWay(*since),
+            None => By::Page(Arc::clone(page)),
         }
     }
 
@@ -185,13 +193,20 @@ impl Pages {
         group
     }
 
+    /// Who stands first behind the frontier, unless that is being read.
+    pub fn next_unlisted(&self) -> Option<UploadId> {
+        let frontier = self.frontier.as_ref()?;
+        let first = self.unlisted.first().map(|(_, upload)| *upload);
+        first.filter(|_| !self.reading.contains_key(&frontier.number))
+    }
+
     fn is_frontier(&self, page: &Page) -> bool {
         let frontier = self.frontier.as_ref();
         frontier.is_some_and(|frontier| frontier.number == page.number)
     }
 
-    pub fn begin(&mut self, page: &Page) {
-        self.reading.insert(page.number);
+    pub fn begin(&mut self, page: &Page, now: Instant) {
+        self.reading.insert(page.number, now);
     }
 
     /// It was read: how many documents it showed, whether any of them was on no page before, and the
@@ -207,6 +222,7 @@ impl Pages {
         self.refused = 0;
         self.failed = 0;
         self.rests_until = None;
+        self.put_off_until = None;
         if !self.is_frontier(page) {
             return false;
         }
@@ -225,15 +241,16 @@ impl Pages {
         true
     }
 
-    /// It was not asked for: no page is read until then.
+    /// The throttle did not let it out, and would let no other look out until then.
     pub fn put_off(&mut self, page: &Page, until: Instant) {
         self.reading.remove(&page.number);
-        self.rests_until = Some(until);
+        self.put_off_until = Some(until);
     }
 
     /// It had no usable answer, and no page is read until then; how many in a row had none.
     pub fn failed(&mut self, page: &Page, until: Instant) -> u32 {
-        self.put_off(page, until);
+        self.reading.remove(&page.number);
+        self.rests_until = Some(until);
         self.credit = self.credit.saturating_sub(LOOKS_A_PAGE);
         self.failed += 1;
         self.failed

@@ -37,7 +37,8 @@ impl Poller<'_> {
     pub fn run(self) {
         let _guard = StopOnPanic(self.shutdown);
         let mut pages_unanswered = 0;
-        while let Some(look) = self.outcomes.polls.next(self.shutdown) {
+        let pace = || self.client.pace_of_reads();
+        while let Some(look) = self.outcomes.polls.next(self.shutdown, pace) {
             match look {
                 Look::One(poll) => self.follow(*poll),
                 Look::Page(look) => self.look_at_page(look, &mut pages_unanswered),
@@ -181,7 +182,7 @@ impl Poller<'_> {
     /// Back into the queue, so that a failing service holds up no thread.
     fn unanswered(&self, poll: Poll, failure: &Failure, in_a_row: u32) {
         let due = self.try_again_at(failure, in_a_row);
-        self.outcomes.polls.unanswered(poll, due);
+        self.outcomes.polls.unanswered(poll, failure.kind, due);
         self.rest_if_refused(failure);
     }
 

@@ -488,7 +488,7 @@ impl Rate {
     }
 
     /// Between two requests; `None`: no limit.
-    fn interval(&self, now: Instant) -> Option<Duration> {
+    pub fn interval(&self, now: Instant) -> Option<Duration> {
         self.per_minute(now)
             .map(|per_minute| self.waits.scaled(interval(per_minute)))
     }

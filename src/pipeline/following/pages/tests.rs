@@ -66,12 +66,12 @@ fn the_frontier_moves_with_every_full_page_and_stays_at_the_last() {
     filled(&mut pages, 0..30, now);
     let first = frontier(&pages, now);
     assert_eq!(pages.group(&first).len(), 20);
-    pages.begin(&first);
-    assert_eq!(pages.by(&Place::Unlisted, now), By::PageOnItsWay);
+    pages.begin(&first, now);
+    assert_eq!(pages.by(&Place::Unlisted, now), By::PageOnItsWay(now));
     assert!(pages.ended(&first, 20, true, Some("a".into())));
     let second = frontier(&pages, now);
     assert_eq!(second.token.as_deref(), Some("a"));
-    pages.begin(&second);
+    pages.begin(&second, now);
     assert!(!pages.ended(&second, 10, true, None));
     assert_eq!(frontier(&pages, now), second);
     let bookmark = pages.bookmark().unwrap();
@@ -85,7 +85,7 @@ fn pages_of_other_documents_are_paid_for_by_single_looks() {
     let mut read = 0;
     let mut read_all = |pages: &mut Pages| {
         while let By::Page(page) = pages.by(&Place::Unlisted, now) {
-            pages.begin(&page);
+            pages.begin(&page, now);
             read += 1;
             assert!(read < 1000, "without end");
             pages.ended(&page, 20, false, Some(format!("t{read}")));
@@ -122,8 +122,8 @@ fn who_stands_on_a_page_is_looked_at_by_it_and_waits_while_it_is_read() {
     let page = frontier(&pages, now);
     let place = Place::OnPage(Arc::clone(&page));
     assert_eq!(pages.by(&place, now), By::Page(Arc::clone(&page)));
-    pages.begin(&page);
-    assert_eq!(pages.by(&place, now), By::PageOnItsWay);
+    pages.begin(&page, now);
+    assert_eq!(pages.by(&place, now), By::PageOnItsWay(now));
     assert_eq!(pages.by(&Place::Alone, now), By::Itself);
 }
 
@@ -154,17 +154,21 @@ fn a_page_tells_of_who_stands_on_it_and_only_the_frontier_of_the_unlisted() {
 #[test]
 fn after_a_page_without_an_answer_none_is_read_for_a_while() {
     let now = Instant::now();
-    let later = now + Duration::from_secs(1);
+    const SECOND: Duration = Duration::from_secs(1);
+    let later = now + SECOND;
     let mut pages = Pages::new(None, 0, 100);
     let page = frontier(&pages, now);
-    pages.begin(&page);
+    pages.begin(&page, now);
     pages.put_off(&page, later);
     let just_before = later - Duration::from_millis(1);
-    assert_eq!(pages.by(&Place::Unlisted, just_before), By::Itself);
+    // Another look would not be let out either.
+    let waits = By::NotBefore(later);
+    assert_eq!(pages.by(&Place::Unlisted, just_before), waits);
     assert_eq!(frontier(&pages, later), page);
     for in_a_row in 1..=3 {
-        assert_eq!(pages.failed(&page, later), in_a_row);
+        assert_eq!(pages.failed(&page, later + SECOND), in_a_row);
     }
+    assert_eq!(pages.by(&Place::Unlisted, later), By::Itself);
     pages.ended(&page, 0, true, None);
     assert_eq!(frontier(&pages, now), page);
     // Those without an answer are paid for as well, and counted anew.

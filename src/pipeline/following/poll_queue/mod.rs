@@ -14,12 +14,13 @@ use self::schedule::Schedule;
 pub use self::schedule::{Known, Look, PageLook};
 use super::pages::Place;
 use super::poll::{Due, Poll};
-use crate::client::{Document, DocumentsPage};
+use crate::client::{Document, DocumentsPage, FailureKind};
 use crate::names::DocumentName;
 use crate::pipeline::rules::Listed;
 use crate::poison;
 use crate::shutdown::Shutdown;
 use crate::state::{Bookmark, UploadId};
+use crate::throttle::Pace;
 use crate::waits::Waits;
 
 mod schedule;
@@ -72,9 +73,12 @@ impl PollQueue {
         self.have_it_watched(&inner);
     }
 
-    /// The look had no answer: back for the next try, after a backoff.
-    pub fn unanswered(&self, mut poll: Poll, due: Instant) {
-        poll.looks.place = Place::Alone;
+    /// The look had no answer: back for the next try, after a backoff. What was not let out, or came too soon for
+    /// the quota, says nothing of where the document stands.
+    pub fn unanswered(&self, mut poll: Poll, why: FailureKind, due: Instant) {
+        if !matches!(why, FailureKind::Skipped { .. } | FailureKind::RateLimited) {
+            poll.looks.place = Place::Alone;
+        }
         self.again(poll, due);
     }
 
@@ -93,14 +97,16 @@ impl PollQueue {
         self.settled.notify_all();
     }
 
-    /// The next look that is due; `None` once the queue is closed or the run stops.
-    pub fn next(&self, shutdown: &Shutdown) -> Option<Look> {
+    /// The next look that is due; `None` once the queue is closed or the run stops. `pace`: how reads are
+    /// let out just then.
+    pub fn next(&self, shutdown: &Shutdown, pace: impl Fn() -> Pace) -> Option<Look> {
         let mut inner = self.lock();
         loop {
             if inner.closed || shutdown.is_stopping() {
                 return None;
             }
             let now = Instant::now();
+            inner.paced(pace(), now);
             match inner.look(now) {
                 Ok(look) => {
                     self.have_it_watched(&inner);
@@ -163,6 +169,7 @@ impl PollQueue {
         for upload in look.asked {
             inner.look_alone(upload, now);
         }
+        inner.frontier_is_free();
         self.have_it_watched(&inner);
     }
 

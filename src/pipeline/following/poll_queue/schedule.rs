@@ -14,6 +14,7 @@ use crate::pipeline::following::room::Room;
 use crate::pipeline::following::times::OperationTimes;
 use crate::pipeline::rules::Listed;
 use crate::state::UploadId;
+use crate::throttle::Pace;
 use crate::waits::Waits;
 
 /// Documents that the service indexes at once; beyond it the workers wait. Each is kept with its names, its
@@ -22,6 +23,12 @@ use crate::waits::Waits;
 const UNDER_WAY_MAX: usize = 1_000;
 /// Of so many looks by page in a row one is by the document itself: lists may lag for long.
 const PAGES_IN_A_ROW: u32 = 12;
+/// While reads are paced, who is overdue waits for a page on its way as long as so many reads take: beside it,
+/// looks at single documents would take its turns, and each tells of a twentieth. A page that takes longer waits
+/// for the service and not for its turn.
+const TURNS_OF_A_PAGE: u32 = 20;
+/// It asks again so soon: the pace may have changed.
+const ASKS_AGAIN: Duration = Duration::from_secs(1);
 /// A request for a page is answered, or has failed, long before; then its uploads are due again.
 const PAGE_ANSWERED_WITHIN: Duration = Duration::from_secs(600);
 /// The first look has moved by so much: what waits is given new times. Asked once in so many looks.
@@ -85,6 +92,9 @@ pub(super) struct Schedule {
     /// The first look's age when what waits was last given its times.
     scheduled_by: Duration,
     pub(super) room: Room,
+    pace: Pace,
+    /// Reads were last seen paused then.
+    paused_at: Option<Instant>,
     /// When the poller that watches for the next look wakes; `None`: no one watches.
     pub(super) watched: Option<Instant>,
     pub(super) closed: bool,
@@ -106,6 +116,8 @@ impl Schedule {
             scheduled_by: first_look(&known.times, &waits),
             times: known.times,
             room: Room::new(UNDER_WAY_MAX),
+            pace: Pace::Free,
+            paused_at: None,
             watched: None,
             closed: false,
         }
@@ -225,8 +237,13 @@ impl Schedule {
         match self.pages.by(&poll.looks.place, now) {
             _ if by_itself => (Choice::One, None),
             By::Itself => (Choice::One, None),
-            By::PageOnItsWay if due.latest > now => (Choice::Wait(due.latest), None),
-            By::PageOnItsWay => (Choice::One, None),
+            By::NotBefore(until) => (Choice::Wait(until), None),
+            By::PageOnItsWay(_) if due.latest > now => (Choice::Wait(due.latest), None),
+            By::PageOnItsWay(since) if self.awaits_turn(since, now) => {
+                let asks_again = now + self.waits.scaled(ASKS_AGAIN);
+                (Choice::Wait(asks_again), None)
+            }
+            By::PageOnItsWay(_) => (Choice::One, None),
             By::Page(page) => {
                 let likely = self.likely(&page);
                 // Where an earlier run's stand is not known: it takes a page of them to look for it.
@@ -235,6 +252,26 @@ impl Schedule {
                 }
                 (choose(now, due.latest, &likely), Some(page))
             }
+        }
+    }
+
+    /// How reads are let out just now.
+    pub(super) fn paced(&mut self, pace: Pace, now: Instant) {
+        self.pace = pace;
+        if pace == Pace::Paused {
+            self.paused_at = Some(now);
+        }
+    }
+
+    /// Whether a page that is being read since then may still wait for its turn.
+    fn awaits_turn(&self, since: Instant, now: Instant) -> bool {
+        match self.pace {
+            Pace::Free => false,
+            Pace::Every(every) => {
+                let since = Some(since).max(self.paused_at).unwrap_or(now);
+                now.saturating_duration_since(since) < every * TURNS_OF_A_PAGE
+            }
+            Pace::Paused => true,
         }
     }
 
@@ -253,7 +290,7 @@ impl Schedule {
         for upload in &asked {
             self.wake(*upload, now + PAGE_ANSWERED_WITHIN);
         }
-        self.pages.begin(&page);
+        self.pages.begin(&page, now);
         PageLook { page, asked }
     }
 
@@ -287,7 +324,18 @@ impl Schedule {
         for upload in asked {
             self.not_shown(upload, moved_on, newest, now);
         }
+        self.frontier_is_free();
         shown
+    }
+
+    /// Who is overdue and has waited for the frontier waits no longer.
+    pub(super) fn frontier_is_free(&mut self) {
+        if let Some(upload) = self.pages.next_unlisted()
+            && let Some(Waiting { due, wakes, .. }) = self.waiting.get(&upload)
+            && *wakes > due.latest
+        {
+            self.wake(upload, due.latest);
+        }
     }
 
     /// The page does not show it, which is no news. While it may only not be seen yet it waits for another page,

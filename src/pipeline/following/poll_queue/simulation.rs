@@ -27,6 +27,12 @@ struct Case {
     loses: fn(usize) -> bool,
     /// Tokens from here on are refused.
     refuses_from: usize,
+    /// The throttle lets one look out in so long.
+    reads_every: Option<Duration>,
+    /// It lets none out between these two, in seconds.
+    paused: std::ops::Range<f64>,
+    /// It refuses all between these two, in seconds.
+    shut: std::ops::Range<f64>,
 }
 
 const CASE: Case = Case {
@@ -38,6 +44,9 @@ const CASE: Case = Case {
     foreign: 0,
     loses: |_| false,
     refuses_from: usize::MAX,
+    reads_every: None,
+    paused: 0.0..0.0,
+    shut: 0.0..0.0,
 };
 
 struct Made {
@@ -65,6 +74,7 @@ impl Made {
 enum Event {
     Submitted(usize),
     Answered(Look),
+    Refused(Look),
     Woken,
 }
 
@@ -90,6 +100,8 @@ struct World {
     looks: u32,
     late: Vec<f64>,
     ended: Instant,
+    /// When the throttle lets the next look out.
+    free_at: Instant,
 }
 
 fn simulate(case: Case, mut draw: impl FnMut() -> f64) -> Outcome {
@@ -122,6 +134,7 @@ fn simulate(case: Case, mut draw: impl FnMut() -> f64) -> Outcome {
         looks: 0,
         late: Vec::new(),
         ended: start,
+        free_at: start,
     };
     world.run()
 }
@@ -141,9 +154,14 @@ impl World {
                     free += 1;
                     self.answered(look, now);
                 }
+                Some(Event::Refused(look)) => {
+                    free += 1;
+                    self.refused(look, now);
+                }
                 Some(Event::Woken) | None => {}
             }
             while free > 0 {
+                self.queue.lock().paced(self.pace(now), now);
                 let look = self.queue.lock().look(now);
                 match look {
                     Ok(look) => {
@@ -179,9 +197,41 @@ impl World {
     }
 
     fn sent(&mut self, look: Look, now: Instant) {
+        let at = (now - self.start).as_secs_f64();
+        if self.case.shut.contains(&at) {
+            // So long a poller rests that was refused.
+            let rested = now + Duration::from_millis(200);
+            return self.happens(rested, Event::Refused(look));
+        }
         self.looks += 1;
         assert!(self.looks < 100_000, "a busy loop");
-        self.happens(now + self.case.latency, Event::Answered(look));
+        if self.case.paused.contains(&at) {
+            let end = self.start + Duration::from_secs_f64(self.case.paused.end);
+            self.free_at = self.free_at.max(end);
+        }
+        let let_out = now.max(self.free_at);
+        self.free_at = let_out + self.case.reads_every.unwrap_or_default();
+        self.happens(let_out + self.case.latency, Event::Answered(look));
+    }
+
+    fn pace(&self, now: Instant) -> Pace {
+        let at = (now - self.start).as_secs_f64();
+        match self.case.reads_every {
+            _ if self.case.paused.contains(&at) => Pace::Paused,
+            Some(every) => Pace::Every(every),
+            None => Pace::Free,
+        }
+    }
+
+    fn refused(&mut self, look: Look, now: Instant) {
+        let until = now.max(self.start + Duration::from_secs_f64(self.case.shut.end));
+        match look {
+            Look::One(poll) => {
+                let why = FailureKind::Skipped { until };
+                self.queue.unanswered(*poll, why, until);
+            }
+            Look::Page(look) => self.queue.page_put_off(look, until),
+        }
     }
 
     fn submitted(&mut self, file: usize, now: Instant) {
@@ -375,5 +425,44 @@ fn refused_tokens_cost_single_looks() {
             ..CASE
         };
         within(&simulate(case, uniform(1.5, 1.8)), 1.4, 1.6);
+    }
+}
+
+/// Where one quota serves writes and reads, a look costs an upload.
+#[test]
+fn paced_looks_go_to_pages() {
+    let reads_every = Some(Duration::from_millis(670));
+    for (rate, files, late) in [(13.0, 800, 4.0), (140.0, 700, 30.0)] {
+        let case = Case {
+            rate,
+            files,
+            pollers: 6,
+            reads_every,
+            ..CASE
+        };
+        within(&simulate(case, uniform(0.5, 2.0)), 0.12, late);
+    }
+}
+
+/// What the throttle refused is no reason to look at documents one by one afterwards.
+#[test]
+fn refused_looks_go_to_pages_when_they_are_let_out() {
+    let (no, minute) = (0.0..0.0, 1.0..60.0);
+    let paced = Some(Duration::from_millis(670));
+    for (paused, shut, reads_every, looks, late) in [
+        (no.clone(), minute.clone(), None, 0.4, 62.0),
+        (no.clone(), minute.clone(), paced, 0.12, 85.0),
+        (minute, no, paced, 0.13, 85.0),
+    ] {
+        let case = Case {
+            files: 700,
+            rate: 140.0,
+            pollers: 6,
+            paused,
+            shut,
+            reads_every,
+            ..CASE
+        };
+        within(&simulate(case, uniform(0.5, 2.0)), looks, late);
     }
 }

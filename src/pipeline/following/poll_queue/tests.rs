@@ -52,7 +52,7 @@ fn queue() -> PollQueue {
 
 /// The next one that is looked at by itself.
 fn next_one(queue: &PollQueue) -> Poll {
-    match queue.next(&running()) {
+    match queue.next(&running(), || Pace::Free) {
         Some(Look::One(poll)) => *poll,
         other => panic!("{other:?}"),
     }
@@ -86,7 +86,7 @@ fn a_closed_queue_lets_its_pollers_go() {
     let queue = queue();
     queue.push(named(1, Instant::now()));
     queue.close();
-    assert!(queue.next(&running()).is_none());
+    assert!(queue.next(&running(), || Pace::Free).is_none());
 }
 
 /// A run would otherwise wait for ever: for room, for what only the listing can tell, and for the listing
@@ -176,7 +176,7 @@ fn a_page_of_two() -> (PollQueue, PageLook) {
         let indexing = Indexing::submitted(true, Some(document(name)), None);
         queue.push(poll(id, long_ago, indexing));
     }
-    match queue.next(&running()) {
+    match queue.next(&running(), || Pace::Free) {
         Some(Look::Page(look)) => (queue, look),
         other => panic!("{other:?}"),
     }
@@ -226,7 +226,7 @@ fn a_page_that_is_being_read_is_asked_for_once() {
 fn a_page_that_fails_is_tried_once_more_and_then_each_by_itself() {
     let (queue, look) = a_page_of_two();
     queue.page_failed(look, Instant::now());
-    let Some(Look::Page(again)) = queue.next(&running()) else {
+    let Some(Look::Page(again)) = queue.next(&running(), || Pace::Free) else {
         panic!("no second try");
     };
     queue.page_failed(again, Instant::now() + Duration::from_secs(60));
@@ -238,7 +238,10 @@ fn a_page_that_fails_is_tried_once_more_and_then_each_by_itself() {
 fn a_page_that_is_put_off_comes_back_whole() {
     let (queue, look) = a_page_of_two();
     queue.page_put_off(look, Instant::now());
-    assert!(matches!(queue.next(&running()), Some(Look::Page(_))));
+    assert!(matches!(
+        queue.next(&running(), || Pace::Free),
+        Some(Look::Page(_))
+    ));
 }
 
 #[test]
@@ -440,4 +443,20 @@ fn what_waits_is_given_new_times_once_these_have_moved() {
     let moved = likely(50_000, 16);
     assert!((45..55).contains(&moved[0]), "{moved:?}");
     assert_eq!(moved[1..], as_they_were[1..]);
+}
+
+#[test]
+fn what_was_refused_for_its_time_keeps_its_place_on_a_page() {
+    let now = Instant::now();
+    let refused = FailureKind::Skipped { until: now };
+    for (why, place) in [
+        (refused, Place::Unlisted),
+        (FailureKind::RateLimited, Place::Unlisted),
+        (FailureKind::Transient, Place::Alone),
+    ] {
+        let queue = queue();
+        queue.unanswered(named(1, now), why, now);
+        let poll = queue.lock().take(UploadId(1)).unwrap();
+        assert_eq!(poll.looks.place, place, "{why:?}");
+    }
 }
