@@ -240,8 +240,7 @@ impl Schedule {
             By::NotBefore(until) => (Choice::Wait(until), None),
             By::PageOnItsWay(_) if due.latest > now => (Choice::Wait(due.latest), None),
             By::PageOnItsWay(since) if self.awaits_turn(since, now) => {
-                let asks_again = now + self.waits.scaled(ASKS_AGAIN);
-                (Choice::Wait(asks_again), None)
+                (Choice::Wait(self.asks_again(since, now)), None)
             }
             By::PageOnItsWay(_) => (Choice::One, None),
             By::Page(page) => {
@@ -273,6 +272,14 @@ impl Schedule {
             }
             Pace::Paused => true,
         }
+    }
+
+    /// All who wait for one page ask at the same moments, so that a poller wakes once for all.
+    fn asks_again(&self, since: Instant, now: Instant) -> Instant {
+        let every = self.waits.scaled(ASKS_AGAIN).max(Duration::from_millis(1));
+        let waited = now.saturating_duration_since(since);
+        let asked = waited.as_nanos() / every.as_nanos();
+        since + every * (u32::try_from(asked).unwrap_or(u32::MAX - 1) + 1)
     }
 
     fn likely(&self, page: &Page) -> Vec<Instant> {
