@@ -353,7 +353,7 @@ fn a_search_begins_below_what_a_buckets_delay_says_and_doubles() {
     assert_eq!(refused_until(&mut rate, now), now + LOOK);
     // However late its first request goes.
     let mut late = free(now);
-    refuse(&mut late, Some(SECOND), now);
+    refuse_all(&mut late, Some(SECOND), now);
     grant(&mut late, 1, now + 4 * SECOND);
     assert_eq!(late.per_minute(now + 4 * SECOND), Some(30.0));
     // Refused again before anything can be measured, it goes on with what was granted, or with the hint.
