@@ -25,6 +25,8 @@ const LOOKS_MAX: u32 = 3;
 const CREATES_MAX: u32 = 4;
 /// Before a new store is looked for again that is not listed yet: parts of `Waits::store_listed_within`.
 const LISTED_AFTER: [u32; 4] = [8, 4, 2, 1];
+/// So many hosts may start into a new store at one moment; where more stores have the name, it is otherwise used.
+const RACERS_MAX: usize = 8;
 
 /// The store, and how many documents the service counts in it.
 pub struct Resolved {
@@ -318,8 +320,8 @@ impl Resolve<'_> {
     fn find_named(&self, name: &str) -> Result<Option<Store>, Error> {
         let mut same = self.all_named(name)?;
         let is_empty = |store: &Store| store.documents() == 0;
-        // Of several that were made at the same moment all but one are about to be deleted.
-        if same.len() > 1
+        // Of a few that were made at the same moment all but one are about to be deleted.
+        if (2..=RACERS_MAX).contains(&same.len())
             && same.iter().any(is_empty)
             && self.shutdown.sleep(self.waits.store_listed_within)
         {
