@@ -72,8 +72,8 @@ impl Poll {
     }
 
     /// The document that is to be looked at next, if that is what it needs.
-    pub(super) fn document(&self, now: Instant, waits: &Waits) -> Option<DocumentName> {
-        match self.indexing.next(self.age(now), waits) {
+    pub(super) fn document(&self, waits: &Waits) -> Option<DocumentName> {
+        match self.indexing.next(waits) {
             Step::LookAtDocument(name) => Some(name),
             _ => None,
         }

@@ -50,7 +50,7 @@ impl Poller<'_> {
     fn follow(&self, poll: Poll) {
         let mut in_hand = Some(poll);
         while let Some(mut poll) = in_hand {
-            let heard = match poll.indexing.next(poll.age(Instant::now()), self.waits) {
+            let heard = match poll.indexing.next(self.waits) {
                 Step::LookAtOperation => self.look_at_operation(&mut poll),
                 Step::LookAtDocument(name) => {
                     let answer = self.client.document(&name);
@@ -134,7 +134,7 @@ impl Poller<'_> {
             return;
         };
         let now = Instant::now();
-        match poll.indexing.next(poll.age(now), self.waits) {
+        match poll.indexing.next(self.waits) {
             Step::End(end) if poll.temporary.is_none() => self.end(&poll, end),
             _ => self.outcomes.polls.again(poll, now),
         }

@@ -140,6 +140,8 @@ pub struct Indexing {
     document: DocumentSeen,
     store: Store,
     asked_last: Source,
+    /// The age at which the document was last seen pending.
+    pending_at: Duration,
     /// Looks in a row without a usable answer.
     unanswered: u32,
     /// Answers about the document in a row that made no sense.
@@ -178,6 +180,7 @@ impl Indexing {
             store: Store::NotListed,
             // The document has the first turn.
             asked_last: Source::Operation,
+            pending_at: Duration::ZERO,
             unanswered: 0,
             senseless: 0,
             held_bytes: None,
@@ -189,9 +192,9 @@ impl Indexing {
         self.name.as_ref()
     }
 
-    pub fn next(&self, age: Duration, waits: &Waits) -> Step {
+    pub fn next(&self, waits: &Waits) -> Step {
         match (&self.stage, &self.name) {
-            (Stage::Running, Some(name)) if !self.is_operations_turn(age, waits) => {
+            (Stage::Running, Some(name)) if !self.is_operations_turn(waits) => {
                 Step::LookAtDocument(name.clone())
             }
             (Stage::Running, _) => Step::LookAtOperation,
@@ -227,11 +230,11 @@ impl Indexing {
 
     /// The document's state is what counts, and costs no more to ask for. The operation has its turn where
     /// the document alone does not settle it: the look at it had no answer, it is missing, it has failed (the
-    /// operation may say why), or nothing has come for long.
-    fn is_operations_turn(&self, age: Duration, waits: &Waits) -> bool {
+    /// operation may say why), or it was still pending after long.
+    fn is_operations_turn(&self, waits: &Waits) -> bool {
         let is_unsettled = match self.document {
             DocumentSeen::Missing | DocumentSeen::Failed { .. } => true,
-            _ => self.unanswered > 0 || age >= waits.look_at_both_after,
+            _ => self.unanswered > 0 || self.pending_at >= waits.look_at_both_after,
         };
         self.operation == OperationSeen::Running
             && self.asked_last == Source::Document
@@ -255,7 +258,9 @@ impl Indexing {
         age: Duration,
         waits: &Waits,
     ) -> Heard {
-        self.asked_last = Source::Operation;
+        if !was_refused(&answer) {
+            self.asked_last = Source::Operation;
+        }
         match answer {
             Ok(Operation::Running) => return self.still_running(age, waits),
             Ok(Operation::Done { document }) => self.operation_done(document),
@@ -285,7 +290,9 @@ impl Indexing {
         age: Duration,
         waits: &Waits,
     ) -> Heard {
-        self.asked_last = Source::Document;
+        if !was_refused(&answer) {
+            self.asked_last = Source::Document;
+        }
         let makes_sense = !answer.as_ref().is_err_and(Failure::makes_no_sense);
         self.senseless = match makes_sense {
             true => 0,
@@ -296,6 +303,7 @@ impl Indexing {
                 DocumentState::Active => self.document_active(document, file_bytes),
                 DocumentState::Pending => {
                     self.document = DocumentSeen::Present;
+                    self.pending_at = age;
                     self.still_running(age, waits)
                 }
                 DocumentState::Failed => self.document_failed(age, waits),
@@ -452,10 +460,18 @@ impl Indexing {
         if failure.kind == FailureKind::Stopped || age > waits.news_within {
             return Heard::LeftToNextRun;
         }
-        self.unanswered += 1;
+        if !matches!(failure.kind, FailureKind::Skipped { .. }) {
+            self.unanswered += 1;
+        }
         let in_a_row = self.unanswered;
         Heard::NoAnswer { failure, in_a_row }
     }
+}
+
+/// The throttle did not let the request out: nobody was asked.
+fn was_refused<T>(answer: &Result<T, Failure>) -> bool {
+    let kind = answer.as_ref().err().map(|failure| failure.kind);
+    matches!(kind, Some(FailureKind::Skipped { .. }))
 }
 
 /// gRPC codes that name the service's state, not the content (google.rpc.Code): deadline exceeded,

@@ -27,8 +27,7 @@ impl World {
         let waits = Waits::default();
         let mut looks = 0;
         for _ in 0..STEPS_MAX {
-            let age = self.age(since);
-            let heard = match indexing.next(age, &waits) {
+            let heard = match indexing.next(&waits) {
                 Next::LookAtOperation => {
                     let answer = self.get_operation(i)?;
                     indexing.operation_answered(answer, self.age(since), &waits)

@@ -233,7 +233,7 @@ impl Schedule {
             return (Choice::One, None);
         };
         let by_itself =
-            poll.document(now, &self.waits).is_none() || poll.looks.by_page >= PAGES_IN_A_ROW;
+            poll.document(&self.waits).is_none() || poll.looks.by_page >= PAGES_IN_A_ROW;
         match self.pages.by(&poll.looks.place, now) {
             _ if by_itself => (Choice::One, None),
             By::Itself => (Choice::One, None),
@@ -292,7 +292,7 @@ impl Schedule {
         let mut asked = self.pages.group(&page);
         asked.retain(|upload| {
             let waiting = self.waiting.get(upload);
-            waiting.is_some_and(|waiting| waiting.poll.document(now, &self.waits).is_some())
+            waiting.is_some_and(|waiting| waiting.poll.document(&self.waits).is_some())
         });
         for upload in &asked {
             self.wake(*upload, now + PAGE_ANSWERED_WITHIN);
@@ -317,7 +317,7 @@ impl Schedule {
                 continue;
             };
             let is_asked_for = self.waiting.get(&upload).is_some_and(|waiting| {
-                waiting.poll.document(now, &self.waits).as_ref() == Some(&document.name)
+                waiting.poll.document(&self.waits).as_ref() == Some(&document.name)
             });
             if is_asked_for && let Some(mut poll) = self.take(upload) {
                 is_news |= !matches!(poll.looks.place, Place::OnPage(_));

@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 
 use super::tests::{document, poll};
 use super::*;
-use crate::client::DocumentState;
+use crate::client::{DocumentState, Failure};
 use crate::pipeline::following::pages::Pages;
 use crate::pipeline::following::poll::Looks;
 use crate::pipeline::following::times::OperationTimes;
@@ -226,8 +226,12 @@ impl World {
     fn refused(&mut self, look: Look, now: Instant) {
         let until = now.max(self.start + Duration::from_secs_f64(self.case.shut.end));
         match look {
-            Look::One(poll) => {
+            Look::One(mut poll) => {
                 let why = FailureKind::Skipped { until };
+                let failure = Failure::new(why, "the throttle refuses");
+                let (age, waits) = (poll.age(now), Waits::default());
+                let refused = Err(failure);
+                poll.indexing.document_answered(refused, 0, age, &waits);
                 self.queue.unanswered(*poll, why, until);
             }
             Look::Page(look) => self.queue.page_put_off(look, until),
@@ -447,7 +451,7 @@ fn paced_looks_go_to_pages() {
 /// What the throttle refused is no reason to look at documents one by one afterwards.
 #[test]
 fn refused_looks_go_to_pages_when_they_are_let_out() {
-    let (no, minute) = (0.0..0.0, 1.0..60.0);
+    let (no, minute) = (0.0..0.0, 3.0..60.0);
     let paced = Some(Duration::from_millis(670));
     for (paused, shut, reads_every, looks, late) in [
         (no.clone(), minute.clone(), None, 0.4, 62.0),

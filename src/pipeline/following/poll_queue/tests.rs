@@ -123,7 +123,7 @@ fn the_listing_reaches_who_waits_in_the_heap_parked_or_in_a_pollers_hands() {
     for _ in 1..=3 {
         let poll = next_one(&queue);
         let own = document(&poll.subject.upload.0.to_string());
-        let step = poll.indexing.next(Duration::ZERO, &Waits::default());
+        let step = poll.indexing.next(&Waits::default());
         assert_eq!(step, Step::LookAtDocument(own));
     }
 }
@@ -142,7 +142,7 @@ fn who_comes_while_the_store_is_listed_is_not_taken_for_absent() {
     for _ in 1..=2 {
         let poll = next_one(&queue);
         let hand_back = Step::End(End::HandBack);
-        if poll.indexing.next(Duration::ZERO, &Waits::default()) == hand_back {
+        if poll.indexing.next(&Waits::default()) == hand_back {
             absent.push(poll.subject.upload);
         }
     }
@@ -162,7 +162,7 @@ fn the_listing_says_nothing_of_an_attempt_that_began_after_it() {
     queue.found(UploadId(1), document("of the first attempt"));
     queue.listing_ended(true);
     let second = next_one(&queue);
-    let step = second.indexing.next(Duration::ZERO, &Waits::default());
+    let step = second.indexing.next(&Waits::default());
     assert!(matches!(step, Step::End(End::InDoubt(_))));
 }
 

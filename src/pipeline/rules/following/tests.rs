@@ -60,7 +60,7 @@ fn ends(step: Step) -> End {
 }
 
 fn is_lost(indexing: &Indexing) -> bool {
-    matches!(indexing.next(EARLY, &waits()), Step::AwaitListing(cause) if cause.kind == "in doubt")
+    matches!(indexing.next(&waits()), Step::AwaitListing(cause) if cause.kind == "in doubt")
 }
 
 /// The document answers; what was heard.
@@ -72,21 +72,18 @@ fn look(indexing: &mut Indexing, answer: Result<Document, Failure>, age: Duratio
 fn an_upload_is_looked_at_where_its_name_is_known() {
     assert_eq!(direct().document(), Some(&name("d")));
     assert_eq!(import().document(), None);
-    assert_eq!(direct().next(EARLY, &waits()), look_at("d"));
-    assert_eq!(import().next(EARLY, &waits()), Step::LookAtOperation);
+    assert_eq!(direct().next(&waits()), look_at("d"));
+    assert_eq!(import().next(&waits()), Step::LookAtOperation);
     let inherited = |operation, document| Indexing::inherited(operation, document);
     assert_eq!(
-        inherited(true, Some(name("d"))).next(EARLY, &waits()),
+        inherited(true, Some(name("d"))).next(&waits()),
         look_at("d")
     );
     assert_eq!(
-        inherited(false, Some(name("d"))).next(EARLY, &waits()),
+        inherited(false, Some(name("d"))).next(&waits()),
         look_at("d")
     );
-    assert_eq!(
-        inherited(true, None).next(EARLY, &waits()),
-        Step::LookAtOperation
-    );
+    assert_eq!(inherited(true, None).next(&waits()), Step::LookAtOperation);
     assert!(is_lost(&inherited(false, None)));
 }
 
@@ -102,10 +99,7 @@ fn an_active_document_of_the_right_size_is_indexed() {
         let mut indexing = Indexing::submitted(true, Some(name("d")), held);
         let answer = document(DocumentState::Active, answered);
         assert_eq!(look(&mut indexing, answer, EARLY), Heard::News);
-        assert_eq!(
-            ends(indexing.next(EARLY, &waits())),
-            End::Indexed(name("d"))
-        );
+        assert_eq!(ends(indexing.next(&waits())), End::Indexed(name("d")));
         assert!(!indexing.awaits_listing(LATE, &waits()));
     }
 }
@@ -119,9 +113,9 @@ fn a_short_document_is_deleted_before_the_file_is_tried_again() {
             document(DocumentState::Active, answered),
             EARLY,
         );
-        assert_eq!(indexing.next(EARLY, &waits()), Step::Delete(name("d")));
+        assert_eq!(indexing.next(&waits()), Step::Delete(name("d")));
         assert_eq!(indexing.deleted(Ok(()), EARLY, &waits()), Heard::News);
-        let End::TryAgain(cause) = ends(indexing.next(EARLY, &waits())) else {
+        let End::TryAgain(cause) = ends(indexing.next(&waits())) else {
             panic!("{indexing:?}");
         };
         assert_eq!(cause.kind, "torn");
@@ -139,7 +133,7 @@ fn a_document_that_was_to_be_deleted_is_not_looked_at_again() {
     );
     let heard = indexing.deleted(failure(FailureKind::Transient), EARLY, &waits());
     assert!(matches!(heard, Heard::NoAnswer { in_a_row: 1, .. }));
-    assert_eq!(indexing.next(EARLY, &waits()), Step::Delete(name("d")));
+    assert_eq!(indexing.next(&waits()), Step::Delete(name("d")));
 }
 
 #[test]
@@ -148,10 +142,10 @@ fn an_operation_that_failed_says_whether_another_attempt_may_pass() {
         let mut indexing = direct();
         let heard = indexing.operation_answered(Ok(failed(code)), EARLY, &waits());
         assert_eq!(heard, Heard::News);
-        assert_eq!(indexing.next(EARLY, &waits()), Step::Delete(name("d")));
+        assert_eq!(indexing.next(&waits()), Step::Delete(name("d")));
         indexing.deleted(Ok(()), EARLY, &waits());
         let is_transient = [4, 8, 10, 13, 14].contains(&code);
-        match ends(indexing.next(EARLY, &waits())) {
+        match ends(indexing.next(&waits())) {
             End::TryAgain(cause) if is_transient => assert_eq!(cause.kind, "operation"),
             End::Reject(cause) if !is_transient => assert_eq!(cause.kind, "operation"),
             end => panic!("code {code}: {end:?}"),
@@ -165,14 +159,14 @@ fn an_operation_that_ended_well_names_the_document() {
     let document = Some(name("d"));
     let heard = indexing.operation_answered(Ok(Done { document }), EARLY, &waits());
     assert_eq!(heard, Heard::News);
-    assert_eq!(indexing.next(EARLY, &waits()), look_at("d"));
+    assert_eq!(indexing.next(&waits()), look_at("d"));
     // It has no more to say.
     look(
         &mut indexing,
         self::document(DocumentState::Pending, None),
         LATE,
     );
-    assert_eq!(indexing.next(LATE, &waits()), look_at("d"));
+    assert_eq!(indexing.next(&waits()), look_at("d"));
 }
 
 #[test]
@@ -186,7 +180,7 @@ fn an_upload_of_which_nothing_has_a_name_waits_for_the_listing() {
         assert!(indexing.awaits_listing(EARLY, &waits()));
         indexing.listed(Listed::Absent);
         assert!(!indexing.awaits_listing(EARLY, &waits()));
-        assert_eq!(ends(indexing.next(EARLY, &waits())), End::HandBack);
+        assert_eq!(ends(indexing.next(&waits())), End::HandBack);
     }
 }
 
@@ -194,7 +188,7 @@ fn an_upload_of_which_nothing_has_a_name_waits_for_the_listing() {
 fn a_forgotten_operation_leaves_the_document_to_look_at() {
     let mut indexing = direct();
     indexing.operation_answered(failure(FailureKind::Missing), EARLY, &waits());
-    assert_eq!(indexing.next(EARLY, &waits()), look_at("d"));
+    assert_eq!(indexing.next(&waits()), look_at("d"));
 }
 
 #[test]
@@ -203,10 +197,10 @@ fn an_operation_that_failed_without_a_name_is_not_tried_again_unsearched() {
         let mut indexing = import();
         indexing.operation_answered(Ok(failed(13)), EARLY, &waits());
         assert!(indexing.awaits_listing(EARLY, &waits()));
-        let step = indexing.next(EARLY, &waits());
+        let step = indexing.next(&waits());
         assert!(matches!(step, Step::AwaitListing(cause) if cause.kind == "operation"));
         indexing.listed(listed);
-        match ends(indexing.next(EARLY, &waits())) {
+        match ends(indexing.next(&waits())) {
             End::TryAgain(_) => assert!(is_searched),
             End::InDoubt(cause) => assert!(!is_searched && cause.kind == "operation"),
             end => panic!("{end:?}"),
@@ -220,12 +214,9 @@ fn a_document_that_a_listing_did_not_show_while_its_operation_ran_may_come_later
     let mut indexing = import();
     indexing.operation_answered(Ok(Running), LATE, &waits());
     indexing.listed(Listed::Absent);
-    assert_eq!(indexing.next(LATE, &waits()), Step::LookAtOperation);
+    assert_eq!(indexing.next(&waits()), Step::LookAtOperation);
     indexing.operation_answered(Ok(failed(3)), LATE, &waits());
-    assert!(matches!(
-        ends(indexing.next(LATE, &waits())),
-        End::InDoubt(_)
-    ));
+    assert!(matches!(ends(indexing.next(&waits())), End::InDoubt(_)));
 }
 
 #[test]
@@ -233,10 +224,10 @@ fn a_slow_import_may_be_in_the_listing_and_is_looked_at_meanwhile() {
     let mut indexing = import();
     assert!(!indexing.awaits_listing(LATE - SECOND, &waits()));
     assert!(indexing.awaits_listing(LATE, &waits()));
-    assert_eq!(indexing.next(LATE, &waits()), Step::LookAtOperation);
+    assert_eq!(indexing.next(&waits()), Step::LookAtOperation);
     indexing.listed(Listed::Found(name("l")));
     assert!(!indexing.awaits_listing(LATE, &waits()));
-    assert_eq!(indexing.next(LATE, &waits()), look_at("l"));
+    assert_eq!(indexing.next(&waits()), look_at("l"));
     // A direct upload's document has a name: nothing to search for.
     assert!(!direct().awaits_listing(LATE, &waits()));
 }
@@ -245,7 +236,7 @@ fn a_slow_import_may_be_in_the_listing_and_is_looked_at_meanwhile() {
 fn a_lost_upload_goes_on_with_what_the_listing_found() {
     let mut indexing = Indexing::inherited(false, None);
     indexing.listed(Listed::Found(name("l")));
-    assert_eq!(indexing.next(EARLY, &waits()), look_at("l"));
+    assert_eq!(indexing.next(&waits()), look_at("l"));
 }
 
 /// Listings also show what was deleted a while ago.
@@ -256,18 +247,15 @@ fn a_listed_document_that_is_not_there_says_nothing_of_another() {
     failed_one.operation_answered(Ok(failed(13)), EARLY, &waits());
     for indexing in [&mut lost, &mut failed_one] {
         indexing.listed(Listed::Found(name("ghost")));
-        assert_eq!(indexing.next(EARLY, &waits()), look_at("ghost"));
+        assert_eq!(indexing.next(&waits()), look_at("ghost"));
         let heard = look(indexing, failure(FailureKind::Missing), EARLY);
         assert_eq!(heard, Heard::News);
-        assert!(matches!(
-            ends(indexing.next(EARLY, &waits())),
-            End::InDoubt(_)
-        ));
+        assert!(matches!(ends(indexing.next(&waits())), End::InDoubt(_)));
     }
     let mut running = import();
     running.listed(Listed::Found(name("ghost")));
     look(&mut running, failure(FailureKind::Missing), LATE);
-    assert_eq!(running.next(LATE, &waits()), Step::LookAtOperation);
+    assert_eq!(running.next(&waits()), Step::LookAtOperation);
 }
 
 #[test]
@@ -277,7 +265,7 @@ fn a_listed_document_of_a_failed_operation_is_deleted_if_it_is_there() {
         indexing.operation_answered(Ok(failed(13)), EARLY, &waits());
         indexing.listed(Listed::Found(name("d")));
         look(&mut indexing, document(state, None), EARLY);
-        assert_eq!(indexing.next(EARLY, &waits()), Step::Delete(name("d")));
+        assert_eq!(indexing.next(&waits()), Step::Delete(name("d")));
     }
 }
 
@@ -287,7 +275,7 @@ fn a_missing_document_may_only_not_be_seen_yet() {
     let missing = || failure(FailureKind::Missing);
     let mut running = direct();
     assert_eq!(look(&mut running, missing(), LATE), Heard::StillRunning);
-    assert_eq!(running.next(EARLY, &waits()), Step::LookAtOperation);
+    assert_eq!(running.next(&waits()), Step::LookAtOperation);
     let done = || {
         let mut indexing = direct();
         let document = Some(name("d"));
@@ -333,10 +321,10 @@ fn a_failed_document_may_heal_for_two_minutes() {
     let last = grace - SECOND;
     assert_eq!(look(&mut indexing, failed(), last), Heard::StillRunning);
     assert_eq!(look(&mut indexing, failed(), grace), Heard::News);
-    assert_eq!(indexing.next(grace, &waits()), Step::Delete(name("d")));
+    assert_eq!(indexing.next(&waits()), Step::Delete(name("d")));
     indexing.deleted(Ok(()), grace, &waits());
     assert!(
-        matches!(ends(indexing.next(grace, &waits())), End::Reject(cause) if cause.kind == "document")
+        matches!(ends(indexing.next(&waits())), End::Reject(cause) if cause.kind == "document")
     );
 }
 
@@ -348,10 +336,14 @@ fn the_operation_has_its_turn_where_the_document_does_not_settle_it() {
         indexing
     };
     let pending = || document(DocumentState::Pending, None);
-    assert_eq!(
-        after(pending(), EARLY).next(LATE - SECOND, &waits()),
-        look_at("d")
-    );
+    // However old it has become since, and a look that was not let out says nothing.
+    let until = std::time::Instant::now();
+    for (answer, age) in [
+        (pending(), LATE - SECOND),
+        (failure(FailureKind::Skipped { until }), LATE),
+    ] {
+        assert_eq!(after(answer, age).next(&waits()), look_at("d"));
+    }
     let unsettled = [
         (pending(), LATE),
         (document(DocumentState::Failed, None), EARLY),
@@ -360,9 +352,9 @@ fn the_operation_has_its_turn_where_the_document_does_not_settle_it() {
     ];
     for (answer, age) in unsettled {
         let mut indexing = after(answer, age);
-        assert_eq!(indexing.next(age, &waits()), Step::LookAtOperation);
+        assert_eq!(indexing.next(&waits()), Step::LookAtOperation);
         indexing.operation_answered(Ok(Running), age, &waits());
-        assert_eq!(indexing.next(age, &waits()), look_at("d"), "by turns");
+        assert_eq!(indexing.next(&waits()), look_at("d"), "by turns");
     }
 }
 
@@ -375,13 +367,10 @@ fn where_documents_make_no_sense_the_operations_word_has_to_do() {
     for _ in 0..3 {
         let heard = look(&mut indexing, senseless(), EARLY);
         assert!(matches!(heard, Heard::NoAnswer { .. }));
-        assert_eq!(indexing.next(EARLY, &waits()), look_at("d"));
+        assert_eq!(indexing.next(&waits()), look_at("d"));
     }
     assert_eq!(look(&mut indexing, senseless(), EARLY), Heard::News);
-    assert_eq!(
-        ends(indexing.next(EARLY, &waits())),
-        End::Indexed(name("d"))
-    );
+    assert_eq!(ends(indexing.next(&waits())), End::Indexed(name("d")));
 }
 
 /// Each of them could be made `indexed` without being there, or being whole.
@@ -414,7 +403,7 @@ fn the_operations_word_does_not_do_for_what_may_be_gone_or_short() {
             look(&mut indexing, failure(FailureKind::NotTheService), EARLY);
         }
         assert!(
-            !matches!(indexing.next(EARLY, &waits()), Step::End(_)),
+            !matches!(indexing.next(&waits()), Step::End(_)),
             "{indexing:?}"
         );
     }
@@ -426,7 +415,7 @@ fn the_operations_word_does_not_do_for_what_may_be_gone_or_short() {
         look(&mut indexing, failure(FailureKind::BadAnswer), EARLY);
         look(&mut indexing, failure(FailureKind::Transient), EARLY);
     }
-    assert_eq!(indexing.next(EARLY, &waits()), look_at("d"));
+    assert_eq!(indexing.next(&waits()), look_at("d"));
 }
 
 #[test]
