@@ -11,6 +11,9 @@ mod upload;
 /// Two of everything: folders, stores, databases, spellings.
 mod libraries;
 
+/// The service inside the test of another program.
+mod embedded;
+
 /// What is found in a folder, what is left out, and why.
 mod scan;
 
