@@ -27,6 +27,8 @@ const PAGES_IN_A_ROW: u32 = 12;
 /// looks at single documents would take its turns, and each tells of a twentieth. A page that takes longer waits
 /// for the service and not for its turn.
 const TURNS_OF_A_PAGE: u32 = 20;
+/// A poller without work comes more often by far.
+const NOBODY_CAME: Duration = Duration::from_secs(2);
 /// It asks again so soon: the pace may have changed.
 const ASKS_AGAIN: Duration = Duration::from_secs(1);
 /// A request for a page is answered, or has failed, long before; then its uploads are due again.
@@ -93,8 +95,10 @@ pub(super) struct Schedule {
     scheduled_by: Duration,
     pub(super) room: Room,
     pace: Pace,
-    /// Reads were last seen paused then.
-    paused_at: Option<Instant>,
+    /// When it was last told.
+    paced_at: Option<Instant>,
+    /// Reads were last held back then.
+    held_back_at: Option<Instant>,
     /// When the poller that watches for the next look wakes; `None`: no one watches.
     pub(super) watched: Option<Instant>,
     pub(super) closed: bool,
@@ -117,7 +121,8 @@ impl Schedule {
             times: known.times,
             room: Room::new(UNDER_WAY_MAX),
             pace: Pace::Free,
-            paused_at: None,
+            paced_at: None,
+            held_back_at: None,
             watched: None,
             closed: false,
         }
@@ -257,17 +262,19 @@ impl Schedule {
     /// How reads are let out just now.
     pub(super) fn paced(&mut self, pace: Pace, now: Instant) {
         self.pace = pace;
-        if pace == Pace::Paused {
-            self.paused_at = Some(now);
+        // That no poller came for so long means that all of them were held back.
+        let came = self.paced_at.replace(now).unwrap_or(now);
+        if pace == Pace::Paused || now.saturating_duration_since(came) >= NOBODY_CAME {
+            self.held_back_at = Some(now);
         }
     }
 
     /// Whether a page that is being read since then may still wait for its turn.
-    fn awaits_turn(&self, since: Instant, now: Instant) -> bool {
+    pub(super) fn awaits_turn(&self, since: Instant, now: Instant) -> bool {
         match self.pace {
             Pace::Free => false,
             Pace::Every(every) => {
-                let since = Some(since).max(self.paused_at).unwrap_or(now);
+                let since = Some(since).max(self.held_back_at).unwrap_or(now);
                 now.saturating_duration_since(since) < every * TURNS_OF_A_PAGE
             }
             Pace::Paused => true,

@@ -460,3 +460,21 @@ fn what_was_refused_for_its_time_keeps_its_place_on_a_page() {
         assert_eq!(poll.looks.place, place, "{why:?}");
     }
 }
+
+/// In a pause all pollers may be held back, so that nobody sees it.
+#[test]
+fn the_turns_of_a_page_count_from_when_reads_were_last_held_back() {
+    let began = Instant::now();
+    let second = |n: u32| began + n * Duration::from_secs(1);
+    let mut schedule = Schedule::new(Waits::default(), known());
+    let mut awaits = |pace, n| {
+        schedule.paced(pace, second(n));
+        schedule.awaits_turn(began, second(n))
+    };
+    let paced = Pace::Every(Duration::from_secs(1));
+    assert!((0..20).all(|n| awaits(paced, n)));
+    assert!(!awaits(paced, 20) && awaits(Pace::Paused, 21) && awaits(paced, 22));
+    assert!(!awaits(Pace::Free, 23));
+    assert!((80..100).all(|n| awaits(paced, n)));
+    assert!(!awaits(paced, 100));
+}
