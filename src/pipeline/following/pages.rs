@@ -299,6 +299,9 @@ impl Pages {
     }
 }
 
+/// A page that tells of so many costs each of them little.
+const COMPANY: usize = 6;
+
 /// What to do about an upload whose look is due, given when those of its group are.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Choice {
@@ -309,14 +312,23 @@ pub enum Choice {
 
 /// A request for a page that tells of one upload only is better spent on that one's own document, which is
 /// smaller and never late. One that tells of several is worth waiting for until all are likely to be over, but
-/// not beyond the `latest` moment of the one that is due.
-pub fn choose(now: Instant, latest: Instant, group_likely: &[Instant]) -> Choice {
-    let all_likely = match group_likely {
-        [] | [_] => return Choice::One,
-        several => several.iter().copied().max().unwrap_or(now),
+/// not beyond the `latest` moment of the one that is due. `company_until`: so long few wait for more to join them,
+/// since each look takes the place of an upload.
+pub fn choose(
+    now: Instant,
+    latest: Instant,
+    company_until: Option<Instant>,
+    group_likely: &[Instant],
+) -> Choice {
+    let joins_until = company_until.filter(|_| group_likely.len() < COMPANY);
+    let until = match (group_likely, joins_until) {
+        (_, Some(until)) => until,
+        ([] | [_], None) => return Choice::One,
+        (several, None) => latest.min(several.iter().copied().max().unwrap_or(now)),
     };
-    match latest.min(all_likely) {
-        until if until > now => Choice::Wait(until),
+    match group_likely {
+        _ if until > now => Choice::Wait(until),
+        [] | [_] => Choice::One,
         _ => Choice::Page,
     }
 }

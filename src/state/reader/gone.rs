@@ -38,11 +38,11 @@ pub struct GoneFile {
     pub is_first: bool,
 }
 
-/// Of the files `f`, in SQL: gone at the time ?3. No file went before it was last seen, whatever the clock said
-/// when that was recorded. One that is skipped for a reason that keeps what is known of it is there again.
+/// Of the files `f`, in SQL: gone at the time ?3. One that is skipped for a reason that keeps what is known of it
+/// is there again.
 macro_rules! gone {
     () => {
-        "f.state IN ('missing', 'left_out') AND max(f.missing_since_ms, f.last_seen_ms) <= ?3
+        "f.state IN ('missing', 'left_out') AND f.missing_since_ms <= ?3
          AND NOT (f.state = 'missing' AND EXISTS (SELECT 1 FROM skipped_files s
              WHERE s.library_id = f.library_id AND s.path = f.path AND s.reason IN
                  ('unreadable', 'changed while it was read', 'metadata that cannot be used')))"
@@ -65,7 +65,7 @@ statements! {
              f.state = 'left_out' OR EXISTS (SELECT 1 FROM skipped_files s
                  WHERE s.library_id = f.library_id AND s.path = f.path AND s.reason NOT IN
                      ('not a file', 'dangling symlink', 'symlink loop')),
-             max(f.missing_since_ms, f.last_seen_ms),
+             f.missing_since_ms,
              NOT EXISTS (SELECT 1 FROM uploads o INDEXED BY uploads_by_file WHERE o.file_id = u.file_id
                  AND o.store_id = u.store_id AND o.current = 0 AND o.unwanted = 0
                  AND o.status = 'indexed' AND o.id < u.id)

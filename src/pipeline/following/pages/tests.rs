@@ -22,12 +22,26 @@ fn frontier(pages: &Pages, now: Instant) -> Arc<Page> {
 fn a_group_waits_for_its_last_but_not_beyond_the_patience_of_its_first() {
     let now = Instant::now();
     let later = |ms| now + Duration::from_millis(ms);
-    assert_eq!(choose(now, later(500), &[now]), Choice::One);
+    assert_eq!(choose(now, later(500), None, &[now]), Choice::One);
     let group = [now, later(200)];
-    assert_eq!(choose(now, later(500), &group), Choice::Wait(later(200)));
-    assert_eq!(choose(now, later(100), &group), Choice::Wait(later(100)));
-    assert_eq!(choose(now, now, &group), Choice::Page);
-    assert_eq!(choose(later(200), later(500), &group), Choice::Page);
+    assert_eq!(
+        choose(now, later(500), None, &group),
+        Choice::Wait(later(200))
+    );
+    assert_eq!(
+        choose(now, later(100), None, &group),
+        Choice::Wait(later(100))
+    );
+    assert_eq!(choose(now, now, None, &group), Choice::Page);
+    assert_eq!(choose(later(200), later(500), None, &group), Choice::Page);
+    // Few wait for company, many have it.
+    let (company, many) = (Some(later(900)), [now; COMPANY]);
+    for few in [&many[..1], &many[1..]] {
+        assert_eq!(choose(now, now, company, few), Choice::Wait(later(900)));
+    }
+    assert_eq!(choose(now, now, company, &many), Choice::Page);
+    assert_eq!(choose(later(900), now, company, &[now]), Choice::One);
+    assert_eq!(choose(later(900), now, company, &group), Choice::Page);
 }
 
 #[test]

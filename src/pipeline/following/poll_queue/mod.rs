@@ -54,6 +54,7 @@ impl PollQueue {
     pub fn push(&self, poll: Poll) {
         let (mut inner, now) = (self.lock(), Instant::now());
         let due = inner.schedule(&poll, now);
+        inner.pushed_at = inner.pushed_at.max(Some(poll.submitted));
         inner.held += 1;
         inner.insert(poll, Some(due), now);
         self.have_it_watched(&inner);

@@ -27,6 +27,14 @@ const PAGES_IN_A_ROW: u32 = 12;
 /// looks at single documents would take its turns, and each tells of a twentieth. A page that takes longer waits
 /// for the service and not for its turn.
 const TURNS_OF_A_PAGE: u32 = 20;
+/// While reads are paced, a look waits for company as long as so many reads take: it tells of that many uploads
+/// then, if these are paced likewise, and costs each of them a tenth.
+const TURNS_FOR_COMPANY: u32 = 10;
+/// Nothing was submitted for so many turns, or, of a slow pace, for so long: nothing is to be expected any more.
+const TURNS_WITHOUT_COMPANY: u32 = 6;
+const LONG_WITHOUT_COMPANY: Duration = Duration::from_secs(10);
+/// Below that (above 1,200 requests a minute) pages have company of their own.
+const PACE_FELT: Duration = Duration::from_millis(50);
 /// A poller without work comes more often by far.
 const NOBODY_CAME: Duration = Duration::from_secs(2);
 /// It asks again so soon: the pace may have changed.
@@ -97,6 +105,8 @@ pub(super) struct Schedule {
     pace: Pace,
     /// When it was last told.
     paced_at: Option<Instant>,
+    /// When an upload was last submitted.
+    pub(super) pushed_at: Option<Instant>,
     /// Reads were last held back then.
     held_back_at: Option<Instant>,
     /// When the poller that watches for the next look wakes; `None`: no one watches.
@@ -122,6 +132,7 @@ impl Schedule {
             room: Room::new(UNDER_WAY_MAX),
             pace: Pace::Free,
             paced_at: None,
+            pushed_at: None,
             held_back_at: None,
             watched: None,
             closed: false,
@@ -254,9 +265,27 @@ impl Schedule {
                 if poll.looks.is_inherited && (likely.len() as u64) < PAGE_DOCUMENTS {
                     return (Choice::One, None);
                 }
-                (choose(now, due.latest, &likely), Some(page))
+                let company_until = match due.is_fixed {
+                    true => None,
+                    false => self.company_until(due.latest, now),
+                };
+                let choice = choose(now, due.latest, company_until, &likely);
+                (choice, Some(page))
             }
         }
+    }
+
+    /// While reads and writes are paced, a look takes about as long as an upload, and one a file would halve them:
+    /// so long an upload waits for others to be looked at with it. Not once none has come for a while: then
+    /// nothing else waits for the turn of its look.
+    fn company_until(&self, latest: Instant, now: Instant) -> Option<Instant> {
+        let Pace::Every(every) = self.pace else {
+            return None;
+        };
+        let alone = (every * TURNS_WITHOUT_COMPANY).min(LONG_WITHOUT_COMPANY);
+        let comes_until = self.pushed_at? + alone.max(every * 2);
+        let until = comes_until.min(latest + every * TURNS_FOR_COMPANY);
+        (every >= PACE_FELT && until > now).then_some(until)
     }
 
     /// How reads are let out just now.

@@ -436,7 +436,7 @@ fn refused_tokens_cost_single_looks() {
 #[test]
 fn paced_looks_go_to_pages() {
     let reads_every = Some(Duration::from_millis(670));
-    for (rate, files, late) in [(13.0, 800, 4.0), (140.0, 700, 30.0)] {
+    for (rate, files, late) in [(13.0, 800, 8.0), (140.0, 700, 30.0)] {
         let case = Case {
             rate,
             files,
@@ -445,6 +445,23 @@ fn paced_looks_go_to_pages() {
             ..CASE
         };
         within(&simulate(case, uniform(0.5, 2.0)), 0.12, late);
+    }
+}
+
+/// One look a file would halve the uploads where both are let out in turn.
+#[test]
+fn few_uploads_in_a_slow_pace_are_looked_at_together() {
+    for (every, looks, late) in [(12.0, 0.3, 130.0), (1.0, 0.25, 12.0), (0.1, 0.25, 2.5)] {
+        let case = Case {
+            rate: 0.8 / every,
+            files: 60,
+            pollers: 6,
+            reads_every: Some(Duration::from_secs_f64(every)),
+            ..CASE
+        };
+        let outcome = simulate(case, uniform(0.5, 2.0));
+        within(&outcome, looks, late);
+        assert!(outcome.last <= 4.0 * every + 4.0, "{outcome:?}");
     }
 }
 
