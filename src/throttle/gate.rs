@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::breaker::BreakerState;
 pub use super::core::{Pass, Starts, Verdict};
 use super::core::{Throttle, Turn};
-use super::{Class, GateSettings, Pace, Peaks};
+use super::{Class, GateSettings, Paces, Peaks};
 use crate::poison;
 use crate::shutdown::Shutdown;
 
@@ -223,8 +223,8 @@ impl Gate {
         }
     }
 
-    pub fn pace_of_reads(&self) -> Pace {
-        self.lock().throttle.limiter().pace_of_reads(Instant::now())
+    pub fn paces(&self) -> Paces {
+        self.lock().throttle.limiter().paces(Instant::now())
     }
 
     /// What a later run may start from.

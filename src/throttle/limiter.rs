@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::rate::{Bounds, Bucket, Rate, Ready, interval};
-use super::{Class, Pace, Peaks, Rpm};
+use super::{Class, Pace, Paces, Peaks, Rpm};
 use crate::waits::Waits;
 
 /// An explicit ceiling is paced just below itself: a window may begin at any of our requests.
@@ -82,13 +82,16 @@ impl Limiter {
         &self.write
     }
 
-    pub fn pace_of_reads(&self, now: Instant) -> Pace {
+    pub fn paces(&self, now: Instant) -> Paces {
         let both = self.both.as_ref().map(|(_, interval)| *interval);
-        match self.read.interval(now).max(both) {
+        let reads_every = self.read.interval(now).max(both);
+        let reads = match reads_every {
             _ if self.read.paused_until().is_some() => Pace::Paused,
             Some(every) => Pace::Every(every),
             None => Pace::Free,
-        }
+        };
+        let every = reads_every.max(self.write.interval(now));
+        Paces { reads, every }
     }
 
     /// What a later run may start from.
@@ -189,18 +192,26 @@ mod tests {
         let now = Instant::now();
         let mut free = limiter(Rpm::Auto, Peaks::default());
         free.rate(Class::Write).limited(now, false, None, now);
-        assert_eq!(free.pace_of_reads(now), Pace::Free);
+        assert_eq!(free.paces(now).reads, Pace::Free);
         free.rate(Class::Read).limited(now, false, None, now);
-        assert_eq!(free.pace_of_reads(now), Pace::Paused);
+        assert_eq!(free.paces(now).reads, Pace::Paused);
         let read = Some(60.0);
         let found = limiter(Rpm::Auto, Peaks { write: None, read });
         let ceiling = Rpm::Ceiling(NonZeroU32::new(60).unwrap());
         for limiter in [found, limiter(ceiling, Peaks::default())] {
-            let Pace::Every(every) = limiter.pace_of_reads(now) else {
+            let Pace::Every(every) = limiter.paces(now).reads else {
                 panic!("{limiter:?}");
             };
             assert!(every > MINUTE / 60 && every < MINUTE / 50, "{every:?}");
+            assert_eq!(limiter.paces(now).every, Some(every));
         }
+        // Where writes alone are paced, reads go as they come, and it is said how slowly writes do.
+        let write = Some(60.0);
+        let paces = limiter(Rpm::Auto, Peaks { write, read: None }).paces(now);
+        assert!(
+            paces.reads == Pace::Free && paces.every > Some(MINUTE / 60),
+            "{paces:?}"
+        );
     }
 
     #[test]

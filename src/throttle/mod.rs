@@ -43,6 +43,15 @@ pub enum Pace {
     Paused,
 }
 
+/// What whoever looks at documents has to know of the throttle.
+#[derive(Debug, Clone, Copy)]
+pub struct Paces {
+    pub reads: Pace,
+    /// Between two requests of the class that is held back most: whether the service counts both together is not
+    /// known, so a read may take the place of a write.
+    pub every: Option<Duration>,
+}
+
 /// Requests a minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rpm {

@@ -17,9 +17,8 @@ use crate::error::Error;
 use crate::names::ApiKey;
 use crate::shutdown::Shutdown;
 use crate::state::Lease;
-use crate::throttle::Class;
-use crate::throttle::Pace;
 use crate::throttle::gate::Gate;
+use crate::throttle::{Class, Paces};
 use crate::waits::Waits;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -138,9 +137,9 @@ impl Client {
         })
     }
 
-    /// How the throttle lets reads out just now.
-    pub fn pace_of_reads(&self) -> Pace {
-        self.gate.pace_of_reads()
+    /// How the throttle lets requests out just now.
+    pub fn paces(&self) -> Paces {
+        self.gate.paces()
     }
 
     pub(in crate::client) fn agent(&self, class: Class) -> &ureq::Agent {

@@ -37,8 +37,8 @@ impl Poller<'_> {
     pub fn run(self) {
         let _guard = StopOnPanic(self.shutdown);
         let mut pages_unanswered = 0;
-        let pace = || self.client.pace_of_reads();
-        while let Some(look) = self.outcomes.polls.next(self.shutdown, pace) {
+        let paces = || self.client.paces();
+        while let Some(look) = self.outcomes.polls.next(self.shutdown, paces) {
             match look {
                 Look::One(poll) => self.follow(*poll),
                 Look::Page(look) => self.look_at_page(look, &mut pages_unanswered),

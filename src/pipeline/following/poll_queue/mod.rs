@@ -20,7 +20,7 @@ use crate::pipeline::rules::Listed;
 use crate::poison;
 use crate::shutdown::Shutdown;
 use crate::state::{Bookmark, UploadId};
-use crate::throttle::Pace;
+use crate::throttle::Paces;
 use crate::waits::Waits;
 
 mod schedule;
@@ -98,16 +98,16 @@ impl PollQueue {
         self.settled.notify_all();
     }
 
-    /// The next look that is due; `None` once the queue is closed or the run stops. `pace`: how reads are
-    /// let out just then.
-    pub fn next(&self, shutdown: &Shutdown, pace: impl Fn() -> Pace) -> Option<Look> {
+    /// The next look that is due; `None` once the queue is closed or the run stops. `paces`: how requests
+    /// are let out just then.
+    pub fn next(&self, shutdown: &Shutdown, paces: impl Fn() -> Paces) -> Option<Look> {
         let mut inner = self.lock();
         loop {
             if inner.closed || shutdown.is_stopping() {
                 return None;
             }
             let now = Instant::now();
-            inner.paced(pace(), now);
+            inner.paced(paces(), now);
             match inner.look(now) {
                 Ok(look) => {
                     self.have_it_watched(&inner);

@@ -14,7 +14,7 @@ use crate::pipeline::following::room::Room;
 use crate::pipeline::following::times::OperationTimes;
 use crate::pipeline::rules::Listed;
 use crate::state::UploadId;
-use crate::throttle::Pace;
+use crate::throttle::{Pace, Paces};
 use crate::waits::Waits;
 
 /// Documents that the service indexes at once; beyond it the workers wait. Each is kept with its names, its
@@ -27,8 +27,8 @@ const PAGES_IN_A_ROW: u32 = 12;
 /// looks at single documents would take its turns, and each tells of a twentieth. A page that takes longer waits
 /// for the service and not for its turn.
 const TURNS_OF_A_PAGE: u32 = 20;
-/// While reads are paced, a look waits for company as long as so many reads take: it tells of that many uploads
-/// then, if these are paced likewise, and costs each of them a tenth.
+/// Where requests are paced, a look waits for company as long as so many of them take: it tells of up to that many
+/// uploads then, and costs each of them a part.
 const TURNS_FOR_COMPANY: u32 = 10;
 /// Nothing was submitted for so many turns, or, of a slow pace, for so long: nothing is to be expected any more.
 const TURNS_WITHOUT_COMPANY: u32 = 6;
@@ -102,7 +102,10 @@ pub(super) struct Schedule {
     /// The first look's age when what waits was last given its times.
     scheduled_by: Duration,
     pub(super) room: Room,
+    /// How reads are let out.
     pace: Pace,
+    /// So long takes a request of the class that is held back most.
+    turn: Option<Duration>,
     /// When it was last told.
     paced_at: Option<Instant>,
     /// When an upload was last submitted.
@@ -131,6 +134,7 @@ impl Schedule {
             times: known.times,
             room: Room::new(UNDER_WAY_MAX),
             pace: Pace::Free,
+            turn: None,
             paced_at: None,
             pushed_at: None,
             held_back_at: None,
@@ -275,22 +279,21 @@ impl Schedule {
         }
     }
 
-    /// While reads and writes are paced, a look takes about as long as an upload, and one a file would halve them:
+    /// Where requests are paced, a look may take the place of an upload, and one a file would halve them:
     /// so long an upload waits for others to be looked at with it. Not once none has come for a while: then
     /// nothing else waits for the turn of its look.
     fn company_until(&self, latest: Instant, now: Instant) -> Option<Instant> {
-        let Pace::Every(every) = self.pace else {
-            return None;
-        };
+        let every = self.turn?;
         let alone = (every * TURNS_WITHOUT_COMPANY).min(LONG_WITHOUT_COMPANY);
         let comes_until = self.pushed_at? + alone.max(every * 2);
         let until = comes_until.min(latest + every * TURNS_FOR_COMPANY);
         (every >= PACE_FELT && until > now).then_some(until)
     }
 
-    /// How reads are let out just now.
-    pub(super) fn paced(&mut self, pace: Pace, now: Instant) {
-        self.pace = pace;
+    /// How requests are let out just now.
+    pub(super) fn paced(&mut self, paces: Paces, now: Instant) {
+        let pace = paces.reads;
+        (self.pace, self.turn) = (pace, paces.every);
         // That no poller came for so long means that all of them were held back.
         let came = self.paced_at.replace(now).unwrap_or(now);
         if pace == Pace::Paused || now.saturating_duration_since(came) >= NOBODY_CAME {

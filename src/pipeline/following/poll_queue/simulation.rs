@@ -11,6 +11,7 @@ use crate::pipeline::following::pages::Pages;
 use crate::pipeline::following::poll::Looks;
 use crate::pipeline::following::times::OperationTimes;
 use crate::pipeline::rules::{Heard, Indexing};
+use crate::throttle::Pace;
 
 /// A service, what is sent to it, and what others do there.
 struct Case {
@@ -29,6 +30,8 @@ struct Case {
     refuses_from: usize,
     /// The throttle lets one look out in so long.
     reads_every: Option<Duration>,
+    /// The same of writes, which is only told: `rate` is when they come.
+    writes_every: Option<Duration>,
     /// It lets none out between these two, in seconds.
     paused: std::ops::Range<f64>,
     /// It refuses all between these two, in seconds.
@@ -45,6 +48,7 @@ const CASE: Case = Case {
     loses: |_| false,
     refuses_from: usize::MAX,
     reads_every: None,
+    writes_every: None,
     paused: 0.0..0.0,
     shut: 0.0..0.0,
 };
@@ -161,7 +165,7 @@ impl World {
                 Some(Event::Woken) | None => {}
             }
             while free > 0 {
-                self.queue.lock().paced(self.pace(now), now);
+                self.queue.lock().paced(self.paces(now), now);
                 let look = self.queue.lock().look(now);
                 match look {
                     Ok(look) => {
@@ -214,13 +218,15 @@ impl World {
         self.happens(let_out + self.case.latency, Event::Answered(look));
     }
 
-    fn pace(&self, now: Instant) -> Pace {
+    fn paces(&self, now: Instant) -> Paces {
         let at = (now - self.start).as_secs_f64();
-        match self.case.reads_every {
+        let reads = match self.case.reads_every {
             _ if self.case.paused.contains(&at) => Pace::Paused,
             Some(every) => Pace::Every(every),
             None => Pace::Free,
-        }
+        };
+        let every = self.case.reads_every.max(self.case.writes_every);
+        Paces { reads, every }
     }
 
     fn refused(&mut self, look: Look, now: Instant) {
@@ -452,16 +458,20 @@ fn paced_looks_go_to_pages() {
 #[test]
 fn few_uploads_in_a_slow_pace_are_looked_at_together() {
     for (every, looks, late) in [(12.0, 0.3, 130.0), (1.0, 0.25, 12.0), (0.1, 0.25, 2.5)] {
-        let case = Case {
-            rate: 0.8 / every,
-            files: 60,
-            pollers: 6,
-            reads_every: Some(Duration::from_secs_f64(every)),
-            ..CASE
-        };
-        let outcome = simulate(case, uniform(0.5, 2.0));
-        within(&outcome, looks, late);
-        assert!(outcome.last <= 4.0 * every + 4.0, "{outcome:?}");
+        let paced = Some(Duration::from_secs_f64(every));
+        for (reads_every, writes_every) in [(paced, paced), (None, paced)] {
+            let case = Case {
+                rate: 0.8 / every,
+                files: 60,
+                pollers: 6,
+                reads_every,
+                writes_every,
+                ..CASE
+            };
+            let outcome = simulate(case, uniform(0.5, 2.0));
+            within(&outcome, looks, late);
+            assert!(outcome.last <= 4.0 * every + 4.0, "{outcome:?}");
+        }
     }
 }
 

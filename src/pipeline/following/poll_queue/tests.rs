@@ -4,6 +4,12 @@ use crate::pipeline::following::poll::Looks;
 use crate::pipeline::following::times::OperationTimes;
 use crate::pipeline::outcome::subject::Subject;
 use crate::pipeline::rules::{End, Indexing, Step};
+use crate::throttle::Pace;
+
+const FREE: Paces = Paces {
+    reads: Pace::Free,
+    every: None,
+};
 
 pub(super) fn document(name: &str) -> DocumentName {
     DocumentName::new(format!("fileSearchStores/s/documents/{name}"))
@@ -52,7 +58,7 @@ fn queue() -> PollQueue {
 
 /// The next one that is looked at by itself.
 fn next_one(queue: &PollQueue) -> Poll {
-    match queue.next(&running(), || Pace::Free) {
+    match queue.next(&running(), || FREE) {
         Some(Look::One(poll)) => *poll,
         other => panic!("{other:?}"),
     }
@@ -86,7 +92,7 @@ fn a_closed_queue_lets_its_pollers_go() {
     let queue = queue();
     queue.push(named(1, Instant::now()));
     queue.close();
-    assert!(queue.next(&running(), || Pace::Free).is_none());
+    assert!(queue.next(&running(), || FREE).is_none());
 }
 
 /// A run would otherwise wait for ever: for room, for what only the listing can tell, and for the listing
@@ -176,7 +182,7 @@ fn a_page_of_two() -> (PollQueue, PageLook) {
         let indexing = Indexing::submitted(true, Some(document(name)), None);
         queue.push(poll(id, long_ago, indexing));
     }
-    match queue.next(&running(), || Pace::Free) {
+    match queue.next(&running(), || FREE) {
         Some(Look::Page(look)) => (queue, look),
         other => panic!("{other:?}"),
     }
@@ -226,7 +232,7 @@ fn a_page_that_is_being_read_is_asked_for_once() {
 fn a_page_that_fails_is_tried_once_more_and_then_each_by_itself() {
     let (queue, look) = a_page_of_two();
     queue.page_failed(look, Instant::now());
-    let Some(Look::Page(again)) = queue.next(&running(), || Pace::Free) else {
+    let Some(Look::Page(again)) = queue.next(&running(), || FREE) else {
         panic!("no second try");
     };
     queue.page_failed(again, Instant::now() + Duration::from_secs(60));
@@ -239,7 +245,7 @@ fn a_page_that_is_put_off_comes_back_whole() {
     let (queue, look) = a_page_of_two();
     queue.page_put_off(look, Instant::now());
     assert!(matches!(
-        queue.next(&running(), || Pace::Free),
+        queue.next(&running(), || FREE),
         Some(Look::Page(_))
     ));
 }
@@ -468,7 +474,11 @@ fn the_turns_of_a_page_count_from_when_reads_were_last_held_back() {
     let second = |n: u32| began + n * Duration::from_secs(1);
     let mut schedule = Schedule::new(Waits::default(), known());
     let mut awaits = |pace, n| {
-        schedule.paced(pace, second(n));
+        let paces = Paces {
+            reads: pace,
+            every: None,
+        };
+        schedule.paced(paces, second(n));
         schedule.awaits_turn(began, second(n))
     };
     let paced = Pace::Every(Duration::from_secs(1));
