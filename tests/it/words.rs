@@ -2,6 +2,7 @@ use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::run::{KEY, Place, RunToEnd, Seen, Service};
@@ -413,12 +414,7 @@ fn a_disk_that_fills_up_in_the_middle_of_a_scan_leaves_nothing_half_recorded() {
     place.files(4000);
     let disk = place.path().join("disk");
     fs::create_dir(&disk).unwrap();
-    let mount = |options: &str| {
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", options, "tmpfs"]);
-        let mounted = command.arg(&disk).output();
-        mounted.is_ok_and(|o| o.status.success())
-    };
+    let mount = |options| mount(&disk, options);
     if !mount("size=1m") {
         eprintln!("no right to mount: skipped");
         return;
@@ -442,6 +438,14 @@ fn a_disk_that_fills_up_in_the_middle_of_a_scan_leaves_nothing_half_recorded() {
     assert_eq!(done["missing"], 0);
 }
 
+/// A disk of memory in place of the folder; whether there is the right to.
+fn mount(disk: &Path, options: &str) -> bool {
+    let mut command = Command::new("mount");
+    command.args(["-t", "tmpfs", "-o", options, "tmpfs"]);
+    let mounted = command.arg(disk).output();
+    mounted.is_ok_and(|o| o.status.success())
+}
+
 fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
 }
@@ -453,12 +457,7 @@ fn a_database_on_a_disk_that_cannot_be_written_to_is_read() {
     place.files(3);
     let disk = place.path().join("a disk?%");
     fs::create_dir(&disk).unwrap();
-    let mount = |options: &str| {
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", options, "tmpfs"]);
-        let mounted = command.arg(&disk).output();
-        mounted.is_ok_and(|o| o.status.success())
-    };
+    let mount = |options| mount(&disk, options);
     if !mount("size=4m") {
         eprintln!("no right to mount: skipped");
         return;

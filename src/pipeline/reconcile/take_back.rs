@@ -1,10 +1,10 @@
-//! Before a library goes into a store for the first time: what the store holds of it already is taken back.
+//! Before a library goes into a store for the first time, or an old copy of the database into use: what the store holds of it already is taken back.
 //!
 //! A database may be lost, put back from an old copy, or have forgotten a library; without this look
 //! everything would be sent a second time. Promises: only documents of exactly this library, path, content
-//! and metadata become a file's own; nothing is deleted; documents of the libraries that this database can never have sent
-//! are told of, since another one may have; nothing of the library is queued before a whole
-//! listing was taken back to its end, so that this can be cut off anywhere.
+//! and metadata become a file's own; nothing is deleted; documents that carry the library's name and that this
+//! database can never have sent are told of, since another one may have; nothing of the library is queued before
+//! a whole listing was taken back to its end, so that this can be cut off anywhere.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;

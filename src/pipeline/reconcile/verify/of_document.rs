@@ -147,14 +147,6 @@ fn has_successor(
     Ok(is_of_file && is_whole && document.state == Shown::Active)
 }
 
-/// What a document of this content is to a file that holds another one.
-fn of_other_content(file: &FileLike, content: &ContentKey) -> DriftKind {
-    match file.content.sha256 == content.sha256 {
-        true => DriftKind::Metadata,
-        false => DriftKind::Stale,
-    }
-}
-
 /// A whole document of a file that has none of this content.
 fn of_file_in_need(
     file: &FileLike,
@@ -163,9 +155,10 @@ fn of_file_in_need(
     documents: &ListedDocuments,
 ) -> Result<(DriftKind, Mend), Error> {
     let content = identity.content;
-    let kind = match file.content == content {
-        true => DriftKind::TakeBack,
-        false => of_other_content(file, &content),
+    let kind = match file.content {
+        held if held == content => DriftKind::TakeBack,
+        held if held.sha256 == content.sha256 => DriftKind::Metadata,
+        _ => DriftKind::Stale,
     };
     let is_replaced = has_successor(file, identity, documents)?;
     let mend = match is_replaced {
