@@ -362,13 +362,7 @@ fn a_database_on_a_read_only_or_full_disk() {
     place.files(200);
     let disk = place.path().join("disk");
     fs::create_dir(&disk).unwrap();
-    let mount = |options: &str| {
-        Command::new("mount")
-            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
-            .arg(&disk)
-            .output()
-            .is_ok_and(|o| o.status.success())
-    };
+    let mount = |options| mount(&disk, options);
     if !mount("size=48k") {
         // Without the right to mount there is no small disk; a folder that cannot be written must do.
         eprintln!("no right to mount: only the read-only folder is tried");

@@ -272,7 +272,10 @@ pub(in crate::client) struct Received {
 
 impl Received {
     fn without(mut self, cut: &Cut<'_>) -> Received {
-        self.body = cut.all(&self.body).into_owned();
+        let left = cut.all(&self.body);
+        if let Cow::Owned(left) = left {
+            self.body = left;
+        }
         for (name, value) in &mut self.headers {
             let left = match name == SESSION_URL {
                 // A session is opened by its address, which goes to the database and nowhere else.

@@ -106,7 +106,7 @@ pub(super) struct Schedule {
     pace: Pace,
     /// So long takes a request of the class that is held back most.
     turn: Option<Duration>,
-    /// When it was last told.
+    /// When these were last told.
     paced_at: Option<Instant>,
     /// When an upload was last submitted.
     pub(super) pushed_at: Option<Instant>,
