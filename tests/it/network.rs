@@ -113,6 +113,20 @@ fn nobody_hammers_on_a_login_page() {
     assert_eq!(counts(&place), (12, 0));
 }
 
+/// Something in between spoils an answer now and then, of whatever the store is looked up with.
+#[test]
+fn a_spoiled_answer_does_not_end_the_look_for_the_store() {
+    let place = Place::new();
+    place.files(3);
+    let service = Service::start(&place, &[]);
+    let spoiled = |number: u64| json!({"call": number, "kind": "wrong_json"});
+    let calls = [1, 2, 4, 5, 6].map(spoiled);
+    service.set_faults(json!({"calls": calls}));
+    let seen = upload(&place, &service.url, &[]).exit(0);
+    assert_eq!(seen.summary()["indexed"], 3, "{}", seen.stdout);
+    assert_eq!(service.fired("calls"), 5);
+}
+
 #[test]
 fn an_answer_that_is_no_object_blames_no_file() {
     no_file_is_blamed(|s| send(s, 200, "", "[]"), "no answer of the service: []");
