@@ -59,7 +59,13 @@ impl Service {
 
 fn fill(data: &PathBuf, files: usize) -> rusqlite::Result<()> {
     let mut data = Connection::open(data)?;
-    let columns = "store, mime, created_ms, ready_ms, fails, text";
+    // Whatever else the service keeps of a document is as it was of that one.
+    let columns: String = data.query_row(
+        "SELECT group_concat(name, ', ') FROM pragma_table_info('documents')
+         WHERE name NOT IN ('number', 'name', 'display_name', 'metadata', 'size', 'sha256')",
+        [],
+        |r| r.get(0),
+    )?;
     let (store, metadata): (String, String) = data.query_row(
         "SELECT store, metadata FROM documents ORDER BY number LIMIT 1",
         [],
