@@ -27,11 +27,11 @@ use crate::shutdown::{Shutdown, Stop};
 use crate::waits::Waits;
 
 /// Changes in one transaction: bounds its memory and how long an acknowledgement waits.
-const GROUP_CHANGES_MAX: usize = 512;
+const GROUP_CHANGES_MAX: usize = 2048;
 /// How long a group that nobody waits for is kept open for more: each commit costs a sync of the disk.
 const PATIENCE: Duration = Duration::from_millis(20);
 /// Changes that may wait; beyond it their senders do.
-const QUEUE_CHANGES_MAX: usize = 1024;
+const QUEUE_CHANGES_MAX: usize = 2048;
 
 /// Whoever waits for a change is told exactly once, also when the writer's thread dies with it in hand.
 struct Ack(Option<Then>);

@@ -117,7 +117,7 @@ impl Reader {
                 },
                 mime: r.get(6)?,
                 is_unmatched: r.get(7)?,
-                present: r.get::<_, String>(8)? == "present",
+                present: r.get_ref(8)?.as_str()? == "present",
             })
         }))
     }
