@@ -73,7 +73,7 @@ pub fn reading(
             return Err(skip(SkipReason::NotAFile, LEFT_OUT.to_owned()));
         }
         let hashed_ms = clock::now_ms();
-        let read = digest(&mut file, before.len(), buffer, stop).map_err(unreadable)?;
+        let read = digest(&mut file, buffer, stop).map_err(unreadable)?;
         let after = file.metadata().map_err(unreadable)?;
         let same = before.len() == after.len() && mtime_ns(&before) == mtime_ns(&after);
         if !same || read.size_bytes != after.len() {
@@ -130,10 +130,8 @@ struct Digested {
     head: Vec<u8>,
 }
 
-/// Reads to the end, or as far as the file is said to go: whether it has grown since is asked anyway.
 fn digest(
     file: &mut File,
-    expected_bytes: u64,
     Buffer(buffer): &mut Buffer,
     stop: &dyn Fn() -> bool,
 ) -> io::Result<Digested> {
@@ -153,9 +151,6 @@ fn digest(
         }
         hasher.update(&buffer[..n]);
         size_bytes += n as u64;
-        if size_bytes == expected_bytes {
-            break;
-        }
         // What is too large is not worth reading to its end.
         if size_bytes > FILE_BYTES_MAX {
             size_bytes = file.metadata()?.len().max(size_bytes);
