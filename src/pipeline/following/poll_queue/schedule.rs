@@ -282,7 +282,7 @@ impl Schedule {
     /// Where requests are paced, a look may take the place of an upload, and one a file would halve them:
     /// so long an upload waits for others to be looked at with it. Not once none has come for a while: then
     /// nothing else waits for the turn of its look.
-    pub(super) fn company_until(&self, latest: Instant, now: Instant) -> Option<Instant> {
+    fn company_until(&self, latest: Instant, now: Instant) -> Option<Instant> {
         let every = self.turn?;
         let alone = (every * TURNS_WITHOUT_COMPANY).min(LONG_WITHOUT_COMPANY);
         let comes_until = self.pushed_at? + alone.max(every * 2);
@@ -458,3 +458,6 @@ impl Schedule {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
