@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
+use crossbeam_channel::{Receiver, Sender, bounded, select_biased, unbounded};
 
 pub mod event;
 
@@ -88,7 +88,12 @@ struct EventSender {
 
 impl EventSink for EventSender {
     fn send(&self, event: Event) {
-        if self.style.says(&event) && self.queue.try_send(event).is_err() {
+        if !self.style.says(&event) {
+            return;
+        }
+        // Several at once may each still find room: that is a few events, not a queue without end.
+        let is_full = self.queue.len() >= EVENTS_MAX;
+        if is_full || self.queue.send(event).is_err() {
             self.dropped.fetch_add(1, Relaxed);
         }
     }
@@ -145,7 +150,8 @@ pub struct Reporter {
 impl Reporter {
     /// A panic while something is said or drawn stops the run, and its last event is said all the same.
     pub fn start(style: Style, progress: Arc<Progress>, shutdown: &Arc<Shutdown>) -> Reporter {
-        let (events, queue) = bounded(EVENTS_MAX);
+        // Memory is taken only by what really waits.
+        let (events, queue) = unbounded();
         let (urgent, words) = bounded(URGENT_MAX);
         let (printing, printed) = bounded::<()>(0);
         let dropped: Arc<AtomicU64> = Arc::default();

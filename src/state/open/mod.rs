@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::config::DbConfig;
+use rusqlite::vtab::array;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use rustix::fs::{Access, access};
 
@@ -83,6 +84,7 @@ fn write_ahead_logging(conn: &Connection) -> rusqlite::Result<String> {
 pub fn nothing() -> Result<Connection, Error> {
     let open = || -> rusqlite::Result<Connection> {
         let conn = Connection::open_in_memory()?;
+        array::load_module(&conn)?;
         migrations::apply(&conn)?;
         Ok(conn)
     };
@@ -132,6 +134,8 @@ fn connect(path: &Path) -> Result<Connection, Error> {
         // parameters. Else those that might fit a partial index have it prepared anew at each run.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         conn.busy_timeout(BUSY_TIMEOUT)?;
+        // Lists of libraries are handed to statements as tables.
+        array::load_module(&conn)?;
         // What the file says of functions and tables is not run on its word.
         conn.pragma_update(None, "trusted_schema", "OFF")?;
         let id = conn.query_row("PRAGMA application_id", [], |r| r.get(0))?;

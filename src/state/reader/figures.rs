@@ -112,12 +112,12 @@ statements! {
     UPLOAD_COUNTS: All("counts uploads, on an index that holds all it needs") =>
         "SELECT status, count(*), sum(size_bytes) FROM uploads INDEXED BY uploads_counts
          WHERE store_id = ?1
-         AND library_id IN (SELECT value FROM json_each(?2)) AND current = 1
+         AND library_id IN (SELECT value FROM rarray(?2)) AND current = 1
          GROUP BY library_id, status";
     SHARES: All("counts uploads, on an index that holds all it needs") =>
         "SELECT library_id, current, status, count(*), sum(size_bytes)
          FROM uploads INDEXED BY uploads_counts WHERE store_id = ?1
-         AND library_id IN (SELECT value FROM json_each(?2)) GROUP BY library_id, current, status";
+         AND library_id IN (SELECT value FROM rarray(?2)) GROUP BY library_id, current, status";
     // Without bytes and groups, each of which takes as long as the counting.
     SETTLED: All("counts uploads, on an index that holds all it needs") =>
         "SELECT count(*) FROM uploads INDEXED BY uploads_counts
@@ -131,12 +131,12 @@ statements! {
          WHERE library_id = ?1 AND state = ?2";
     IMAGES: All("counts images, on an index of just those") =>
         "SELECT f.library_id, count(*), sum(f.size_bytes) FROM files f INDEXED BY files_images
-         WHERE f.library_id IN (SELECT value FROM json_each(?2)) AND f.state = 'present' AND", IS_IMAGE, "
+         WHERE f.library_id IN (SELECT value FROM rarray(?2)) AND f.state = 'present' AND", IS_IMAGE, "
          AND NOT EXISTS (SELECT 1 FROM stores s WHERE s.id = ?1 AND", TAKES_IMAGES, ")
          GROUP BY f.library_id";
     SKIPPED_COUNTS: All("counts skips, on an index") =>
         "SELECT library_id, count(*) FROM skipped_files
-         WHERE library_id IN (SELECT value FROM json_each(?1)) GROUP BY library_id";
+         WHERE library_id IN (SELECT value FROM rarray(?1)) GROUP BY library_id";
     SKIPPED: Page =>
         "SELECT path, reason, detail FROM skipped_files WHERE library_id = ?1 AND path >= ?2
          ORDER BY path", PAGE;
@@ -145,7 +145,7 @@ statements! {
          WHERE library_id = ?1 AND path >= ?2 AND unmatched = 1 AND state = 'present' ORDER BY path", PAGE;
     EACH_SKIPPED_FOR: All("what could not be read is looked for among what this call selects") =>
         "SELECT library_id, path FROM skipped_files
-         WHERE library_id IN (SELECT value FROM json_each(?1)) AND reason = ?2";
+         WHERE library_id IN (SELECT value FROM rarray(?1)) AND reason = ?2";
     REASONS: All("groups the files that have met an error, which make up its index") =>
         "SELECT u.error, count(*), min(u.since_ms) FROM uploads u
          WHERE u.store_id = ?1 AND u.current = 1 AND u.status = ?2 AND u.error IS NOT NULL

@@ -88,7 +88,7 @@ statements! {
          AND u.unwanted = 0 AND u.status IN ('uploading', 'processing', 'indexed', 'failed')";
     EACH_UNSETTLED: All("a dry run adds up every file that would be sent") =>
         "SELECT f.library_id, f.path, f.mime, f.size_bytes FROM files f LEFT JOIN stores s ON s.id = ?1
-         WHERE (NOT", IS_IMAGE, "OR", TAKES_IMAGES, ") AND f.library_id IN (SELECT value FROM json_each(?2)) AND f.state = 'present'
+         WHERE (NOT", IS_IMAGE, "OR", TAKES_IMAGES, ") AND f.library_id IN (SELECT value FROM rarray(?2)) AND f.state = 'present'
          AND NOT EXISTS (SELECT 1 FROM uploads u WHERE", SAME_CONTENT, "AND u.store_id = ?1
              AND u.status != 'pending') ORDER BY f.library_id, f.path";
     FILES_LIKE: Single =>

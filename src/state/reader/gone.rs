@@ -52,7 +52,7 @@ macro_rules! gone {
 /// Of the uploads `u`, in SQL: store, libraries and time are the first parameters.
 pub const PURGEABLE: &str = concat!(
     "INDEXED BY uploads_outdated JOIN files f ON f.id = u.file_id
-     WHERE u.store_id = ?1 AND u.library_id IN (SELECT value FROM json_each(?2)) AND u.current = 0
+     WHERE u.store_id = ?1 AND u.library_id IN (SELECT value FROM rarray(?2)) AND u.current = 0
      AND u.unwanted = 0 AND u.status = 'indexed' AND ",
     gone!()
 );
@@ -75,7 +75,7 @@ statements! {
     GONE_ON_THE_WAY: All("of the few that are on their way, which make up its index") =>
         "SELECT u.library_id FROM uploads u INDEXED BY uploads_unfinished
          JOIN files f ON f.id = u.file_id
-         WHERE u.store_id = ?1 AND u.library_id IN (SELECT value FROM json_each(?2))
+         WHERE u.store_id = ?1 AND u.library_id IN (SELECT value FROM rarray(?2))
          AND u.status IN ('uploading', 'processing') AND", GONE;
     UNWANTED_COUNT: All("counts what was to be deleted and is not yet, on its own index") =>
         "SELECT count(*) FROM uploads INDEXED BY uploads_unwanted

@@ -2,8 +2,10 @@
 //! them are read at once.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
-use rusqlite::{Row, params};
+use rusqlite::types::{ToSqlOutput, Value};
+use rusqlite::{Row, ToSql, params};
 
 use super::Reader;
 use crate::clock::UnixMs;
@@ -24,31 +26,25 @@ pub struct LibraryRow {
 
 /// Some libraries, as statements take them.
 #[derive(Debug, Clone)]
-pub struct Libraries {
-    ids: Vec<i64>,
-    json: String,
-}
+pub struct Libraries(Vec<i64>);
 
 impl Libraries {
     pub fn ids(&self) -> &[i64] {
-        &self.ids
+        &self.0
     }
 }
 
 impl FromIterator<i64> for Libraries {
     fn from_iter<I: IntoIterator<Item = i64>>(ids: I) -> Libraries {
-        let ids: Vec<i64> = ids.into_iter().collect();
-        let texts: Vec<String> = ids.iter().map(i64::to_string).collect();
-        Libraries {
-            json: format!("[{}]", texts.join(",")),
-            ids,
-        }
+        Libraries(ids.into_iter().collect())
     }
 }
 
-impl rusqlite::ToSql for Libraries {
-    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
-        self.json.to_sql()
+/// As the table that `rarray` makes of it.
+impl ToSql for Libraries {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let ids: Vec<Value> = self.0.iter().copied().map(Value::from).collect();
+        Ok(ToSqlOutput::from_rc(Rc::new(ids), c"rarray"))
     }
 }
 
@@ -63,10 +59,10 @@ statements! {
         "WHERE NOT EXISTS (SELECT 1 FROM library_stores WHERE library_id = id) ORDER BY name";
     TO_QUEUE: Single =>
         "SELECT library_id FROM library_stores WHERE store_id = ?1 AND queued_to IS NOT NULL
-         AND library_id IN (SELECT value FROM json_each(?2))";
+         AND library_id IN (SELECT value FROM rarray(?2))";
     NOT_BEGUN_TO_QUEUE: Single =>
         "SELECT library_id FROM library_stores WHERE store_id = ?1 AND queued_to = ''
-         AND library_id IN (SELECT value FROM json_each(?2))";
+         AND library_id IN (SELECT value FROM rarray(?2))";
 }
 
 impl Reader {

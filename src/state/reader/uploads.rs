@@ -72,7 +72,7 @@ statements! {
     PENDING: Page => JOB, OF_FILE,
         "JOIN library_stores s ON s.library_id = f.library_id AND s.store_id = u.store_id
          WHERE u.store_id = ?1 AND u.status = 'pending' AND u.current = 1 AND u.queued > ?2
-         AND u.queued <= ?3 AND f.library_id IN (SELECT value FROM json_each(?4))
+         AND u.queued <= ?3 AND f.library_id IN (SELECT value FROM rarray(?4))
          ORDER BY u.queued", PAGE;
     UNFINISHED: Page => JOB, OF_FILE,
         "WHERE u.store_id = ?1 AND u.status IN ('uploading', 'processing') AND u.id > ?2
@@ -98,7 +98,7 @@ statements! {
     OUTDATED_ON_THE_WAY: All("of the few that are on their way, which make up its index") =>
         "SELECT count(*) FROM uploads INDEXED BY uploads_unfinished
          WHERE store_id = ?1 AND current = 0
-         AND library_id IN (SELECT value FROM json_each(?2))
+         AND library_id IN (SELECT value FROM rarray(?2))
          AND status IN ('uploading', 'processing')";
     ON_THE_WAY: All("of the few that are on their way, which make up its index") =>
         "SELECT count(*), coalesce(sum(size_bytes), 0) FROM uploads INDEXED BY uploads_unfinished
@@ -106,13 +106,13 @@ statements! {
     EACH_IN_STATE: All("what filters of one call select is known by looking at each path") =>
         "SELECT u.id, u.library_id, f.path, u.size_bytes, u.queued
          FROM uploads u JOIN files f ON f.id = u.file_id
-         WHERE u.store_id = ?1 AND u.library_id IN (SELECT value FROM json_each(?2))
+         WHERE u.store_id = ?1 AND u.library_id IN (SELECT value FROM rarray(?2))
          AND u.status = ?3 AND u.current = 1 AND u.queued > ?4";
     EACH_UNQUEUED: All("what filters of one call select is known by looking at each path") =>
         "SELECT f.library_id, f.path, f.size_bytes FROM files f
          JOIN library_stores s ON s.library_id = f.library_id AND s.store_id = ?1
          WHERE s.queued_to IS NOT NULL AND f.state = 'present'
-         AND f.library_id IN (SELECT value FROM json_each(?2))
+         AND f.library_id IN (SELECT value FROM rarray(?2))
          AND NOT EXISTS (SELECT 1 FROM uploads u WHERE u.file_id = f.id AND u.store_id = ?1
              AND u.current = 1 AND u.status NOT IN ('superseded', 'retired'))";
 }

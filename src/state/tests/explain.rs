@@ -62,7 +62,7 @@ const SMALL: [&str; 10] = [
     "upload_locks",
     "rates",
     "operation_times",
-    "json_each",
+    "rarray",
 ];
 
 /// Columns of which one value belongs to few rows.
