@@ -8,6 +8,7 @@ use std::time::Duration;
 use ureq::config::Config;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 
+use super::cork::Cork;
 use super::endpoint::Endpoint;
 use super::meter::Meter;
 use super::resolver::CachingResolver;
@@ -66,11 +67,13 @@ struct Agents {
 impl Agents {
     fn new(config: &Config, tls: &Tls, shutdown: &Shutdown) -> Agents {
         let agent = || {
-            // A tunnel through the proxy, or else a socket; and TLS over it where the address asks for it.
+            // A tunnel through the proxy, or else a socket; TLS over it where the address asks for it; and whole
+            // requests over that.
             let connector =
                 ().chain(ConnectProxyConnector::default())
                     .chain(TcpConnector::default())
-                    .chain(tls.clone());
+                    .chain(tls.clone())
+                    .chain(Cork);
             ureq::Agent::with_parts(config.clone(), connector, CachingResolver::default())
         };
         let agents = Agents {
