@@ -213,13 +213,23 @@ impl Writer {
     }
 
     /// The same of an upload in one request; should that be refused, the intent holds for a session.
-    pub fn intent_of_one_request(
+    pub fn intent_of_one_request(&self, upload: UploadId, batch: i64) -> Result<Intents, Error> {
+        self.intent(upload, batch, Way::OneRequest)?;
+        Ok(of_one_request(upload))
+    }
+
+    /// The same without waiting, for a file whose turn comes soon; `then` gets it once it is on disk.
+    pub fn intent_ahead(
         &self,
         upload: UploadId,
         batch: i64,
-    ) -> Result<(Durable<Intent>, Durable<Unaskable>), Error> {
-        let intent = self.intent(upload, batch, Way::OneRequest)?;
-        Ok((intent, Durable::committed(Unaskable { upload })))
+        then: impl FnOnce(Result<Intents, Error>) + Send + 'static,
+    ) {
+        let way = Way::OneRequest;
+        let intent = Change::Intent { upload, batch, way };
+        let then = move |done: Result<Applied, Error>| then(done.map(|_| of_one_request(upload)));
+        // Some worker may have nothing else to do.
+        self.request(intent, true, Box::new(then));
     }
 
     /// Write-ahead rule 2: durable before the request that finalizes the upload.
@@ -242,6 +252,15 @@ impl Writer {
         self.commit(Change::ImportStarted { upload })?;
         Ok(Durable::committed(Unaskable { upload }))
     }
+}
+
+/// Of an upload in one request.
+pub type Intents = (Durable<Intent>, Durable<Unaskable>);
+
+/// It is on disk.
+fn of_one_request(upload: UploadId) -> Intents {
+    let intent = Durable::committed(Intent { upload });
+    (intent, Durable::committed(Unaskable { upload }))
 }
 
 /// What the poll queue gets once a submission is on disk.
@@ -283,8 +302,9 @@ struct State {
 impl State {
     fn run(mut self, requests: &Receiver<Request>) {
         let mut beat_due = Instant::now() + self.heartbeat;
-        let mut group = Vec::with_capacity(GROUP_CHANGES_MAX);
         loop {
+            // A new one each time: a scan fills two thousand places, an upload a handful.
+            let mut group = Vec::new();
             match requests.recv_deadline(beat_due) {
                 Ok(first) => group.push(first),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -302,7 +322,7 @@ impl State {
                 proof::mishap("heartbeat");
                 beat_due = Instant::now() + self.heartbeat;
             }
-            self.commit_group(&mut group, beat);
+            self.commit_group(group, beat);
         }
         if poison::lock(&self.failure).is_none() {
             // Not released only if the disk fails now; then the next run takes it over.
@@ -310,15 +330,15 @@ impl State {
         }
     }
 
-    fn commit_group(&mut self, group: &mut Vec<Request>, beat: bool) {
+    fn commit_group(&mut self, group: Vec<Request>, beat: bool) {
         let failed = poison::lock(&self.failure).clone();
         let done = match failed {
             Some(e) => Err(e),
-            None => self.transact(group, beat),
+            None => self.transact(&group, beat),
         };
         match done {
             Ok(results) => {
-                for (request, result) in group.drain(..).zip(results) {
+                for (request, result) in group.into_iter().zip(results) {
                     if let Err(e) = &result {
                         self.fail(e);
                     }
@@ -327,7 +347,7 @@ impl State {
             }
             Err(e) => {
                 self.fail(&e);
-                for request in group.drain(..) {
+                for request in group {
                     request.ack.tell(Err(e.clone()));
                 }
             }
