@@ -26,7 +26,8 @@ use crate::throttle::gate::Starts;
 
 /// How often a waiting run looks around.
 const TICK: Duration = Duration::from_millis(100);
-/// Tasks waiting for a worker, per worker: enough that none waits for the reader.
+/// Tasks about, per worker: the one in its hands, and others that come to disk meanwhile. What a crash leaves in doubt
+/// is as much.
 pub const QUEUED_PER_WORKER: usize = 3;
 
 /// How far a run has come with what waited when it began.

@@ -3,7 +3,7 @@
 //! Owns the job in its hands. The order of the write-ahead rules can be read here from top to bottom:
 //! intent on disk → session opened → its URL on disk → body → submitted; and for the staged way, between
 //! body and submitted: temporary file on disk → import on record → import. A small file goes in one request
-//! (`one_request`). What follows from an answer is
+//! (`one_request`), and mostly comes with its intent on disk (`ahead`). What follows from an answer is
 //! decided in `rules`. Promises: when nothing is known of what became of a body or an import, the row
 //! keeps what it knows and nothing is sent again.
 

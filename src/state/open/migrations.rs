@@ -43,6 +43,8 @@ pub fn apply(tx: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
+// For a list of more than two values SQLite builds a table at each run of a statement, a tenth of its time: such checks
+// are written out. (Databases that are older have them as lists, which allow the same.)
 const V1: &str = "
 PRAGMA application_id = 0x6f626a6c;
 
@@ -96,7 +98,7 @@ CREATE TABLE files (
     unmatched INTEGER NOT NULL DEFAULT 0 CHECK (unmatched IN (0, 1)),  -- there are rules, and none met it
     -- left_out: there, but an ignore file, or what it is, keeps it from being sent
     -- moved: gone from this path, and found again at another
-    state TEXT NOT NULL CHECK (state IN ('present', 'missing', 'left_out', 'moved')),
+    state TEXT NOT NULL CHECK (state = 'present' OR state = 'missing' OR state = 'left_out' OR state = 'moved'),
     first_seen_ms INTEGER NOT NULL,
     last_seen_ms INTEGER NOT NULL,
     missing_since_ms INTEGER,
@@ -163,7 +165,8 @@ CREATE TABLE upload_batches (
     succeeded INTEGER NOT NULL DEFAULT 0,
     failed INTEGER NOT NULL DEFAULT 0,
     skipped INTEGER NOT NULL DEFAULT 0,
-    status TEXT NOT NULL CHECK (status IN ('filling', 'filled', 'done', 'interrupted')),
+    status TEXT NOT NULL CHECK (status = 'filling' OR status = 'filled' OR status = 'done'
+        OR status = 'interrupted'),
     started_ms INTEGER NOT NULL,
     completed_ms INTEGER,
     UNIQUE (run_id, number)
@@ -184,8 +187,8 @@ CREATE TABLE uploads (
     -- Its document is to be deleted: newer content has taken its place, or it was purged. On disk before the
     -- deletion is sent, and for good: should the content come back, it gets another row.
     unwanted INTEGER NOT NULL DEFAULT 0 CHECK (unwanted IN (0, 1)),
-    status TEXT NOT NULL CHECK (status IN
-        ('pending', 'uploading', 'processing', 'indexed', 'failed', 'superseded', 'retired')),
+    status TEXT NOT NULL CHECK (status = 'pending' OR status = 'uploading' OR status = 'processing'
+        OR status = 'indexed' OR status = 'failed' OR status = 'superseded' OR status = 'retired'),
     queued INTEGER NOT NULL,         -- place in the queue; handed back = a new place at its end
     attempts INTEGER NOT NULL DEFAULT 0,  -- that ended without success
     method TEXT NOT NULL DEFAULT 'direct' CHECK (method IN ('direct', 'staged')),
