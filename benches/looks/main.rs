@@ -15,9 +15,9 @@ mod service;
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use objlib::emulator::{Emulator, Faults};
+use objlib::emulator::Faults;
 use serde_json::Value;
-use service::{Folder, SMALL, Uploaded, service, upload};
+use service::{Folder, SMALL, Uploaded, ledger, service, upload};
 
 /// Name; files; milliseconds a request, an operation at least, and up to so many more.
 type Row = (&'static str, usize, u64, u64, u64);
@@ -70,15 +70,6 @@ fn measured((name, files, latency_ms, operation_delay_ms, operation_jitter_ms): 
         late[late.len() / 2],
         late[late.len() * 95 / 100]
     );
-}
-
-fn ledger(service: &Emulator) -> Value {
-    let answer = ureq::get(format!("{}/_emulator/ledger", service.url())).call();
-    let text = answer.and_then(|mut answer| {
-        let body = answer.body_mut().with_config().limit(1 << 30);
-        body.read_to_string()
-    });
-    serde_json::from_str(&text.expect("the ledger")).expect("JSON")
 }
 
 /// Seconds from the end of each operation to the line that says so, in rising order.

@@ -1,5 +1,5 @@
-//! A raw load generator: the same bytes on the wire as an upload of small files in one request each, without
-//! a database, a scan or a digest; what a client could reach at best.
+//! A raw load generator: the same requests as an upload of small files in one request each, looks by pages
+//! included, without a database, a scan or a digest; what a client could reach at best.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,13 +9,27 @@ use std::time::Instant;
 
 use super::service::Folder;
 
-/// Files a second of `workers` connections.
-pub fn files_a_second(url: &str, store: &str, folder: &Folder, workers: usize) -> f64 {
+/// Files a second of `workers` connections that look at a page so often in all, among the uploads.
+pub fn files_a_second(
+    url: &str,
+    store: &str,
+    (folder, looks): (&Folder, usize),
+    workers: usize,
+) -> f64 {
     let address = url.strip_prefix("http://").expect("an address");
-    let files: Vec<Vec<u8>> = walk(folder)
-        .into_iter()
-        .map(|path| request(address, store, &path))
-        .collect();
+    let look = format!(
+        "GET /v1beta/{store}/documents?pageSize=20 HTTP/1.1\r\nHost: {address}\r\n\
+         x-goog-api-key: a-key-of-nobody\r\n\r\n"
+    );
+    let mut requests = Vec::new();
+    let mut looked = 0;
+    for (sent, path) in walk(folder).into_iter().enumerate() {
+        requests.push(request(address, store, &path));
+        while looked * folder.files < looks * (sent + 1) {
+            requests.push(look.clone().into_bytes());
+            looked += 1;
+        }
+    }
     let next = AtomicUsize::new(0);
     let began = Instant::now();
     thread::scope(|scope| {
@@ -23,14 +37,14 @@ pub fn files_a_second(url: &str, store: &str, folder: &Folder, workers: usize) -
             scope.spawn(|| {
                 let mut connection = TcpStream::connect(address).expect("a connection");
                 connection.set_nodelay(true).expect("no delay");
-                while let Some(request) = files.get(next.fetch_add(1, Relaxed)) {
+                while let Some(request) = requests.get(next.fetch_add(1, Relaxed)) {
                     connection.write_all(request).expect("it is sent");
                     answer(&mut connection);
                 }
             });
         }
     });
-    files.len() as f64 / began.elapsed().as_secs_f64()
+    folder.files as f64 / began.elapsed().as_secs_f64()
 }
 
 fn walk(folder: &Folder) -> Vec<std::path::PathBuf> {

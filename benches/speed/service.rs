@@ -60,6 +60,16 @@ pub fn service(faults: Faults) -> Emulator {
     Emulator::start(options).expect("the emulator starts")
 }
 
+/// What the service saw.
+pub fn ledger(service: &Emulator) -> Value {
+    let answer = ureq::get(format!("{}/_emulator/ledger", service.url())).call();
+    let text = answer.and_then(|mut answer| {
+        let body = answer.body_mut().with_config().limit(1 << 30);
+        body.read_to_string()
+    });
+    serde_json::from_str(&text.expect("the ledger")).expect("JSON")
+}
+
 pub struct Uploaded {
     pub run: Run,
     /// The last line, and the lines before it.
