@@ -222,7 +222,7 @@ fn varied_operations() -> Option<f64> {
 
 fn loopback() -> Option<f64> {
     const WORKERS: usize = 8;
-    let folder = Folder::new(2000, SMALL);
+    let folder = Folder::new(10_000, SMALL);
     let flags = ["--concurrency", "8", "--rpm", "0"];
     let uploaded = upload(&folder, &service(Faults::default()), &flags);
     done(&uploaded);
