@@ -64,7 +64,8 @@ struct Request {
 /// The way to the writer thread; cheap to clone.
 #[derive(Clone)]
 pub struct Writer {
-    queue: Sender<Request>,
+    // Boxes: of a queue that is nearly empty only the places are in memory.
+    queue: Sender<Box<Request>>,
 }
 
 /// The running thread. `close` ends it and releases the lock.
@@ -197,11 +198,11 @@ impl Writer {
     }
 
     fn request(&self, change: Change, is_waited_for: bool, then: Then) {
-        let request = Request {
+        let request = Box::new(Request {
             change,
             is_waited_for,
             ack: Ack(Some(then)),
-        };
+        });
         // Where the thread has ended it is dropped, and that tells.
         let _ = self.queue.send(request);
     }
@@ -300,18 +301,18 @@ struct State {
 }
 
 impl State {
-    fn run(mut self, requests: &Receiver<Request>) {
+    fn run(mut self, requests: &Receiver<Box<Request>>) {
         let mut beat_due = Instant::now() + self.heartbeat;
         loop {
             // A new one each time: a scan fills two thousand places, an upload a handful.
             let mut group = Vec::new();
             match requests.recv_deadline(beat_due) {
-                Ok(first) => group.push(first),
+                Ok(first) => group.push(*first),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             let room = GROUP_CHANGES_MAX - group.len();
-            group.extend(requests.try_iter().take(room));
+            group.extend(requests.try_iter().take(room).map(|request| *request));
             gather(
                 &mut group,
                 requests,
@@ -404,7 +405,8 @@ impl State {
             return Err(lost(&path));
         }
         let mut results = Vec::with_capacity(group.len());
-        for Request { change, .. } in group {
+        for request in group {
+            let change = &request.change;
             let done = match savepoints {
                 true => change.apply_whole(&tx, &self.me),
                 false => change.apply(&tx, &self.me),
@@ -428,14 +430,14 @@ impl State {
 type Attempt = Result<Option<Vec<Result<Applied, Error>>>, Error>;
 
 /// Fills the group up, until it holds something that somebody waits for.
-fn gather(group: &mut Vec<Request>, requests: &Receiver<Request>, until: Instant) {
+fn gather(group: &mut Vec<Request>, requests: &Receiver<Box<Request>>, until: Instant) {
     let mut is_waited = group.is_empty() || group.iter().any(|request| request.is_waited_for);
     while !is_waited && group.len() < GROUP_CHANGES_MAX {
         let Ok(request) = requests.recv_deadline(until) else {
             return;
         };
         is_waited = request.is_waited_for;
-        group.push(request);
+        group.push(*request);
     }
 }
 
