@@ -322,7 +322,7 @@ fn with_threads(run: &Run<'_>, record: &mut Record) -> Option<Progressed> {
         drop((task_queue, returned));
         let mut progressed = None;
         let done = panic::caught("passes", || -> Result<(), Error> {
-            let mut passes = Passes::new(run, tasks, answers, one_request)?;
+            let mut passes = Passes::new(run, tasks, answers)?;
             let done = passes.run();
             progressed = Some(passes.progressed());
             done

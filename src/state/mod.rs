@@ -66,4 +66,4 @@ pub use durable::{Durable, Intent, Unaskable, UploadId};
 pub use lock::Lease;
 pub use reader::{Job, KnownFile, Reader};
 pub use upload_state::{Method, Support, UploadState};
-pub use writer::{Intents, Writer};
+pub use writer::Writer;

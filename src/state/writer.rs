@@ -214,23 +214,13 @@ impl Writer {
     }
 
     /// The same of an upload in one request; should that be refused, the intent holds for a session.
-    pub fn intent_of_one_request(&self, upload: UploadId, batch: i64) -> Result<Intents, Error> {
-        self.intent(upload, batch, Way::OneRequest)?;
-        Ok(of_one_request(upload))
-    }
-
-    /// The same without waiting, for a file whose turn comes soon; `then` gets it once it is on disk.
-    pub fn intent_ahead(
+    pub fn intent_of_one_request(
         &self,
         upload: UploadId,
         batch: i64,
-        then: impl FnOnce(Result<Intents, Error>) + Send + 'static,
-    ) {
-        let way = Way::OneRequest;
-        let intent = Change::Intent { upload, batch, way };
-        let then = move |done: Result<Applied, Error>| then(done.map(|_| of_one_request(upload)));
-        // Some worker may have nothing else to do.
-        self.request(intent, true, Box::new(then));
+    ) -> Result<(Durable<Intent>, Durable<Unaskable>), Error> {
+        let intent = self.intent(upload, batch, Way::OneRequest)?;
+        Ok((intent, Durable::committed(Unaskable { upload })))
     }
 
     /// Write-ahead rule 2: durable before the request that finalizes the upload.
@@ -253,15 +243,6 @@ impl Writer {
         self.commit(Change::ImportStarted { upload })?;
         Ok(Durable::committed(Unaskable { upload }))
     }
-}
-
-/// Of an upload in one request.
-pub type Intents = (Durable<Intent>, Durable<Unaskable>);
-
-/// It is on disk.
-fn of_one_request(upload: UploadId) -> Intents {
-    let intent = Durable::committed(Intent { upload });
-    (intent, Durable::committed(Unaskable { upload }))
 }
 
 /// What the poll queue gets once a submission is on disk.

@@ -160,66 +160,6 @@ fn one_request_that_is_stopped_half_way_made_nothing() {
     assert_eq!(ledger.requests("document.list"), 0);
 }
 
-/// Counts by state, as `status` knows them.
-fn status(place: &Place) -> serde_json::Value {
-    let seen = place.objlib(&["status", "--json"]).seen().exit(0);
-    serde_json::from_str(&seen.stdout).unwrap()
-}
-
-/// A run of 40 files with two workers, in the middle: more intents are on record than files can be on their way.
-fn ahead(place: &Place, service: &Service) -> Child {
-    place.files(40);
-    // From here on it is known that the service takes small files in one request.
-    let args = ["--limit", "1", "--rpm", "0"];
-    place.upload(service, &args).seen().exit(0);
-    service.set_faults(serde_json::json!({"latency_ms": 300}));
-    let mut run = place
-        .upload(service, &["--concurrency", "2", "--rpm", "0"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    while status(place)["uploading"].as_u64().unwrap() <= 2 {
-        assert!(run.try_wait().unwrap().is_none(), "it ended early");
-    }
-    run
-}
-
-/// The intents of small files are written before their turn comes; a stop takes back those of which nothing
-/// was sent.
-#[test]
-fn what_was_written_ahead_goes_back_to_the_queue() {
-    let place = Place::new();
-    let service = Service::start(&place, &[]);
-    let run = ahead(&place, &service);
-    let first = ends_soon(run, "INT", 130).summary();
-    let left = status(&place);
-    assert_eq!(left["uploading"], 0, "{left}");
-    assert_eq!(left["pending"], first["pending"], "{first}");
-    service.set_faults(serde_json::json!({"latency_ms": 0}));
-    let last = place.upload(&service, &["--rpm", "0"]).seen().exit(0);
-    assert_eq!(last.summary()["adopted"], 0);
-    let ledger = service.ledger();
-    ledger.is_exactly(&place.docs());
-    assert_eq!(ledger.uploads(), 40);
-}
-
-/// After a kill nobody knows which of them were sent: the store is asked, once, and nothing goes twice.
-#[test]
-fn what_was_written_ahead_of_a_kill_is_looked_up() {
-    let place = Place::new();
-    let service = Service::start(&place, &[]);
-    let mut run = ahead(&place, &service);
-    run.kill().unwrap();
-    run.wait().unwrap();
-    assert!(status(&place)["uploading"].as_u64().unwrap() > 2);
-    service.set_faults(serde_json::json!({"latency_ms": 0}));
-    place.upload(&service, &["--rpm", "0"]).seen().exit(0);
-    let ledger = service.ledger();
-    ledger.is_exactly(&place.docs());
-    assert_eq!(ledger.uploads(), 40);
-}
-
 /// A token is not waited for: the next one would come after six seconds, and all of them after minutes.
 #[test]
 fn nothing_waits_for_a_token_after_ctrl_c() {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use ureq::config::Config;
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
 
-use super::cork::Cork;
 use super::endpoint::Endpoint;
 use super::meter::Meter;
 use super::resolver::CachingResolver;
@@ -67,13 +66,11 @@ struct Agents {
 impl Agents {
     fn new(config: &Config, tls: &Tls, shutdown: &Shutdown) -> Agents {
         let agent = || {
-            // A tunnel through the proxy, or else a socket; TLS over it where the address asks for it; and whole
-            // requests over that.
+            // A tunnel through the proxy, or else a socket; and TLS over it where the address asks for it.
             let connector =
                 ().chain(ConnectProxyConnector::default())
                     .chain(TcpConnector::default())
-                    .chain(tls.clone())
-                    .chain(Cork);
+                    .chain(tls.clone());
             ureq::Agent::with_parts(config.clone(), connector, CachingResolver::default())
         };
         let agents = Agents {

@@ -3,7 +3,6 @@
 //! `send` is the one way out; `agent` holds the connections and what they have in common.
 
 pub mod agent;
-mod cork;
 pub mod endpoint;
 pub mod json;
 pub mod meter;

@@ -17,18 +17,15 @@ use super::selection::FROM_THE_START;
 use crate::error::Error;
 use crate::panic;
 use crate::pipeline::Run;
-use crate::pipeline::sending::ahead::Ahead;
-use crate::pipeline::sending::support::InOneRequest;
 use crate::pipeline::sending::worker::{Returned, Task};
 use crate::report::{Event, units::count};
-use crate::state::{Change, Job, Method, UploadId};
+use crate::state::{Change, Job, UploadId};
 use crate::throttle::gate::Starts;
 
 /// How often a waiting run looks around.
 const TICK: Duration = Duration::from_millis(100);
-/// Tasks about, per worker: the one in its hands, and others that come to disk meanwhile. What a crash leaves in doubt
-/// is as much.
-pub const QUEUED_PER_WORKER: usize = 3;
+/// Tasks waiting for a worker, per worker: enough that none waits for the reader.
+pub const QUEUED_PER_WORKER: usize = 2;
 
 /// How far a run has come with what waited when it began.
 #[derive(Debug, Clone)]
@@ -43,7 +40,6 @@ pub struct Passes<'r> {
     pub(super) run: &'r Run<'r>,
     tasks: Sender<Task>,
     answers: Receiver<(UploadId, Returned)>,
-    one_request: &'r InOneRequest,
     /// Handed out, and not answered yet.
     in_hand: BTreeSet<UploadId>,
     /// Of these, what the pass handed out that is judged next.
@@ -78,13 +74,11 @@ impl<'r> Passes<'r> {
         run: &'r Run<'r>,
         tasks: Sender<Task>,
         answers: Receiver<(UploadId, Returned)>,
-        one_request: &'r InOneRequest,
     ) -> Result<Passes<'r>, Error> {
         Ok(Passes {
             run,
             tasks,
             answers,
-            one_request,
             in_hand: BTreeSet::new(),
             awaited: BTreeSet::new(),
             probe: None,
@@ -214,8 +208,7 @@ impl<'r> Passes<'r> {
             let left = self.run.wanted.saturating_sub(self.progressed.started);
             let batch = self.batches.place(self.run, left)?;
             self.progressed.started += u64::from(is_of_backlog);
-            let ahead = None;
-            self.hand_out(Task::Upload { job, batch, ahead });
+            self.hand_out(Task::Upload { job, batch });
         }
         Ok(!self.is_stopping())
     }
@@ -325,25 +318,13 @@ impl<'r> Passes<'r> {
             self.take_answer();
         }
         let upload = task.job().upload;
-        let starts = self.run.parts.gate.starts();
-        if starts == Starts::OneAtATime {
+        if self.run.parts.gate.starts() == Starts::OneAtATime {
             self.probe = Some(upload);
         }
         // There is room: there are never more tasks about than the channel holds.
-        self.in_hand.insert(upload);
-        match task {
-            Task::Upload { job, batch, .. } if starts == Starts::Free && self.is_small(&job) => {
-                Ahead::write(&self.run.parts.writer, &self.tasks, job, batch);
-            }
-            // Where no worker is left `take_answer` sees it.
-            task => drop(self.tasks.send(task)),
+        if self.tasks.send(task).is_ok() {
+            self.in_hand.insert(upload);
         }
-    }
-
-    /// It goes in one request, whose intent can be written before a worker is free for it.
-    fn is_small(&self, job: &Job) -> bool {
-        let method = self.run.settings.method.method(job.direct_faults);
-        method == Method::Direct && self.one_request.will_take(job)
     }
 
     /// Waits for one, but not for long.

@@ -56,11 +56,6 @@ impl OneRequests {
         takes
     }
 
-    /// The same of a file whose turn comes soon: nothing has to be tried for it.
-    pub fn will_take(&self, size_bytes: u64, failed_before: bool) -> bool {
-        !self.is_trial() && self.clone().takes(size_bytes, failed_before)
-    }
-
     /// The document that comes of it is to be looked at.
     pub fn is_trial(&self) -> bool {
         self.support == Support::Untried

@@ -1,8 +1,6 @@
 //! Workers, and what they do with one row at a time: send a file, directly or by way of a temporary one;
 //! go on with what was broken off; delete what nothing needs any more.
 
-pub mod ahead;
-
 pub mod worker;
 
 mod one_request;

@@ -16,24 +16,22 @@ use crate::pipeline::outcome;
 use crate::pipeline::outcome::subject::Subject;
 use crate::pipeline::rules::{self, AfterOneRequest, Told};
 use crate::report::Event;
-use crate::state::{Cause, Change, Charge, Durable, HandBack, Intent, Intents, Job, Support};
+use crate::state::{Cause, Change, Charge, Durable, HandBack, Intent, Job, Support};
 
 /// Between two looks whether a document has its metadata: once a store, and mostly one is enough.
 const METADATA_LOOK: Duration = Duration::from_secs(1);
 
 impl Worker<'_> {
     pub(super) fn upload_in_one_request(&self, job: &Job, batch: i64) -> Returned {
-        match self.waited(|w| w.intent_of_one_request(job.upload, batch)) {
-            Ok(intents) => self.send_in_one_request(job, &intents),
+        let subject = Subject::of(job);
+        let intents = self.waited(|w| w.intent_of_one_request(job.upload, batch));
+        let (intent, unaskable) = match intents {
+            Ok(intents) => intents,
             Err(e) => {
                 self.told(Told::Nothing);
-                Returned::Fatal(e)
+                return Returned::Fatal(e);
             }
-        }
-    }
-
-    pub(super) fn send_in_one_request(&self, job: &Job, (intent, unaskable): &Intents) -> Returned {
-        let subject = Subject::of(job);
+        };
         let metadata = metadata(job);
         let name = identity::display_name(&job.path);
         let document = new_document(job, &name, &metadata);
@@ -41,7 +39,7 @@ impl Worker<'_> {
         let mut body = self.body(job, &pace);
         match self
             .client
-            .upload(self.store, unaskable, &document, &mut body)
+            .upload(self.store, &unaskable, &document, &mut body)
         {
             Delivered::Document(submitted) => self.delivered(job, &subject, submitted),
             Delivered::Changed => {
@@ -49,7 +47,7 @@ impl Worker<'_> {
                 self.changed(job, &subject)
             }
             Delivered::Unanswered(unanswered) => {
-                self.unanswered(job, &subject, intent, &unanswered)
+                self.unanswered(job, &subject, &intent, &unanswered)
             }
         }
     }

@@ -22,14 +22,13 @@ impl Worker<'_> {
         if let Some(name) = &job.temporary {
             match self.client.file(name) {
                 Ok(found) => file = found,
-                Err(failure) => return self.not_cleared(job, batch, &failure),
+                Err(failure) => return self.not_begun(job, batch, &failure),
             }
             let of_use = rules::staged(file.as_ref(), job.size_bytes) == AfterFileLook::Import;
             if !of_use {
                 file = None;
                 if let Err(returned) = self.discard(job.upload, name) {
-                    return returned
-                        .unwrap_or_else(|failure| self.not_cleared(job, batch, &failure));
+                    return returned.unwrap_or_else(|failure| self.not_begun(job, batch, &failure));
                 }
             }
         }

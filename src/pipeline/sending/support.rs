@@ -26,17 +26,7 @@ impl InOneRequest {
 
     /// Whether this file goes so.
     pub fn takes(&self, job: &Job) -> bool {
-        self.known().takes(job.size_bytes, failed_before(job))
+        let failed_before = job.attempts > 0 || job.direct_faults > 0;
+        self.known().takes(job.size_bytes, failed_before)
     }
-
-    /// Whether it is as good as certain that this file goes so, and nothing is to be done before.
-    pub fn will_take(&self, job: &Job) -> bool {
-        let known = self.known();
-        let is_first = job.document.is_none() && job.temporary.is_none();
-        is_first && known.will_take(job.size_bytes, failed_before(job))
-    }
-}
-
-fn failed_before(job: &Job) -> bool {
-    job.attempts > 0 || job.direct_faults > 0
 }

@@ -3,7 +3,7 @@
 //! Owns the job in its hands. The order of the write-ahead rules can be read here from top to bottom:
 //! intent on disk → session opened → its URL on disk → body → submitted; and for the staged way, between
 //! body and submitted: temporary file on disk → import on record → import. A small file goes in one request
-//! (`one_request`), and mostly comes with its intent on disk (`ahead`). What follows from an answer is
+//! (`one_request`). What follows from an answer is
 //! decided in `rules`. Promises: when nothing is known of what became of a body or an import, the row
 //! keeps what it knows and nothing is sent again.
 
@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::ahead::Ahead;
 use super::support::InOneRequest;
 use crate::client::{Body, Client, Ended, Failure, Finished, NewDocument, Pace, Started};
 use crate::clock;
@@ -39,12 +38,8 @@ const FALLBACK_MIME: &str = "text/plain";
 
 /// What a worker is given.
 pub enum Task {
-    /// A file whose turn has come, the batch that it counts in, and its intent if that is on record.
-    Upload {
-        job: Job,
-        batch: i64,
-        ahead: Option<Ahead>,
-    },
+    /// A file whose turn has come, and the batch that it counts in.
+    Upload { job: Job, batch: i64 },
     /// What an earlier run, or an earlier pass, left on its way.
     Resume(Job),
     /// A document that was replaced by newer content, which is indexed, or purged.
@@ -63,7 +58,7 @@ impl Task {
         }
     }
 
-    pub(super) fn not_begun(&self) -> Returned {
+    fn not_begun(&self) -> Returned {
         match self {
             Task::Upload { job, .. } => Returned::NotBegun(job.queued),
             Task::Resume(_) => Returned::InDoubt,
@@ -110,17 +105,12 @@ pub struct Worker<'r> {
 
 impl Worker<'_> {
     pub fn run(self, tasks: &Receiver<Task>, returned: &Sender<(UploadId, Returned)>) {
-        loop {
-            let idle_since = Instant::now();
-            let Ok(task) = tasks.recv() else {
-                return;
-            };
-            self.count_wait(&task, idle_since);
+        for task in tasks {
             let upload = task.job().upload;
             let guard = TellOfPanic(upload, returned);
             let result = match self.gate.job_slot() {
                 Some(_slot) => self.turn(task),
-                None => self.not_begun(task),
+                None => task.not_begun(),
             };
             std::mem::forget(guard);
             if returned.send((upload, result)).is_err() {
@@ -131,34 +121,27 @@ impl Worker<'_> {
 
     fn turn(&self, task: Task) -> Returned {
         let began = Instant::now();
-        let returned = match task {
-            Task::DeleteUnwanted(job) => self.delete_unwanted(&job),
-            Task::DeleteRemains(job) => self.delete_remains(&job),
+        let returned = match &task {
+            Task::DeleteUnwanted(job) => self.delete_unwanted(job),
+            Task::DeleteRemains(job) => self.delete_remains(job),
             Task::Upload { .. } | Task::Resume(_) => {
                 if !self.outcomes.polls.wait_for_room(self.shutdown) {
-                    return self.not_begun(task);
+                    return task.not_begun();
                 }
-                self.send_file(task)
+                self.send_file(&task)
             }
         };
         self.outcomes.tally.busy_ns.add_time(began.elapsed());
         returned
     }
 
-    fn send_file(&self, task: Task) -> Returned {
+    fn send_file(&self, task: &Task) -> Returned {
         let progress = Arc::clone(&self.outcomes.progress);
         let job = task.job();
         progress.file_started(self.number, &job.path, job.size_bytes);
         let returned = match task {
-            Task::Upload {
-                job,
-                ahead: Some(ahead),
-                ..
-            } => self.upload_as_intended(&job, ahead),
-            Task::Upload { job, batch, .. } => self.upload(&job, batch),
-            Task::Resume(job) | Task::DeleteUnwanted(job) | Task::DeleteRemains(job) => {
-                self.resume(&job)
-            }
+            Task::Upload { batch, .. } => self.upload(job, *batch),
+            _ => self.resume(job),
         };
         progress.file_left(self.number);
         returned
@@ -172,7 +155,7 @@ impl Worker<'_> {
         if let Some(document) = &job.document {
             // Delete what an earlier attempt left: two documents of one file must never be active together.
             if let Err(failure) = self.client.delete_document(document) {
-                return self.not_cleared(job, batch, &failure);
+                return self.not_begun(job, batch, &failure);
             }
             if let Err(e) = self.waited(|w| w.commit(Change::Cleared { upload: job.upload })) {
                 return Returned::Fatal(e);
@@ -188,7 +171,7 @@ impl Worker<'_> {
         if let Some(file) = &job.temporary
             && let Err(returned) = self.discard(job.upload, file)
         {
-            return returned.unwrap_or_else(|failure| self.not_cleared(job, batch, &failure));
+            return returned.unwrap_or_else(|failure| self.not_begun(job, batch, &failure));
         }
         if self.one_request.takes(job) {
             return self.upload_in_one_request(job, batch);
@@ -394,8 +377,7 @@ impl Worker<'_> {
         Returned::NotBegun(job.queued)
     }
 
-    /// What an earlier attempt left is still there.
-    pub(super) fn not_cleared(&self, job: &Job, batch: i64, failure: &Failure) -> Returned {
+    pub(super) fn not_begun(&self, job: &Job, batch: i64, failure: &Failure) -> Returned {
         match outcome::fatal(failure, self.store.as_str()) {
             Some(error) => Returned::Fatal(error),
             None => self.skip(job, batch),
