@@ -26,7 +26,7 @@ pub enum Message {
         params: Params,
     },
     /// To nothing that was asked: this server asks nothing.
-    Answer,
+    Response,
 }
 
 /// An error of the protocol.
@@ -81,7 +81,7 @@ pub fn read(line: &[u8]) -> Result<Message, (Value, Wrong)> {
         Some(Value::String(method)) => method.clone(),
         Some(_) => return wrong(known, "`method` has to be a text"),
         None if message.contains_key("result") || message.contains_key("error") => {
-            return Ok(Message::Answer);
+            return Ok(Message::Response);
         }
         None => return wrong(known, "a message has a `method`"),
     };
@@ -92,7 +92,7 @@ pub fn read(line: &[u8]) -> Result<Message, (Value, Wrong)> {
         None | Some(Value::Null) => Params::new(),
         Some(Value::Object(params)) => params.clone(),
         // Nobody answers a notification, however wrong it is.
-        Some(_) if id.is_none() => return Ok(Message::Answer),
+        Some(_) if id.is_none() => return Ok(Message::Response),
         Some(_) => {
             let why = "`params` has to be an object";
             return Err((known.clone(), Wrong::new(INVALID_PARAMS, why)));
@@ -215,7 +215,7 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":1,"error":{}}"#,
             r#"{"jsonrpc":"2.0","method":"notifications/initialized","params":3}"#,
         ] {
-            assert_eq!(read(line.as_bytes()).unwrap(), Message::Answer, "{line}");
+            assert_eq!(read(line.as_bytes()).unwrap(), Message::Response, "{line}");
         }
     }
 }

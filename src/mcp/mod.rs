@@ -39,7 +39,7 @@ pub trait Tools: Send + Sync {
 
     /// # Errors
     /// What the model is told, so that it can do better.
-    fn call(&self, call: &mut Call<'_>) -> Result<Answer, Failed>;
+    fn call(&self, call: &mut Call<'_>) -> Result<ToolResult, Failed>;
 }
 
 /// A call of a tool that exists, with arguments that fit its schema.
@@ -53,7 +53,7 @@ pub struct Call<'a> {
 }
 
 /// What a tool found out: for a model, and for a program.
-pub struct Answer {
+pub struct ToolResult {
     pub text: String,
     pub structured: Value,
 }

@@ -17,7 +17,7 @@ use super::message::{
     BUSY, INVALID_PARAMS, INVALID_REQUEST, METHOD_NOT_FOUND, Message, PARSE_ERROR, Params, Wrong,
     is_id, read,
 };
-use super::{Answer, Arguments, Call, Failed, Tools, definition, handshake, member};
+use super::{Arguments, Call, Failed, ToolResult, Tools, definition, handshake, member};
 use crate::error::{Error, Kind};
 use crate::panic;
 use crate::poison;
@@ -158,7 +158,7 @@ impl Server {
                     self.cancel(member(&params, "requestId"));
                 }
             }
-            Ok(Message::Answer) => {}
+            Ok(Message::Response) => {}
             Err((id, wrong)) => self.send(&wrong.answer(&id)),
         }
     }
@@ -252,7 +252,7 @@ impl Server {
             return;
         }
         let mut result = match done {
-            Ok(Answer { text, structured }) => json!({
+            Ok(ToolResult { text, structured }) => json!({
                 "content": [{"type": "text", "text": text}], "structuredContent": structured,
                 "isError": false}),
             Err(Failed { text, exit }) => json!({
@@ -265,7 +265,7 @@ impl Server {
         self.send(&json!({"jsonrpc": "2.0", "id": job.id, "result": result}));
     }
 
-    fn done(&self, job: &Job) -> Result<Answer, Failed> {
+    fn done(&self, job: &Job) -> Result<ToolResult, Failed> {
         let name = job.params.get("name").and_then(Value::as_str);
         let tool = name.and_then(|name| definition(&*self.tools, name));
         let nothing = Params::new();

@@ -16,7 +16,7 @@ use super::change::{Applied, Change, Refusal, Way};
 use super::durable::{Durable, Intent, Unaskable, UploadId};
 use super::lock::{self, Holder, Lease};
 use super::open::mark::Mark;
-use super::open::{self, Place};
+use super::open::{self, DatabaseFiles};
 use crate::clock;
 use crate::error::{Error, Kind};
 use crate::names::{DocumentName, OperationName, SessionUrl};
@@ -114,7 +114,7 @@ pub fn start(path: &Path, shutdown: Arc<Shutdown>, waits: &Waits) -> Result<Star
         me,
         lease: Arc::clone(&lease),
         heartbeat: waits.lock_heartbeat,
-        place: Place::of(path),
+        files: DatabaseFiles::of(path),
         mark,
         path: path.to_owned(),
         shutdown,
@@ -274,7 +274,7 @@ struct State {
     lease: Arc<Lease>,
     /// Between two beats of the lock.
     heartbeat: Duration,
-    place: Place,
+    files: DatabaseFiles,
     mark: Mark,
     path: PathBuf,
     shutdown: Arc<Shutdown>,
@@ -349,7 +349,7 @@ impl State {
         group: &[Request],
         beat: bool,
     ) -> Result<Vec<Result<Applied, Error>>, Error> {
-        self.place.check()?;
+        self.files.check()?;
         for request in group {
             proof::point("before", request.change.step());
         }

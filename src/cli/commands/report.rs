@@ -60,24 +60,24 @@ pub fn check(path: &Path) -> Result<(), Error> {
             "name a file",
         ));
     }
-    let place = Place::of(path).map_err(|e| unwritable(path, &e))?;
-    if let Place::File { beside, .. } = place {
+    let place = Destination::of(path).map_err(|e| unwritable(path, &e))?;
+    if let Destination::File { beside, .. } = place {
         let tried = File::create_new(&beside).and_then(|_| fs::remove_file(&beside));
         tried.map_err(|e| unwritable(path, &e))?;
     }
     Ok(())
 }
 
-enum Place {
+enum Destination {
     /// The file that is to be, and one beside it that can take its place in one step.
     File { target: PathBuf, beside: PathBuf },
     /// A pipe, or a device: it can only be written to.
     Stream,
 }
 
-impl Place {
+impl Destination {
     /// A symlink stays, and what it leads to is replaced.
-    fn of(path: &Path) -> io::Result<Place> {
+    fn of(path: &Path) -> io::Result<Destination> {
         let is_link = path
             .symlink_metadata()
             .is_ok_and(|found| found.is_symlink());
@@ -87,20 +87,20 @@ impl Place {
         };
         match target.metadata() {
             Ok(found) if found.is_dir() => Err(io::Error::from(io::ErrorKind::IsADirectory)),
-            Ok(found) if !found.is_file() => Ok(Place::Stream),
+            Ok(found) if !found.is_file() => Ok(Destination::Stream),
             Ok(_) | Err(_) => {
                 let name = format!(".objlib-{:016x}.tmp", fastrand::u64(..));
                 let beside = target.with_file_name(name);
-                Ok(Place::File { target, beside })
+                Ok(Destination::File { target, beside })
             }
         }
     }
 }
 
 fn replace(path: &Path, page: &[u8]) -> Result<(), Error> {
-    let write = || match Place::of(path)? {
-        Place::Stream => OpenOptions::new().write(true).open(path)?.write_all(page),
-        Place::File { target, beside } => {
+    let write = || match Destination::of(path)? {
+        Destination::Stream => OpenOptions::new().write(true).open(path)?.write_all(page),
+        Destination::File { target, beside } => {
             let done = whole(&beside, page, &target);
             if done.is_err() {
                 // It may not even be there.

@@ -12,7 +12,7 @@ use crate::cli::commands::{search, status, verify};
 use crate::cli::{args, settings};
 use crate::client::{DocumentState, PAGE_DOCUMENTS_MAX};
 use crate::error::{Error, Kind};
-use crate::mcp::{Answer, Arguments, Call, Failed};
+use crate::mcp::{Arguments, Call, Failed, ToolResult};
 use crate::report::Progress;
 use crate::state::reader::figures::behind;
 use crate::state::{Reader, UploadId};
@@ -22,7 +22,7 @@ use crate::text::one_line;
 const CAUSES_MAX: usize = 10;
 
 impl Toolbox {
-    pub fn search(&self, call: &mut Call<'_>) -> Result<Answer, Failed> {
+    pub fn search(&self, call: &mut Call<'_>) -> Result<ToolResult, Failed> {
         let given = &call.arguments;
         let stores = self.stores(given)?;
         let model = given.text("model").map(args::model_name).transpose();
@@ -55,13 +55,13 @@ impl Toolbox {
             passages: false,
             said: false,
         };
-        Ok(Answer {
+        Ok(ToolResult {
             text: page.of(&found),
             structured: search::to_json(&found, &options, false, search::exit(&found)),
         })
     }
 
-    pub fn list_libraries(&self) -> Result<Answer, Failed> {
+    pub fn list_libraries(&self) -> Result<ToolResult, Failed> {
         let reader = Reader::of(&self.database)?;
         let all = reader.libraries()?;
         let files = reader.file_counts_by_library(&all.iter().map(|row| row.id).collect())?;
@@ -76,15 +76,15 @@ impl Toolbox {
             let how = "no folder is known yet: the user runs `objlib upload DIR`, or upload_start sends one\n";
             text = self.next(&self.args.stores[0]).in_text(how);
         }
-        Ok(Answer {
+        Ok(ToolResult {
             text,
             structured: json!({"libraries": lines}),
         })
     }
 
-    pub fn status(&self, given: &Arguments<'_>) -> Result<Answer, Failed> {
+    pub fn status(&self, given: &Arguments<'_>) -> Result<ToolResult, Failed> {
         let (structured, text) = self.status_of(&self.store(given)?)?;
-        Ok(Answer { text, structured })
+        Ok(ToolResult { text, structured })
     }
 
     /// What `objlib status` prints, for programs and for people, and why files have failed.
@@ -118,7 +118,7 @@ impl Toolbox {
         Ok((structured, lines.join("\n") + "\n"))
     }
 
-    pub fn list_documents(&self, call: &mut Call<'_>) -> Result<Answer, Failed> {
+    pub fn list_documents(&self, call: &mut Call<'_>) -> Result<ToolResult, Failed> {
         let given = &call.arguments;
         let size = given.number("page_size").map(u8::try_from);
         let store = self.store(given)?;
@@ -139,10 +139,10 @@ impl Toolbox {
         }
         let structured =
             json!({"store": page.store.as_str(), "documents": shown, "next_page_token": page.next});
-        Ok(Answer { text, structured })
+        Ok(ToolResult { text, structured })
     }
 
-    pub fn verify(&self, call: &mut Call<'_>) -> Result<Answer, Failed> {
+    pub fn verify(&self, call: &mut Call<'_>) -> Result<ToolResult, Failed> {
         let store = self.store(&call.arguments)?;
         let options = app::verify::Options {
             target: self.target(&store)?,
@@ -152,7 +152,7 @@ impl Toolbox {
         let (plan, left) = self.watched(call, |asked| app::verify::run(asked, &options))?;
         let endpoint = &options.target.endpoint_name;
         let next = settings::next_for(&store, &self.args.service, &self.database, endpoint);
-        Ok(Answer {
+        Ok(ToolResult {
             text: verify::to_text(&plan, &store, &next)?,
             structured: verify::with_differences(&plan, left)?,
         })

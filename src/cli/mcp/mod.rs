@@ -20,7 +20,7 @@ use crate::cli::terminal::listening::Listening;
 use crate::cli::terminal::words;
 use crate::error::{Error, Kind};
 use crate::identity::library_name;
-use crate::mcp::{Answer, Arguments, Call, Failed, Tools, serve};
+use crate::mcp::{Arguments, Call, Failed, ToolResult, Tools, serve};
 use crate::panic;
 use crate::report::progress::lines::line;
 use crate::report::{Event, EventSink, Next, Progress, Style};
@@ -119,7 +119,7 @@ impl Tools for Toolbox {
         &self.definitions
     }
 
-    fn call(&self, call: &mut Call<'_>) -> Result<Answer, Failed> {
+    fn call(&self, call: &mut Call<'_>) -> Result<ToolResult, Failed> {
         let done = match call.tool {
             "search" => self.search(call),
             "list_libraries" => self.list_libraries(),

@@ -24,7 +24,7 @@ use crate::app::upload::plan;
 use crate::app::{Service, Target};
 use crate::cli::settings;
 use crate::error::{Error, Kind};
-use crate::mcp::{Answer, Arguments, Call, Failed};
+use crate::mcp::{Arguments, Call, Failed, ToolResult};
 use crate::pipeline::rules::MethodChoice;
 use crate::poison;
 use crate::scan;
@@ -115,7 +115,7 @@ impl Said {
 }
 
 impl Toolbox {
-    pub fn upload_start(&self, call: &mut Call<'_>) -> Result<Answer, Failed> {
+    pub fn upload_start(&self, call: &mut Call<'_>) -> Result<ToolResult, Failed> {
         let given = &call.arguments;
         let store = self.store(given)?;
         let folder = given.text("path").map(folder).transpose()?;
@@ -134,7 +134,7 @@ impl Toolbox {
                 limit: None,
             };
             let plan = plan::plan(&options, &self.database, call.shutdown)?;
-            return Ok(Answer {
+            return Ok(ToolResult {
                 text: plan.to_text(),
                 structured: plan.to_json(),
             });
@@ -162,13 +162,13 @@ impl Toolbox {
         if said.exit.is_none() {
             text += "; it goes on by itself, also when this session ends: upload_status tells how far it is";
         }
-        Ok(Answer {
+        Ok(ToolResult {
             text: text + "\n",
             structured: upload.to_json(&said),
         })
     }
 
-    pub fn upload_status(&self, given: &Arguments<'_>) -> Result<Answer, Failed> {
+    pub fn upload_status(&self, given: &Arguments<'_>) -> Result<ToolResult, Failed> {
         let own = poison::lock(&self.uploads.0).clone();
         let store = match (given.text("store_name"), &own) {
             (None, Some(upload)) => upload.store.clone(),
@@ -190,7 +190,7 @@ impl Toolbox {
         let own =
             own.filter(|(_, said)| said.exit.is_none() || !["running", "busy"].contains(&state));
         let Some((upload, said)) = own else {
-            return Ok(Answer {
+            return Ok(ToolResult {
                 text: format!("upload: {state}\n{page}"),
                 structured: json!({"state": state, "status": status}),
             });
@@ -208,7 +208,7 @@ impl Toolbox {
             );
             text += &(one_line(&line) + "\n");
         }
-        Ok(Answer {
+        Ok(ToolResult {
             text: text + &page,
             structured,
         })

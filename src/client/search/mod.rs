@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use serde_json::{Value, json};
 use ureq::http::header::CONTENT_TYPE;
 
-use self::reply::{Answer, Reply};
+use self::reply::{Reply, ReplyReader};
 use super::failure::{Failure, FailureKind};
 use crate::client::failure::refusal::About;
 use crate::client::wire::agent::Client;
@@ -69,7 +69,7 @@ impl Client {
         let cut = self.secrets.and_sessions(std::iter::empty());
         let mut tries = 1;
         loop {
-            let mut answer = Answer::new(&cut, say);
+            let mut answer = ReplyReader::new(&cut, say);
             let failure = match self.read_answer(&call, &mut answer) {
                 Ok(()) => return Ok(answer.finish()),
                 Err(failure) => failure,
@@ -87,7 +87,7 @@ impl Client {
         }
     }
 
-    fn read_answer(&self, call: &Call<'_>, answer: &mut Answer<'_>) -> Result<(), Failure> {
+    fn read_answer(&self, call: &Call<'_>, answer: &mut ReplyReader<'_>) -> Result<(), Failure> {
         let pass = self.enter(call.class)?;
         let result = self.exchange(call);
         let is_stream = result.as_ref().is_ok_and(|answer| {

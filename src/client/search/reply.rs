@@ -47,7 +47,7 @@ pub struct Support {
 }
 
 /// An answer that is being read.
-pub(in crate::client) struct Answer<'a> {
+pub(in crate::client) struct ReplyReader<'a> {
     reply: Reply,
     /// Something of it has come.
     pub has_begun: bool,
@@ -59,9 +59,9 @@ pub(in crate::client) struct Answer<'a> {
     say: &'a mut dyn FnMut(&str),
 }
 
-impl<'a> Answer<'a> {
-    pub fn new(cut: &'a Cut<'a>, say: &'a mut dyn FnMut(&str)) -> Answer<'a> {
-        Answer {
+impl<'a> ReplyReader<'a> {
+    pub fn new(cut: &'a Cut<'a>, say: &'a mut dyn FnMut(&str)) -> ReplyReader<'a> {
+        ReplyReader {
             reply: Reply::default(),
             has_begun: false,
             was_cut: false,
@@ -255,7 +255,7 @@ mod tests {
         let cut = secrets.and_sessions(std::iter::empty());
         let mut said = String::new();
         let mut say = |words: &str| said.push_str(words);
-        let mut answer = Answer::new(&cut, &mut say);
+        let mut answer = ReplyReader::new(&cut, &mut say);
         let done = answer.read(stream.as_bytes());
         let reply = done.map(|()| answer.finish());
         (said, reply)

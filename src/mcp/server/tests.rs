@@ -32,7 +32,7 @@ impl Tools for Fakes {
         &self.definitions
     }
 
-    fn call(&self, call: &mut Call<'_>) -> Result<Answer, Failed> {
+    fn call(&self, call: &mut Call<'_>) -> Result<ToolResult, Failed> {
         match call.tool {
             "panic" => panic!("on purpose"),
             "wait" => {
@@ -48,7 +48,7 @@ impl Tools for Fakes {
         }
         let text = call.arguments.text("text").unwrap_or_default().to_owned();
         let structured = json!({"text": text});
-        Ok(Answer { text, structured })
+        Ok(ToolResult { text, structured })
     }
 }
 

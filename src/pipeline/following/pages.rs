@@ -41,7 +41,7 @@ pub struct Page {
 
 /// Where an upload's document stands, as far as is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Place {
+pub enum Position {
     /// Behind the frontier, or not to be seen in lists yet.
     #[default]
     Unlisted,
@@ -119,16 +119,16 @@ impl Pages {
         &mut self,
         upload: UploadId,
         submitted: Instant,
-        place: &Place,
+        place: &Position,
         name: &DocumentName,
     ) {
         self.names.insert(name.clone(), upload);
         match place {
-            Place::Unlisted => drop(self.unlisted.insert((submitted, upload))),
-            Place::OnPage(page) => {
+            Position::Unlisted => drop(self.unlisted.insert((submitted, upload))),
+            Position::OnPage(page) => {
                 self.on_page.entry(page.number).or_default().insert(upload);
             }
-            Place::Alone => {}
+            Position::Alone => {}
         }
     }
 
@@ -136,15 +136,15 @@ impl Pages {
         &mut self,
         upload: UploadId,
         submitted: Instant,
-        place: &Place,
+        place: &Position,
         name: &DocumentName,
     ) {
         if self.names.get(name) == Some(&upload) {
             self.names.remove(name);
         }
         match place {
-            Place::Unlisted => drop(self.unlisted.remove(&(submitted, upload))),
-            Place::OnPage(page) => {
+            Position::Unlisted => drop(self.unlisted.remove(&(submitted, upload))),
+            Position::OnPage(page) => {
                 if let Some(members) = self.on_page.get_mut(&page.number) {
                     members.remove(&upload);
                     if members.is_empty() {
@@ -152,7 +152,7 @@ impl Pages {
                     }
                 }
             }
-            Place::Alone => {}
+            Position::Alone => {}
         }
     }
 
@@ -161,14 +161,14 @@ impl Pages {
         self.names.get(name).copied()
     }
 
-    pub fn by(&self, place: &Place, now: Instant) -> By {
+    pub fn by(&self, place: &Position, now: Instant) -> By {
         let page = match place {
-            Place::OnPage(page) if self.refused < REFUSED_MAX => page,
-            Place::Unlisted => match &self.frontier {
+            Position::OnPage(page) if self.refused < REFUSED_MAX => page,
+            Position::Unlisted => match &self.frontier {
                 Some(frontier) if self.credit >= LOOKS_A_PAGE => frontier,
                 _ => return By::Itself,
             },
-            Place::OnPage(_) | Place::Alone => return By::Itself,
+            Position::OnPage(_) | Position::Alone => return By::Itself,
         };
         if let Some(until) = self.put_off_until.filter(|until| now < *until) {
             return By::NotBefore(until);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::pages::Place;
+use super::pages::Position;
 use crate::names::{DocumentName, FileName, OperationName};
 use crate::pipeline::outcome::subject::Subject;
 use crate::pipeline::rules::{Indexing, Step};
@@ -32,7 +32,7 @@ pub struct Looks {
     pub took: Option<Duration>,
     /// Pages that showed it since it was last looked at by itself.
     pub(super) by_page: u32,
-    pub(super) place: Place,
+    pub(super) place: Position,
 }
 
 impl Looks {

@@ -24,7 +24,7 @@ pub struct Sample {
 
 /// Files that met one kind of failure.
 #[derive(Debug)]
-pub struct Cause {
+pub struct FailureGroup {
     pub kind: String,
     pub files: u64,
     pub attempts: u64,
@@ -53,7 +53,7 @@ pub struct Details {
     /// From a start where nothing was counted; by time.
     pub samples: Vec<Sample>,
     pub times: [[u64; BUCKETS]; KINDS.len()],
-    pub causes: Vec<Cause>,
+    pub causes: Vec<FailureGroup>,
     pub slowest: Vec<SlowFile>,
 }
 
@@ -106,8 +106,8 @@ fn sample(v: &Value) -> Sample {
     }
 }
 
-fn cause(v: &Value) -> Cause {
-    Cause {
+fn cause(v: &Value) -> FailureGroup {
+    FailureGroup {
         kind: words(&v[0]),
         files: whole(&v[1]),
         attempts: whole(&v[2]),

@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::{At, Outcome};
+use super::{ApplyResult, At};
 use crate::clock::UnixMs;
 use crate::state::change::{Applied, Described, Reading, Refusal, SeenFile, SkipRow};
 use crate::state::durable::UploadId;
@@ -75,7 +75,7 @@ statements! {
 impl At<'_> {
     /// Only a change of what it holds, or of whether it is there, concerns its uploads: a file that was
     /// merely touched costs one statement more than a look, one that is new costs no look.
-    pub(super) fn file_seen(&self, library: i64, file: &SeenFile) -> Outcome {
+    pub(super) fn file_seen(&self, library: i64, file: &SeenFile) -> ApplyResult {
         if file.is_new
             && let Some(id) = self.file_new(library, file)?
         {
@@ -158,7 +158,7 @@ impl At<'_> {
         (library, path): (i64, &str),
         file: i64,
         described: &Described,
-    ) -> Outcome {
+    ) -> ApplyResult {
         let Described {
             variant,
             metadata,
@@ -172,7 +172,7 @@ impl At<'_> {
     }
 
     /// The file turned out to hold something else than what was scanned.
-    pub(super) fn rescanned(&self, upload: UploadId, file: i64, reading: &Reading) -> Outcome {
+    pub(super) fn rescanned(&self, upload: UploadId, file: i64, reading: &Reading) -> ApplyResult {
         // A row that is gone is refused before anything is changed.
         let done = self.dropped(upload)?;
         self.run(
@@ -189,7 +189,12 @@ impl At<'_> {
         Ok(done)
     }
 
-    pub(super) fn file_lost(&self, upload: UploadId, file: i64, skip: Option<&SkipRow>) -> Outcome {
+    pub(super) fn file_lost(
+        &self,
+        upload: UploadId,
+        file: i64,
+        skip: Option<&SkipRow>,
+    ) -> ApplyResult {
         let done = self.dropped(upload)?;
         self.file_gone(file, "missing")?;
         if let Some(skip) = skip {
@@ -199,20 +204,20 @@ impl At<'_> {
     }
 
     /// `state`: why it is not sent any more. Since when is kept where it was so already.
-    pub(super) fn file_gone(&self, file: i64, state: &str) -> Outcome {
+    pub(super) fn file_gone(&self, file: i64, state: &str) -> ApplyResult {
         self.run(&GONE, params![file, state, self.now])?;
         self.content_changed(file)?;
         self.touched(file)
     }
 
-    pub(super) fn skipped(&self, skip: &SkipRow) -> Outcome {
+    pub(super) fn skipped(&self, skip: &SkipRow) -> ApplyResult {
         self.run(
             &SKIPPED,
             params![skip.library, skip.path, skip.reason, skip.detail, skip.scan],
         )
     }
 
-    pub(super) fn scan_ended(&self, library: i64, scan: UnixMs, whole: bool) -> Outcome {
+    pub(super) fn scan_ended(&self, library: i64, scan: UnixMs, whole: bool) -> ApplyResult {
         if whole {
             self.run(&OLD_SKIPS, params![library, scan])?;
         }
@@ -230,13 +235,13 @@ impl At<'_> {
     }
 
     /// Rows that nothing came of are not kept for content that is gone.
-    pub(super) fn never_sent(&self, file: i64) -> Outcome {
+    pub(super) fn never_sent(&self, file: i64) -> ApplyResult {
         self.run(&NEVER_SENT, [file])
     }
 
     /// Where the content that the file has now is indexed, documents of its older content are to be deleted,
     /// and those of the paths that it had before; whichever of them is indexed last.
-    pub(super) fn replaced(&self, file: i64) -> Outcome {
+    pub(super) fn replaced(&self, file: i64) -> ApplyResult {
         match REPLACES.first(self.conn, [file], |r| r.get::<_, i64>(0))? {
             Some(file) => self.run(&REPLACED, [file]),
             None => Ok(Applied::default()),

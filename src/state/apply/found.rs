@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::{At, Outcome};
+use super::{ApplyResult, At};
 use crate::identity::ContentKey;
 use crate::state::change::{Adopted, Applied, Remembered};
 use crate::state::durable::UploadId;
@@ -27,7 +27,7 @@ impl At<'_> {
         upload: UploadId,
         size_bytes: Option<u64>,
         content: &ContentKey,
-    ) -> Outcome {
+    ) -> ApplyResult {
         let ContentKey { sha256, variant } = content;
         let size = size_bytes.map(|n| n as i64);
         self.run(
@@ -46,7 +46,7 @@ impl At<'_> {
     }
 
     /// A path that is known keeps what is known of it.
-    pub(super) fn remembered(&self, found: &Remembered) -> Outcome {
+    pub(super) fn remembered(&self, found: &Remembered) -> ApplyResult {
         let ContentKey { sha256, variant } = &found.content;
         let file = REMEMBERED.first(
             self.conn,

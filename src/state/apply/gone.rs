@@ -5,7 +5,7 @@
 
 use rusqlite::params;
 
-use super::{At, Outcome};
+use super::{ApplyResult, At};
 use crate::clock::UnixMs;
 use crate::state::IS_AT_THE_SERVICE;
 use crate::state::change::{Applied, MATCH_FILES, Refusal};
@@ -42,7 +42,7 @@ statements! {
 }
 
 impl At<'_> {
-    pub(super) fn moves_matched(&self, library: i64) -> Outcome {
+    pub(super) fn moves_matched(&self, library: i64) -> ApplyResult {
         let page = params![library, MATCH_FILES];
         let came = CAME.rows(self.conn, page, |r| {
             Ok((r.get::<_, i64>(0)?, r.get::<_, Vec<u8>>(1)?))
@@ -76,7 +76,7 @@ impl At<'_> {
     }
 
     /// What went and was not found again.
-    fn not_found_again(&self, library: i64) -> Outcome {
+    fn not_found_again(&self, library: i64) -> ApplyResult {
         let page = params![library, MATCH_FILES];
         let left = NOT_FOUND_AGAIN.rows(self.conn, page, |r| r.get::<_, i64>(0))?;
         for file in &left {
@@ -89,7 +89,7 @@ impl At<'_> {
         })
     }
 
-    pub(super) fn purged(&self, store: i64, missing: &Missing, after: UploadId) -> Outcome {
+    pub(super) fn purged(&self, store: i64, missing: &Missing, after: UploadId) -> ApplyResult {
         let page = params![store, missing.libraries(), missing.before, after.0];
         let purged = PURGED.rows(self.conn, page, |r| r.get::<_, i64>(0))?;
         for upload in &purged {
@@ -102,12 +102,12 @@ impl At<'_> {
         })
     }
 
-    pub(super) fn ended_forgotten(&self, store: i64, before: UnixMs) -> Outcome {
+    pub(super) fn ended_forgotten(&self, store: i64, before: UnixMs) -> ApplyResult {
         self.run(&FORGET_ENDED, params![store, before])
     }
 
     /// A file that is back, or of which something is still anywhere, is kept.
-    pub(super) fn file_forgotten(&self, file: i64) -> Outcome {
+    pub(super) fn file_forgotten(&self, file: i64) -> ApplyResult {
         if IS_OVER.first(self.conn, [file], |_| Ok(()))?.is_none() {
             return Ok(Applied::default());
         }

@@ -2,7 +2,7 @@
 
 use rusqlite::{Row, params};
 
-use super::{At, Outcome};
+use super::{ApplyResult, At};
 use crate::identity::{MetadataEntry, Variant};
 use crate::state::change::{Applied, QUEUE_FILES, Refusal};
 use crate::state::statement::statements;
@@ -51,21 +51,21 @@ statements! {
 }
 
 impl At<'_> {
-    pub(super) fn library_added(&self, name: &str, root: &str) -> Outcome {
+    pub(super) fn library_added(&self, name: &str, root: &str) -> ApplyResult {
         self.run(&ADDED, params![name, root, self.now])
     }
 
-    pub(super) fn library_moved(&self, library: i64, root: &str) -> Outcome {
+    pub(super) fn library_moved(&self, library: i64, root: &str) -> ApplyResult {
         self.run(&MOVED, params![library, root])
     }
 
-    pub(super) fn library_settings(&self, library: i64, settings: &str) -> Outcome {
+    pub(super) fn library_settings(&self, library: i64, settings: &str) -> ApplyResult {
         self.run(&SETTINGS, params![library, settings])
     }
 
     /// Every document carries the name, so each is made anew and replaces the old one, which is known as
     /// before by its row.
-    pub(super) fn library_renamed(&self, library: i64, name: &str) -> Outcome {
+    pub(super) fn library_renamed(&self, library: i64, name: &str) -> ApplyResult {
         self.run(&RENAMED, params![library, name])?;
         let variant = Variant::of(name, &[]);
         self.run(&VARIANTS, params![library, variant.as_bytes()])?;
@@ -89,7 +89,7 @@ impl At<'_> {
         })
     }
 
-    pub(super) fn library_forgotten(&self, library: i64) -> Outcome {
+    pub(super) fn library_forgotten(&self, library: i64) -> ApplyResult {
         self.run(&FORGET_UPLOADS, [library])?;
         self.run(&FORGET_LINKS, [library])?;
         self.run(&FORGET_SKIPS, [library])?;
@@ -97,13 +97,13 @@ impl At<'_> {
         self.run(&FORGET, [library])
     }
 
-    pub(super) fn linked(&self, library: i64, store: i64) -> Outcome {
+    pub(super) fn linked(&self, library: i64, store: i64) -> ApplyResult {
         self.run(&LINKED, params![library, store, self.now])
     }
 
     /// Files that were known before the link was made, or before the store was made anew, or under another
     /// name: up to a page of them get their upload. What scans find later is queued by `content_changed`.
-    pub(super) fn queued(&self, library: i64, store: i64) -> Outcome {
+    pub(super) fn queued(&self, library: i64, store: i64) -> ApplyResult {
         let queued_to = |r: &Row<'_>| r.get::<_, Option<String>>(0);
         let from = QUEUED_TO.first(self.conn, [library, store], queued_to)?;
         let Some(from) = from.flatten() else {

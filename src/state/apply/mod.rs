@@ -32,7 +32,7 @@ mod found;
 /// Stores, runs, batches and the queue.
 mod runs;
 
-type Outcome = Result<Applied, Refusal>;
+type ApplyResult = Result<Applied, Refusal>;
 
 statements! {
     SAVEPOINT: Single => "SAVEPOINT change";
@@ -61,7 +61,7 @@ pub(super) fn all_declared() -> Vec<super::tests::explain::Declared> {
 
 impl Change {
     /// Applies the change inside the writer's transaction: whole, or not at all if it is refused.
-    pub(super) fn apply_whole(&self, conn: &Connection, me: &Holder) -> Outcome {
+    pub(super) fn apply_whole(&self, conn: &Connection, me: &Holder) -> ApplyResult {
         SAVEPOINT.run(conn, [])?;
         let done = self.apply(conn, me);
         if done.is_err() {
@@ -74,7 +74,7 @@ impl Change {
     /// The same without the savepoint: half of a change that is refused may be left in the transaction.
     ///
     /// The table of contents of this folder: each change and what it does, in the order of a file's life.
-    pub(super) fn apply(&self, conn: &Connection, me: &Holder) -> Outcome {
+    pub(super) fn apply(&self, conn: &Connection, me: &Holder) -> ApplyResult {
         let at = At {
             conn,
             now: clock::now_ms(),
@@ -209,7 +209,7 @@ struct At<'c> {
 }
 
 impl At<'_> {
-    fn run(&self, statement: &Statement, params: impl Params) -> Outcome {
+    fn run(&self, statement: &Statement, params: impl Params) -> ApplyResult {
         let rows = statement.run(self.conn, params)?;
         Ok(Applied {
             row: self.conn.last_insert_rowid(),
@@ -218,7 +218,7 @@ impl At<'_> {
         })
     }
 
-    fn touched(&self, row: i64) -> Outcome {
+    fn touched(&self, row: i64) -> ApplyResult {
         Ok(Applied {
             row,
             rows: 1,

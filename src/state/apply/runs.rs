@@ -2,7 +2,7 @@
 
 use rusqlite::{Row, params};
 
-use super::{At, Outcome};
+use super::{ApplyResult, At};
 use crate::names::StoreName;
 use crate::state::RUN_IS_OPEN;
 use crate::state::change::{Applied, BatchDone, Bookmark, PinnedStore, RunTotals};
@@ -79,7 +79,7 @@ statements! {
 }
 
 impl At<'_> {
-    pub(super) fn store_pinned(&self, store: &PinnedStore) -> Outcome {
+    pub(super) fn store_pinned(&self, store: &PinnedStore) -> ApplyResult {
         let store = params![
             store.name.as_str(),
             store.display_name,
@@ -92,24 +92,24 @@ impl At<'_> {
         self.touched(id)
     }
 
-    pub(super) fn store_replaced(&self, store: i64, name: &StoreName) -> Outcome {
+    pub(super) fn store_replaced(&self, store: i64, name: &StoreName) -> ApplyResult {
         self.run(&FORGET_UPLOADS, [store])?;
         self.run(&QUEUE_ALL, [store])?;
         self.run(&STORE_REPLACED, params![store, name.as_str(), self.now])
     }
 
-    pub(super) fn store_forgotten(&self, store: i64) -> Outcome {
+    pub(super) fn store_forgotten(&self, store: i64) -> ApplyResult {
         self.run(&FORGET_UPLOADS, [store])?;
         self.run(&FORGET_LINKS, [store])?;
         self.run(&FORGET_RUNS, [store])?;
         self.run(&FORGET, [store])
     }
 
-    pub(super) fn support_seen(&self, store: i64, support: Support) -> Outcome {
+    pub(super) fn support_seen(&self, store: i64, support: Support) -> ApplyResult {
         self.run(&SUPPORT_SEEN, params![store, support.as_str()])
     }
 
-    pub(super) fn run_started(&self, store: i64, me: &Holder) -> Outcome {
+    pub(super) fn run_started(&self, store: i64, me: &Holder) -> ApplyResult {
         // Batches and runs that a crash left open belong to no one any more.
         self.run(&INTERRUPT_BATCHES, [])?;
         self.run(&LEAVE_BATCHES, [store])?;
@@ -129,7 +129,7 @@ impl At<'_> {
         Ok(started)
     }
 
-    pub(super) fn sampled(&self, run: i64, details: &str) -> Outcome {
+    pub(super) fn sampled(&self, run: i64, details: &str) -> ApplyResult {
         self.run(&SAMPLED, params![run, details])
     }
 
@@ -138,7 +138,7 @@ impl At<'_> {
         run: i64,
         (outcome, exit, limited_by): (&str, u8, &str),
         t: &RunTotals,
-    ) -> Outcome {
+    ) -> ApplyResult {
         self.run(&INTERRUPT_BATCHES_OF, params![run, self.now])?;
         self.run(
             &RUN_ENDED,
@@ -165,16 +165,16 @@ impl At<'_> {
         )
     }
 
-    pub(super) fn batch_opened(&self, run: i64, number: i64) -> Outcome {
+    pub(super) fn batch_opened(&self, run: i64, number: i64) -> ApplyResult {
         self.run(&BATCH_OPENED, params![run, number, self.now])
     }
 
-    pub(super) fn batch_filled(&self, batch: i64, files: u64) -> Outcome {
+    pub(super) fn batch_filled(&self, batch: i64, files: u64) -> ApplyResult {
         self.run(&BATCH_FILLED, params![batch, files as i64])?;
         self.batch_settled(Some(batch))
     }
 
-    pub(super) fn batch_counts(&self, batch: Option<i64>, column: BatchColumn) -> Outcome {
+    pub(super) fn batch_counts(&self, batch: Option<i64>, column: BatchColumn) -> ApplyResult {
         let Some(id) = batch else {
             return Ok(Applied::default());
         };
@@ -188,7 +188,7 @@ impl At<'_> {
     }
 
     /// The batch is done once all its files have an outcome and no more will come.
-    fn batch_settled(&self, batch: Option<i64>) -> Outcome {
+    fn batch_settled(&self, batch: Option<i64>) -> ApplyResult {
         let done = |r: &Row<'_>| {
             let count = |i| r.get::<_, i64>(i).map(|n| n.max(0) as u64);
             Ok(BatchDone {
@@ -207,11 +207,11 @@ impl At<'_> {
         })
     }
 
-    pub(super) fn rate_found(&self, endpoint: &str, class: &str, per_minute: f64) -> Outcome {
+    pub(super) fn rate_found(&self, endpoint: &str, class: &str, per_minute: f64) -> ApplyResult {
         self.run(&RATE_FOUND, params![endpoint, class, per_minute, self.now])
     }
 
-    pub(super) fn operation_times(&self, endpoint: &str, times_ms: &[u64]) -> Outcome {
+    pub(super) fn operation_times(&self, endpoint: &str, times_ms: &[u64]) -> ApplyResult {
         let times: Vec<String> = times_ms.iter().map(u64::to_string).collect();
         self.run(
             &OPERATION_TIMES,
@@ -219,7 +219,7 @@ impl At<'_> {
         )
     }
 
-    pub(super) fn bookmarked(&self, store: i64, bookmark: &Bookmark) -> Outcome {
+    pub(super) fn bookmarked(&self, store: i64, bookmark: &Bookmark) -> ApplyResult {
         let documents = i64::try_from(bookmark.documents).unwrap_or(i64::MAX);
         self.run(&BOOKMARKED, params![store, bookmark.token, documents])
     }

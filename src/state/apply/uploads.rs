@@ -3,7 +3,7 @@
 use rusqlite::{Params, params};
 
 use super::runs::BatchColumn;
-use super::{At, Outcome};
+use super::{ApplyResult, At};
 use crate::names::{DocumentName, FileName, OperationName, SessionUrl};
 use crate::state::change::{Adopted, Cause, Charge, HandBack, NextTime, Refusal, Way};
 use crate::state::durable::UploadId;
@@ -70,7 +70,7 @@ statements! {
 }
 
 impl At<'_> {
-    pub(super) fn intent(&self, upload: UploadId, batch: i64, way: &Way) -> Outcome {
+    pub(super) fn intent(&self, upload: UploadId, batch: i64, way: &Way) -> ApplyResult {
         let row = self.row(upload)?;
         self.run(
             &INTENT,
@@ -86,7 +86,7 @@ impl At<'_> {
         )
     }
 
-    pub(super) fn session_opened(&self, upload: UploadId, url: &SessionUrl) -> Outcome {
+    pub(super) fn session_opened(&self, upload: UploadId, url: &SessionUrl) -> ApplyResult {
         self.under_way(
             upload,
             &SESSION_OPENED,
@@ -94,17 +94,17 @@ impl At<'_> {
         )
     }
 
-    pub(super) fn staged(&self, upload: UploadId, file: &FileName) -> Outcome {
+    pub(super) fn staged(&self, upload: UploadId, file: &FileName) -> ApplyResult {
         let params = params![upload.0, file.as_str(), self.now];
         self.under_way(upload, &STAGED, params)
     }
 
-    pub(super) fn import_started(&self, upload: UploadId) -> Outcome {
+    pub(super) fn import_started(&self, upload: UploadId) -> ApplyResult {
         self.under_way(upload, &IMPORT_STARTED, params![upload.0, self.now])
     }
 
     /// A step within `uploading`: the row must be there for it.
-    fn under_way(&self, upload: UploadId, step: &Statement, params: impl Params) -> Outcome {
+    fn under_way(&self, upload: UploadId, step: &Statement, params: impl Params) -> ApplyResult {
         let done = self.run(step, params)?;
         match done.rows {
             1 => Ok(done),
@@ -120,7 +120,7 @@ impl At<'_> {
         upload: UploadId,
         operation: Option<&OperationName>,
         document: Option<&DocumentName>,
-    ) -> Outcome {
+    ) -> ApplyResult {
         let row = self.row(upload)?;
         self.run(
             &SUBMITTED,
@@ -139,7 +139,7 @@ impl At<'_> {
         upload: UploadId,
         document: &DocumentName,
         keeps_temporary: bool,
-    ) -> Outcome {
+    ) -> ApplyResult {
         let row = self.row(upload)?;
         self.run(
             &ACTIVATED,
@@ -155,7 +155,7 @@ impl At<'_> {
         self.batch_counts(row.batch, BatchColumn::Succeeded)
     }
 
-    pub(super) fn handed_back(&self, upload: UploadId, back: &HandBack) -> Outcome {
+    pub(super) fn handed_back(&self, upload: UploadId, back: &HandBack) -> ApplyResult {
         let row = self.row(upload)?;
         let mime = match back.next {
             NextTime::AsMime(mime) => Some(mime),
@@ -179,7 +179,12 @@ impl At<'_> {
         self.batch_counts(row.batch, BatchColumn::Skipped)
     }
 
-    pub(super) fn left_in_doubt(&self, upload: UploadId, charge: Charge, cause: &Cause) -> Outcome {
+    pub(super) fn left_in_doubt(
+        &self,
+        upload: UploadId,
+        charge: Charge,
+        cause: &Cause,
+    ) -> ApplyResult {
         self.run(
             &IN_DOUBT,
             params![
@@ -197,7 +202,7 @@ impl At<'_> {
         upload: UploadId,
         cause: &Cause,
         document: Option<&DocumentName>,
-    ) -> Outcome {
+    ) -> ApplyResult {
         let row = self.row(upload)?;
         self.run(
             &REJECTED,
@@ -213,14 +218,14 @@ impl At<'_> {
         self.batch_counts(row.batch, BatchColumn::Failed)
     }
 
-    pub(super) fn retried(&self, upload: UploadId) -> Outcome {
+    pub(super) fn retried(&self, upload: UploadId) -> ApplyResult {
         let row = self.row(upload)?;
         self.change_status(&row, Event::Retried)?;
         self.run(&TRIED_ANEW, [row.id])
     }
 
     /// A file that is there with just this content (put back meanwhile, say) is sent again.
-    pub(super) fn document_gone(&self, upload: UploadId, event: Event) -> Outcome {
+    pub(super) fn document_gone(&self, upload: UploadId, event: Event) -> ApplyResult {
         let row = self.row(upload)?;
         self.change_status(&row, event)?;
         self.queue_content(row.file)?;
@@ -228,7 +233,7 @@ impl At<'_> {
     }
 
     /// What was to be deleted is: it was replaced, or its file is gone.
-    pub(super) fn deleted(&self, upload: UploadId) -> Outcome {
+    pub(super) fn deleted(&self, upload: UploadId) -> ApplyResult {
         let file = self.row(upload)?.file;
         let is_gone = IS_GONE.one(self.conn, [file], |r| r.get(0))?;
         let event = if is_gone {
@@ -240,22 +245,22 @@ impl At<'_> {
     }
 
     /// The document that a failed attempt had left is deleted.
-    pub(super) fn cleared(&self, upload: UploadId) -> Outcome {
+    pub(super) fn cleared(&self, upload: UploadId) -> ApplyResult {
         self.run(&DOCUMENT_GONE, [upload.0])?;
         self.unneeded(upload)
     }
 
-    pub(super) fn temporary_gone(&self, upload: UploadId) -> Outcome {
+    pub(super) fn temporary_gone(&self, upload: UploadId) -> ApplyResult {
         self.run(&TEMPORARY_GONE, [upload.0])?;
         self.unneeded(upload)
     }
 
     /// A row that was only kept for what it had left at the service goes with it.
-    fn unneeded(&self, upload: UploadId) -> Outcome {
+    fn unneeded(&self, upload: UploadId) -> ApplyResult {
         self.run(&UNNEEDED, [upload.0])
     }
 
-    pub(super) fn dropped(&self, upload: UploadId) -> Outcome {
+    pub(super) fn dropped(&self, upload: UploadId) -> ApplyResult {
         let row = self.row(upload)?;
         let gone = self.run(&DROPPED, [row.id])?;
         // What is left at the service keeps its row until it is deleted.
@@ -270,7 +275,7 @@ impl At<'_> {
     /// for. A row that says `indexed` gets the document in place of its own, which is gone. Another row
     /// that claims the same document keeps it. That the document is in the store proves that its library
     /// goes there.
-    pub(super) fn adopted(&self, adopted: &Adopted) -> Outcome {
+    pub(super) fn adopted(&self, adopted: &Adopted) -> ApplyResult {
         let Adopted {
             file,
             store,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, params};
 
-use super::place::beside;
+use super::files::beside;
 use crate::state::statement::statements;
 
 statements! {

@@ -19,14 +19,14 @@ use rustix::fs::{Access, access};
 
 pub use self::failure::error;
 use self::failure::{damaged, no_wal, read_only};
-pub use self::place::Place;
-use self::place::{beside, log_of};
+pub use self::files::DatabaseFiles;
+use self::files::{beside, log_of};
 use crate::error::{Error, Kind};
 
 mod failure;
+mod files;
 pub(in crate::state) mod mark;
 pub(in crate::state) mod migrations;
-mod place;
 
 /// How long a statement waits for another program that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

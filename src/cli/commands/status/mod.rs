@@ -19,7 +19,7 @@ mod watch;
 
 pub fn run(args: &args::Status, database: &Path, style: Style) -> Result<u8, Error> {
     let reader = Reader::open(database)?;
-    let asked = Asked {
+    let asked = Scope {
         reader: &reader,
         database,
         name: &args.store.name,
@@ -52,7 +52,7 @@ pub fn run(args: &args::Status, database: &Path, style: Style) -> Result<u8, Err
 
 /// Of the stores that a name means.
 pub fn of(reader: &Reader, database: &Path, name: &str) -> Result<Status, Error> {
-    let asked = Asked {
+    let asked = Scope {
         reader,
         database,
         name,
@@ -72,7 +72,7 @@ pub fn next(store: &StoreRow, database: &Path) -> Next {
 }
 
 /// Whose status.
-struct Asked<'a> {
+struct Scope<'a> {
     reader: &'a Reader,
     database: &'a Path,
     /// Of the store.
@@ -82,7 +82,7 @@ struct Asked<'a> {
     is_watched: bool,
 }
 
-impl Asked<'_> {
+impl Scope<'_> {
     fn is_named(&self) -> bool {
         self.name != DEFAULT_STORE
     }

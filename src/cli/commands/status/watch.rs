@@ -14,7 +14,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use super::Asked;
+use super::Scope;
 use crate::app::EXIT_TERMINATED;
 use crate::cli::settings;
 use crate::cli::terminal::stdout::Output;
@@ -35,7 +35,7 @@ const HOME: &str = "\x1b[H";
 const BLANK_TO_END_OF_LINE: &str = "\x1b[K";
 const BLANK_TO_END_OF_SCREEN: &str = "\x1b[J";
 
-pub fn run(asked: &Asked<'_>, style: Style) -> Result<u8, Error> {
+pub fn run(asked: &Scope<'_>, style: Style) -> Result<u8, Error> {
     let every = settings::waits().scaled(EVERY);
     let ends = [SIGINT, SIGTERM, SIGHUP];
     match style.json {
@@ -54,7 +54,7 @@ pub fn run(asked: &Asked<'_>, style: Style) -> Result<u8, Error> {
     }
 }
 
-fn objects(asked: &Asked<'_>, signals: &Receiver<i32>, every: Duration) -> Result<u8, Error> {
+fn objects(asked: &Scope<'_>, signals: &Receiver<i32>, every: Duration) -> Result<u8, Error> {
     let mut before = Value::Null;
     loop {
         let began = Instant::now();
@@ -71,7 +71,7 @@ fn objects(asked: &Asked<'_>, signals: &Receiver<i32>, every: Duration) -> Resul
     }
 }
 
-fn blocks(asked: &Asked<'_>, signals: &Receiver<i32>, every: Duration) -> Result<u8, Error> {
+fn blocks(asked: &Scope<'_>, signals: &Receiver<i32>, every: Duration) -> Result<u8, Error> {
     loop {
         let began = Instant::now();
         let status = asked.status()?;
@@ -86,7 +86,7 @@ fn blocks(asked: &Asked<'_>, signals: &Receiver<i32>, every: Duration) -> Result
 }
 
 fn pages(
-    asked: &Asked<'_>,
+    asked: &Scope<'_>,
     signals: &Receiver<i32>,
     every: Duration,
     style: Style,

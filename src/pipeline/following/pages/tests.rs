@@ -7,12 +7,12 @@ fn document(n: i64) -> DocumentName {
 
 fn filled(pages: &mut Pages, uploads: std::ops::Range<i64>, now: Instant) {
     for n in uploads {
-        pages.add(UploadId(n), now, &Place::Unlisted, &document(n));
+        pages.add(UploadId(n), now, &Position::Unlisted, &document(n));
     }
 }
 
 fn frontier(pages: &Pages, now: Instant) -> Arc<Page> {
-    match pages.by(&Place::Unlisted, now) {
+    match pages.by(&Position::Unlisted, now) {
         By::Page(page) => page,
         other => panic!("{other:?}"),
     }
@@ -56,7 +56,7 @@ fn an_empty_store_is_read_from_its_first_page_and_a_full_one_not_at_all() {
         (100_000, u64::MAX, false),
     ] {
         let pages = Pages::new(None, documents, files);
-        let by = pages.by(&Place::Unlisted, now);
+        let by = pages.by(&Position::Unlisted, now);
         assert_eq!(by != By::Itself, reads, "{documents} {files}");
     }
 }
@@ -81,7 +81,7 @@ fn the_frontier_moves_with_every_full_page_and_stays_at_the_last() {
     let first = frontier(&pages, now);
     assert_eq!(pages.group(&first).len(), 20);
     pages.begin(&first, now);
-    assert_eq!(pages.by(&Place::Unlisted, now), By::PageOnItsWay(now));
+    assert_eq!(pages.by(&Position::Unlisted, now), By::PageOnItsWay(now));
     assert!(pages.ended(&first, 20, true, Some("a".into())));
     let second = frontier(&pages, now);
     assert_eq!(second.token.as_deref(), Some("a"));
@@ -98,7 +98,7 @@ fn pages_of_other_documents_are_paid_for_by_single_looks() {
     let mut pages = Pages::new(None, 0, 1000);
     let mut read = 0;
     let mut read_all = |pages: &mut Pages| {
-        while let By::Page(page) = pages.by(&Place::Unlisted, now) {
+        while let By::Page(page) = pages.by(&Position::Unlisted, now) {
             pages.begin(&page, now);
             read += 1;
             assert!(read < 1000, "without end");
@@ -134,11 +134,11 @@ fn who_stands_on_a_page_is_looked_at_by_it_and_waits_while_it_is_read() {
     let now = Instant::now();
     let mut pages = Pages::new(None, 0, 100);
     let page = frontier(&pages, now);
-    let place = Place::OnPage(Arc::clone(&page));
+    let place = Position::OnPage(Arc::clone(&page));
     assert_eq!(pages.by(&place, now), By::Page(Arc::clone(&page)));
     pages.begin(&page, now);
     assert_eq!(pages.by(&place, now), By::PageOnItsWay(now));
-    assert_eq!(pages.by(&Place::Alone, now), By::Itself);
+    assert_eq!(pages.by(&Position::Alone, now), By::Itself);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_page_tells_of_who_stands_on_it_and_only_the_frontier_of_the_unlisted() {
     let mut pages = Pages::new(None, 0, 100);
     let first = frontier(&pages, now);
     for n in 0..3 {
-        let place = Place::OnPage(Arc::clone(&first));
+        let place = Position::OnPage(Arc::clone(&first));
         pages.add(UploadId(n), now, &place, &document(n));
     }
     filled(&mut pages, 3..33, now);
@@ -177,12 +177,12 @@ fn after_a_page_without_an_answer_none_is_read_for_a_while() {
     let just_before = later - Duration::from_millis(1);
     // Another look would not be let out either.
     let waits = By::NotBefore(later);
-    assert_eq!(pages.by(&Place::Unlisted, just_before), waits);
+    assert_eq!(pages.by(&Position::Unlisted, just_before), waits);
     assert_eq!(frontier(&pages, later), page);
     for in_a_row in 1..=3 {
         assert_eq!(pages.failed(&page, later + SECOND), in_a_row);
     }
-    assert_eq!(pages.by(&Place::Unlisted, later), By::Itself);
+    assert_eq!(pages.by(&Position::Unlisted, later), By::Itself);
     pages.ended(&page, 0, true, None);
     assert_eq!(frontier(&pages, now), page);
     // Those without an answer are paid for as well, and counted anew.
@@ -190,7 +190,7 @@ fn after_a_page_without_an_answer_none_is_read_for_a_while() {
         assert_eq!(frontier(&pages, later), page);
         assert_eq!(pages.failed(&page, later), in_a_row);
     }
-    assert_eq!(pages.by(&Place::Unlisted, later), By::Itself);
+    assert_eq!(pages.by(&Position::Unlisted, later), By::Itself);
 }
 
 #[test]
@@ -217,8 +217,8 @@ fn a_refused_token_leads_back_and_three_in_a_row_to_none() {
     pages.refused(&frontier(&pages, now));
     assert_eq!(frontier(&pages, now).token, None);
     pages.refused(&frontier(&pages, now));
-    assert_eq!(pages.by(&Place::Unlisted, now), By::Itself);
-    assert_eq!(pages.by(&Place::OnPage(refused), now), By::Itself);
+    assert_eq!(pages.by(&Position::Unlisted, now), By::Itself);
+    assert_eq!(pages.by(&Position::OnPage(refused), now), By::Itself);
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn what_leaves_leaves_no_trace() {
     let now = Instant::now();
     let mut pages = Pages::new(None, 0, 1000);
     let page = frontier(&pages, now);
-    for place in [Place::Unlisted, Place::OnPage(page), Place::Alone] {
+    for place in [Position::Unlisted, Position::OnPage(page), Position::Alone] {
         pages.add(UploadId(1), now, &place, &document(1));
         assert_eq!(pages.named(&document(1)), Some(UploadId(1)));
         pages.remove(UploadId(1), now, &place, &document(1));
@@ -245,12 +245,12 @@ fn a_bookmark_that_is_refused_leads_to_the_first_page_where_that_is_near() {
         pages.refused(&frontier(&pages, now));
         match is_near {
             true => assert_eq!(frontier(&pages, now).token, None),
-            false => assert_eq!(pages.by(&Place::Unlisted, now), By::Itself),
+            false => assert_eq!(pages.by(&Position::Unlisted, now), By::Itself),
         }
         // There is none before the first.
         if is_near {
             pages.refused(&frontier(&pages, now));
-            assert_eq!(pages.by(&Place::Unlisted, now), By::Itself);
+            assert_eq!(pages.by(&Position::Unlisted, now), By::Itself);
         }
     }
 }
@@ -266,5 +266,5 @@ fn a_page_before_is_no_way_back_once_three_tokens_were_refused() {
     pages.refused(&first);
     assert_eq!(frontier(&pages, now), second);
     pages.refused(&second);
-    assert_eq!(pages.by(&Place::Unlisted, now), By::Itself);
+    assert_eq!(pages.by(&Position::Unlisted, now), By::Itself);
 }

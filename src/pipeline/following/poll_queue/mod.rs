@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use self::schedule::Schedule;
 pub use self::schedule::{Known, Look, PageLook};
-use super::pages::Place;
+use super::pages::Position;
 use super::poll::{Due, Poll};
 use crate::client::{Document, DocumentsPage, FailureKind};
 use crate::names::DocumentName;
@@ -78,7 +78,7 @@ impl PollQueue {
     /// the quota, says nothing of where the document stands.
     pub fn unanswered(&self, mut poll: Poll, why: FailureKind, due: Instant) {
         if !matches!(why, FailureKind::Skipped { .. } | FailureKind::RateLimited) {
-            poll.looks.place = Place::Alone;
+            poll.looks.place = Position::Alone;
         }
         self.again(poll, due);
     }

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::client::{Document, DocumentsPage};
-use crate::pipeline::following::pages::{By, Choice, PAGE_DOCUMENTS, Page, Pages, Place, choose};
+use crate::pipeline::following::pages::{
+    By, Choice, PAGE_DOCUMENTS, Page, Pages, Position, choose,
+};
 use crate::pipeline::following::poll::{Due, Looks, Poll};
 use crate::pipeline::following::room::Room;
 use crate::pipeline::following::times::OperationTimes;
@@ -359,8 +361,8 @@ impl Schedule {
                 waiting.poll.document(&self.waits).as_ref() == Some(&document.name)
             });
             if is_asked_for && let Some(mut poll) = self.take(upload) {
-                is_news |= !matches!(poll.looks.place, Place::OnPage(_));
-                poll.looks.place = Place::OnPage(Arc::clone(&page));
+                is_news |= !matches!(poll.looks.place, Position::OnPage(_));
+                poll.looks.place = Position::OnPage(Arc::clone(&page));
                 poll.looks.by_page += 1;
                 shown.push((poll, document));
             }
@@ -397,7 +399,7 @@ impl Schedule {
             return;
         };
         let latest = due.latest;
-        let is_unlisted = poll.looks.place == Place::Unlisted;
+        let is_unlisted = poll.looks.place == Position::Unlisted;
         let is_passed = newest.is_some_and(|newest| poll.submitted < newest);
         if is_unlisted && moved_on && !(is_passed && latest <= now) {
             let wakes = due.likely.min(latest);
@@ -412,7 +414,7 @@ impl Schedule {
     /// It is looked at by itself when its look is due.
     pub(super) fn look_alone(&mut self, upload: UploadId, now: Instant) {
         if let Some(mut poll) = self.take(upload) {
-            poll.looks.place = Place::Alone;
+            poll.looks.place = Position::Alone;
             let due = self.schedule(&poll, now);
             self.insert(poll, Some(due), now);
         }

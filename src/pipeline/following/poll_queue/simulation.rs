@@ -85,7 +85,7 @@ enum Event {
 /// Requests a file, the 95th percentile of lateness, and the time from the end of the last operation to that of
 /// the run, beyond a tenth of the longest operation.
 #[derive(Debug)]
-struct Outcome {
+struct Figures {
     looks: f64,
     late: f64,
     last: f64,
@@ -108,7 +108,7 @@ struct World {
     free_at: Instant,
 }
 
-fn simulate(case: Case, mut draw: impl FnMut() -> f64) -> Outcome {
+fn simulate(case: Case, mut draw: impl FnMut() -> f64) -> Figures {
     let start = Instant::now();
     let (mut made, mut ours) = (Vec::new(), Vec::new());
     for file in 0..case.files {
@@ -144,7 +144,7 @@ fn simulate(case: Case, mut draw: impl FnMut() -> f64) -> Outcome {
 }
 
 impl World {
-    fn run(&mut self) -> Outcome {
+    fn run(&mut self) -> Figures {
         for file in 0..self.case.files {
             // The answer is on its way for half the latency.
             let at = self.made[self.ours[file]].created + self.case.latency / 2;
@@ -188,7 +188,7 @@ impl World {
         let last = self.ended - end.unwrap_or(self.start);
         let tenth = longest.unwrap_or_default() / 10;
         self.late.sort_by(f64::total_cmp);
-        Outcome {
+        Figures {
             looks: f64::from(self.looks) / self.case.files as f64,
             late: self.late[self.late.len() * 95 / 100],
             last: last.saturating_sub(tenth).as_secs_f64(),
@@ -319,7 +319,7 @@ fn uniform(from: f64, to: f64) -> impl FnMut() -> f64 {
 
 /// The targets of design section 9.
 #[track_caller]
-fn within(outcome: &Outcome, looks: f64, late: f64) {
+fn within(outcome: &Figures, looks: f64, late: f64) {
     assert!(outcome.looks <= looks, "{outcome:?}");
     assert!(outcome.late <= late, "{outcome:?}");
     assert!(outcome.last <= late + 0.5, "{outcome:?}");

@@ -352,7 +352,7 @@ fn whom_a_page_does_not_show_waits_for_the_next_or_is_looked_at_by_itself() {
         schedule.shown(look, page(names, next), now);
         match schedule.look(now) {
             Ok(Look::Page(_)) => After::AnotherPage,
-            Ok(Look::One(poll)) if poll.looks.place == Place::Alone => After::ItselfFromNowOn,
+            Ok(Look::One(poll)) if poll.looks.place == Position::Alone => After::ItselfFromNowOn,
             Ok(Look::One(_)) => After::ItselfUnlisted,
             Err(wakes) => {
                 assert_eq!(wakes, Some(latest));
@@ -435,9 +435,9 @@ fn what_was_refused_for_its_time_keeps_its_place_on_a_page() {
     let now = Instant::now();
     let refused = FailureKind::Skipped { until: now };
     for (why, place) in [
-        (refused, Place::Unlisted),
-        (FailureKind::RateLimited, Place::Unlisted),
-        (FailureKind::Transient, Place::Alone),
+        (refused, Position::Unlisted),
+        (FailureKind::RateLimited, Position::Unlisted),
+        (FailureKind::Transient, Position::Alone),
     ] {
         let queue = queue();
         queue.unanswered(named(1, now), why, now);

@@ -8,16 +8,16 @@ use crate::error::{Error, Kind};
 
 /// Where the files of an open database are, and which they were: a deleted or replaced database takes
 /// commits that nobody will ever see.
-pub struct Place {
+pub struct DatabaseFiles {
     path: PathBuf,
     main: Option<(u64, u64)>,
     /// The write-ahead log, once there is one.
     log: Option<(u64, u64)>,
 }
 
-impl Place {
-    pub fn of(path: &Path) -> Place {
-        Place {
+impl DatabaseFiles {
+    pub fn of(path: &Path) -> DatabaseFiles {
+        DatabaseFiles {
             path: path.to_owned(),
             main: which(path),
             log: which(&log_of(path)),
