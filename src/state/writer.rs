@@ -386,8 +386,7 @@ impl State {
             return Err(lost(&path));
         }
         let mut results = Vec::with_capacity(group.len());
-        for request in group {
-            let change = &request.change;
+        for Request { change, .. } in group {
             let done = match savepoints {
                 true => change.apply_whole(&tx, &self.me),
                 false => change.apply(&tx, &self.me),

@@ -43,8 +43,8 @@ pub fn apply(tx: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-// For a list of more than two values SQLite builds a table at each run of a statement, a tenth of its time: such checks
-// are written out. (Databases that are older have them as lists, which allow the same.)
+// For a list of more than two values SQLite builds a table at each run of a statement: such checks are written out.
+// (Databases that are older have them as lists, which allow the same.)
 const V1: &str = "
 PRAGMA application_id = 0x6f626a6c;
 
