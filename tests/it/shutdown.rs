@@ -333,6 +333,37 @@ fn a_service_that_is_gone_with_documents_is_waited_for_no_longer_than_is_wanted(
     ends_soon(run, "INT", 130);
 }
 
+/// The same while a session of the run waits to be asked again: looks at documents take every probe.
+#[test]
+fn a_service_that_is_gone_with_a_session_in_doubt_is_told_as_well() {
+    let place = Place::new();
+    place.files(6);
+    let service = Service::start(&place, &["--operation-delay-ms", "600000"]);
+    let failing = [
+        "upload.body",
+        "upload.query",
+        "document.get",
+        "document.list",
+        "operation.get",
+    ];
+    service.set_faults(serde_json::json!({"error_503": 1.0, "only_kinds": failing}));
+    let mut run = place
+        .upload(
+            &service,
+            &["--rpm", "0", "--concurrency", "4", "--passes", "100"],
+        )
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    let mut lines = BufReader::new(run.stderr.take().unwrap());
+    while !said.contains("waited for, up to 30 min; Ctrl-C ends the run at once") {
+        assert!(lines.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    ends_soon(run, "INT", 130);
+}
+
 /// A list without end, on a pipe that nobody closes.
 #[test]
 fn ctrl_c_ends_a_list_that_does_not_end() {

@@ -20,10 +20,12 @@ use crate::pipeline::Run;
 use crate::pipeline::sending::worker::{Returned, Task};
 use crate::report::{Event, units::count};
 use crate::state::{Change, Job, UploadId};
-use crate::throttle::gate::Starts;
+use crate::throttle::gate::{PauseReason, Starts};
 
 /// How often a waiting run looks around.
 const TICK: Duration = Duration::from_millis(100);
+/// The breaker's first two cool-downs, and some: an outage that is over by then needs no words.
+const OUTAGE_TOLD_AFTER: Duration = Duration::from_secs(20);
 /// Tasks waiting for a worker, per worker: enough that none waits for the reader.
 pub const QUEUED_PER_WORKER: usize = 2;
 
@@ -435,7 +437,8 @@ impl<'r> Passes<'r> {
     /// Once; whoever looks at a run that only waits wants to know for how long.
     fn tell_of_outage(&mut self) {
         let parts = self.run.parts;
-        let is_gone = parts.gate.starts() == Starts::Refused;
+        let paused = parts.gate.snapshot().paused;
+        let is_gone = paused.is_some_and(|(why, _)| why == PauseReason::Outage);
         if !is_gone || std::mem::replace(&mut self.told_of_outage, true) {
             return;
         }
@@ -458,10 +461,15 @@ impl<'r> Passes<'r> {
     fn pause(&mut self) -> bool {
         let waits = &self.run.parts.waits;
         let until = Instant::now() + waits.pass_pause;
+        let told_from = until + waits.scaled(OUTAGE_TOLD_AFTER);
         loop {
             match self.in_hand.is_empty() {
                 true => drop(self.run.parts.shutdown.sleep(waits.scaled(TICK))),
                 false => self.take_answer(),
+            }
+            // Looks at documents take each probe before a pass can, and so this may last.
+            if Instant::now() >= told_from && self.run.outcomes.polls.unsettled() > 0 {
+                self.tell_of_outage();
             }
             if self.is_stopping() {
                 return false;
