@@ -141,7 +141,7 @@ impl Rate {
         let ceiling = bounds.ceiling.unwrap_or(UNLIMITED_PER_MINUTE);
         let phase = match bounds.found {
             Some(rate) if bounds.is_paced && rate < ceiling => Phase::Found {
-                rate,
+                rate: rate.max(PER_MINUTE_MIN),
                 since: now,
                 rise: Rise::Quick,
             },
@@ -361,6 +361,8 @@ impl Rate {
                 true => self.per_minute_of(granted as f64, time),
                 false => self.granted.in_last_minute(now),
             };
+            // Nothing was granted in that minute if nothing was asked for.
+            let rate = rate.max(PER_MINUTE_MIN);
             let sent_at = self.per_minute(now).unwrap_or(UNLIMITED_PER_MINUTE);
             let may_go_on =
                 matches!(self.known.phase, Phase::Searching { .. }) && granted >= SEARCHED_GRANTS;
@@ -380,7 +382,7 @@ impl Rate {
             };
             self.known.empty = Some(here);
         } else if let Phase::Found { rate, .. } = &mut self.known.phase {
-            *rate *= TOO_SOON;
+            *rate = (*rate * TOO_SOON).max(PER_MINUTE_MIN);
         }
     }
 

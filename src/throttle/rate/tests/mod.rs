@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -190,6 +191,41 @@ fn no_rate_passes_its_ceiling_or_falls_below_one_a_minute() {
     assert_eq!(held.per_minute(now + 600 * SECOND), Some(100.0));
     let slow = rate(None, Some(0.01), now);
     assert_eq!(slow.per_minute(now), Some(PER_MINUTE_MIN));
+}
+
+/// Reads stop while nothing is under way; then a first one meets a quota that writes have used up.
+#[test]
+fn a_minute_without_requests_is_no_rate_of_nothing() {
+    let (mut rate, found_at) = found_by_search(200, 10 * SECOND);
+    let resumed = wait(&mut rate, found_at);
+    grant(&mut rate, 1, resumed);
+    answered(&mut rate, 9, resumed);
+    let later = resumed + 600 * SECOND;
+    limited(&mut rate, 1, None, later);
+    assert_eq!(rate.found(), Some(PER_MINUTE_MIN));
+    assert_eq!(rate.paused_until(), Some(later + PAUSE_UNKNOWN));
+}
+
+proptest! {
+    /// Whatever is granted and refused, and however long nothing is asked, each rate has an interval.
+    #[test]
+    fn no_rate_is_so_low_that_it_has_no_interval(
+        found in proptest::option::of(0f64..2000.0),
+        steps in proptest::collection::vec((0u64..200_000, 0u32..40, 0u32..5, any::<bool>()), 1..300)
+    ) {
+        let mut now = Instant::now();
+        let mut rate = rate(None, found, now);
+        for (gap_ms, grants, refusals, is_told) in steps {
+            now += Duration::from_millis(gap_ms);
+            if rate.ready(now) == Ready::Probe {
+                grant(&mut rate, 1, now);
+            }
+            answered(&mut rate, grants, now);
+            limited(&mut rate, refusals, is_told.then_some(MS), now);
+            prop_assert!(rate.found().is_none_or(|found| found >= PER_MINUTE_MIN));
+            prop_assert!(rate.interval(now).is_none_or(|interval| interval <= MINUTE));
+        }
+    }
 }
 
 #[test]
