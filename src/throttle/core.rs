@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::breaker::{Admission, Breaker, BreakerState, RequestOutcome};
-use super::limiter::Limiter;
+use super::limiter::{Limiter, Refused};
 use super::ramp::Ramp;
 use super::rate::Ready;
 use super::{Class, GateSettings, Peaks};
@@ -141,20 +141,29 @@ impl Throttle {
 
     /// How the request of a pass ended. Says whether who waits should ask again.
     pub fn report(&mut self, pass: &Pass, verdict: Verdict, now: Instant) -> bool {
-        let rate = self.limiter.rate(pass.class);
-        let is_probe = pass.probes.limiter;
+        let (class, is_probe) = (pass.class, pass.probes.limiter);
+        let limiter = &mut self.limiter;
         let (freed, outcome) = match verdict {
             Verdict::Answered => {
-                let freed = rate.granted(is_probe, now);
+                let freed = limiter.granted(class, is_probe, now);
                 (self.ramp.succeeded(now) || freed, RequestOutcome::Good)
             }
             Verdict::RateLimited { delay } => {
                 self.throttled += 1;
-                rate.limited(pass.sent_at, is_probe, delay, now);
+                let refused = Refused {
+                    class,
+                    sent_at: pass.sent_at,
+                    is_probe,
+                    asked: delay,
+                };
+                limiter.limited(refused, now);
                 // To the breaker it is an answer: the service is there.
                 (false, RequestOutcome::Good)
             }
-            Verdict::Fault { delay } => (rate.unanswered(is_probe), RequestOutcome::Fault(delay)),
+            Verdict::Fault { delay } => {
+                let freed = limiter.unanswered(class, is_probe);
+                (freed, RequestOutcome::Fault(delay))
+            }
         };
         let opened = match pass.probes.breaker {
             true => self.breaker.probed(outcome, now),

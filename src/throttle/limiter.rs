@@ -1,23 +1,46 @@
 //! The two classes of requests, and the ceiling that holds for both together.
 //!
-//! Pure: the time comes from outside. Promises: in no minute do more requests start than an explicit
+//! Each class has a rate of its own, unless `sharing` says that it is one quota: then reads go by the rate of
+//! writes. Pure: the time comes from outside. Promises: in no minute do more requests start than an explicit
 //! ceiling says.
 
 use std::time::{Duration, Instant};
 
+use super::backoff;
 use super::rate::{Bounds, Bucket, Rate, Ready, interval};
+use super::sharing::{Paused, Sharing, Told};
 use super::{Class, Pace, Paces, Peaks, Rpm};
 use crate::waits::Waits;
 
 /// An explicit ceiling is paced just below itself: a window may begin at any of our requests.
 const CEILING_SHARE: f64 = 0.99;
+/// Where one read is granted for so many writes or more: two quotas that are used up may well end together.
+const READS_ARE_FEW: f64 = 3.0;
+/// So few reads are hardly what has used a window up: they do not wait for its end.
+const FEW_READS_WAIT: Duration = Duration::from_secs(10);
+/// How long a class lets the other one try first.
+const YIELDS_FOR: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 pub struct Limiter {
+    /// Of both classes where they are one quota.
     write: Rate,
     read: Rate,
+    sharing: Sharing,
     /// An explicit ceiling, with so long between two requests of any class.
     both: Option<(Bucket, Duration)>,
+    bounds: Bounds,
+    waits: Waits,
+}
+
+/// A request that was answered with a rate 429.
+#[derive(Debug, Clone, Copy)]
+pub struct Refused {
+    pub class: Class,
+    pub sent_at: Instant,
+    pub is_probe: bool,
+    /// The delay that the service asked for.
+    pub asked: Option<Duration>,
 }
 
 impl Limiter {
@@ -26,18 +49,19 @@ impl Limiter {
             Rpm::Ceiling(n) => Some(f64::from(n.get()) * CEILING_SHARE),
             Rpm::Auto | Rpm::Unlimited => None,
         };
-        let rate = |found| {
-            let bounds = Bounds {
-                ceiling,
-                is_paced: rpm != Rpm::Unlimited,
-                found,
-            };
-            Rate::new(bounds, waits, now)
+        let bounds = Bounds {
+            ceiling,
+            is_paced: rpm != Rpm::Unlimited,
+            found: None,
         };
+        let rate = |found| Rate::new(Bounds { found, ..bounds }, waits, now);
         Limiter {
             write: rate(peaks.write),
             read: rate(peaks.read),
+            sharing: Sharing::new(waits.scaled(Duration::from_secs(1))),
             both: ceiling.map(|n| (Bucket::default(), waits.scaled(interval(n)))),
+            bounds,
+            waits,
         }
     }
 
@@ -50,7 +74,12 @@ impl Limiter {
         {
             return Ready::NotBefore(until);
         }
-        let ready = self.rate(class).ready(now);
+        // Those that look are few, and many wait to send: of one quota theirs is the next token.
+        let is_first = class == Class::Read && self.sharing.is_one();
+        let ready = match self.rate(class).ready(now, is_first) {
+            Ready::Probe if self.sharing.yields(class) => self.yielding(now),
+            ready => ready,
+        };
         match &self.both {
             Some((bucket, interval)) => match bucket.free(now, *interval) {
                 free if free <= now => ready,
@@ -71,10 +100,69 @@ impl Limiter {
         }
     }
 
+    /// A probe that the other class may send first.
+    fn yielding(&self, now: Instant) -> Ready {
+        let until = self.write.paused_until().unwrap_or(now) + self.waits.scaled(YIELDS_FOR);
+        match until > now {
+            true => Ready::NotBefore(until),
+            false => Ready::Probe,
+        }
+    }
+
+    /// Says whether who waits should ask again.
+    pub fn granted(&mut self, class: Class, is_probe: bool, now: Instant) -> bool {
+        self.sharing.granted(class);
+        self.rate(class).granted(is_probe, now)
+    }
+
+    /// No answer, or one that says nothing of the quota. Says whether who waits should ask again.
+    pub fn unanswered(&mut self, class: Class, is_probe: bool) -> bool {
+        self.rate(class).unanswered(is_probe)
+    }
+
+    pub fn limited(&mut self, refused: Refused, now: Instant) {
+        let Refused {
+            class,
+            sent_at,
+            is_probe,
+            asked,
+        } = refused;
+        if !self.rate(class).limited(sent_at, is_probe, asked, now) {
+            return;
+        }
+        let reads = self.read.granted_in_last_minute(now);
+        let are_few = reads * READS_ARE_FEW <= self.write.granted_in_last_minute(now);
+        let told = backoff::honoured(asked).map(|asked| self.waits.scaled(asked));
+        let paused = Paused {
+            class,
+            at: now,
+            until: now + told.unwrap_or_default(),
+        };
+        match self.sharing.refused(paused, are_few) {
+            Told::Nothing => {
+                if class == Class::Read && are_few && told.is_none() {
+                    let until = now + self.waits.scaled(FEW_READS_WAIT);
+                    self.read.pause_at_most(until);
+                }
+            }
+            Told::OneQuota => {
+                self.read = Rate::new(self.bounds, self.waits, now);
+                self.write.cut(now);
+            }
+            // What writes were made to wait for was none of their own.
+            Told::TwoQuotas if class == Class::Read => {
+                self.write.end_pause(now);
+                self.read.limited(now, false, asked, now);
+            }
+            Told::TwoQuotas => {}
+        }
+    }
+
+    /// The one that holds for a class.
     pub fn rate(&mut self, class: Class) -> &mut Rate {
         match class {
-            Class::Write => &mut self.write,
-            Class::Read => &mut self.read,
+            Class::Read if !self.sharing.is_one() => &mut self.read,
+            Class::Read | Class::Write => &mut self.write,
         }
     }
 
@@ -84,9 +172,13 @@ impl Limiter {
 
     pub fn paces(&self, now: Instant) -> Paces {
         let both = self.both.as_ref().map(|(_, interval)| *interval);
-        let reads_every = self.read.interval(now).max(both);
+        let read = match self.sharing.is_one() {
+            true => &self.write,
+            false => &self.read,
+        };
+        let reads_every = read.interval(now).max(both);
         let reads = match reads_every {
-            _ if self.read.paused_until().is_some() => Pace::Paused,
+            _ if read.paused_until().is_some() => Pace::Paused,
             Some(every) => Pace::Every(every),
             None => Pace::Free,
         };
@@ -119,14 +211,15 @@ mod tests {
         /// In no minute do more requests start than the ceiling says, whenever they come.
         #[test]
         fn a_ceiling_is_never_passed(
-            rpm in 5u32..3000, gaps_ms in proptest::collection::vec(0u64..3000, 10..200)
+            rpm in 5u32..3000,
+            gaps in proptest::collection::vec((0u64..3000, proptest::bool::weighted(0.1)), 10..200)
         ) {
             let ceiling = Rpm::Ceiling(NonZeroU32::new(rpm).unwrap());
             let mut limiter = limiter(ceiling, Peaks::default());
             let mut now = Instant::now();
             let mut starts = Vec::new();
-            for (i, gap) in gaps_ms.iter().enumerate() {
-                now += Duration::from_millis(*gap);
+            for (i, (gap_ms, is_refused)) in gaps.iter().enumerate() {
+                now += Duration::from_millis(*gap_ms);
                 let class = if i % 2 == 0 { Class::Write } else { Class::Read };
                 while let Ready::NotBefore(until) = limiter.ready(class, now) {
                     prop_assert!(until > now);
@@ -134,6 +227,10 @@ mod tests {
                 }
                 limiter.take(class, now);
                 starts.push(now);
+                match is_refused {
+                    true => limiter.refuse(class, false, now),
+                    false => drop(limiter.granted(class, true, now)),
+                }
             }
             for (i, first) in starts.iter().enumerate() {
                 let within = starts[i..].iter().filter(|s| **s - *first < MINUTE).count();
@@ -212,6 +309,99 @@ mod tests {
             paces.reads == Pace::Free && paces.every > Some(MINUTE / 60),
             "{paces:?}"
         );
+    }
+
+    impl Limiter {
+        fn refuse(&mut self, class: Class, is_probe: bool, now: Instant) {
+            let refused = Refused {
+                class,
+                sent_at: now,
+                is_probe,
+                asked: None,
+            };
+            self.limited(refused, now);
+        }
+
+        fn ready_after(&mut self, class: Class, now: Instant) -> Instant {
+            match self.ready(class, now) {
+                Ready::NotBefore(until) => until,
+                ready => panic!("{ready:?}"),
+            }
+        }
+    }
+
+    /// 429s of both classes within a moment.
+    fn one_quota(now: Instant) -> Limiter {
+        let peaks = Peaks {
+            write: Some(600.0),
+            read: None,
+        };
+        let mut limiter = limiter(Rpm::Auto, peaks);
+        for class in [Class::Write, Class::Read] {
+            limiter.refuse(class, false, now);
+        }
+        assert!(limiter.sharing.is_one());
+        limiter
+    }
+
+    #[test]
+    fn of_one_quota_both_wait_for_the_same_pause_and_reads_get_the_next_token() {
+        let now = Instant::now();
+        let mut limiter = one_quota(now);
+        let end = limiter.writes().paused_until().unwrap();
+        for class in [Class::Write, Class::Read] {
+            assert_eq!(limiter.ready(class, now), Ready::NotBefore(end));
+        }
+        assert_eq!(limiter.ready(Class::Read, end), Ready::Probe);
+        limiter.take(Class::Read, end);
+        // Its answer is waited for.
+        limiter.ready_after(Class::Write, end);
+        assert!(limiter.granted(Class::Read, true, end));
+        limiter.take(Class::Write, end);
+        let reads = limiter.ready_after(Class::Read, end);
+        assert!(reads < limiter.ready_after(Class::Write, end));
+    }
+
+    #[test]
+    fn reads_that_are_refused_alone_let_writes_go_on() {
+        let began = Instant::now();
+        let mut limiter = one_quota(began);
+        let mut now = began;
+        for _ in 0..3 {
+            now = limiter.writes().paused_until().unwrap() + YIELDS_FOR;
+            assert_eq!(limiter.ready(Class::Write, now), Ready::Probe);
+            limiter.take(Class::Write, now);
+            for is_probe in [true, false, false] {
+                limiter.granted(Class::Write, is_probe, now);
+            }
+            now += Duration::from_millis(1);
+            limiter.refuse(Class::Read, false, now);
+        }
+        assert!(!limiter.sharing.is_one());
+        assert_eq!(limiter.writes().paused_until(), None);
+        assert!(limiter.ready_after(Class::Read, now) > now);
+    }
+
+    /// Else they would not be seen done for most of a minute.
+    #[test]
+    fn a_few_reads_do_not_wait_for_the_end_of_a_window() {
+        let began = Instant::now();
+        let refused_twice = |writes: u32| {
+            let mut limiter = limiter(Rpm::Auto, Peaks::default());
+            for _ in 0..writes {
+                limiter.granted(Class::Write, false, began);
+            }
+            limiter.granted(Class::Read, false, began);
+            let now = began + MINUTE / 2;
+            limiter.refuse(Class::Read, false, now);
+            let end = limiter.read.paused_until().unwrap();
+            assert_eq!(limiter.ready(Class::Read, end), Ready::Probe);
+            limiter.take(Class::Read, end);
+            limiter.refuse(Class::Read, true, end);
+            limiter.read.paused_until().unwrap() - end
+        };
+        assert_eq!(refused_twice(10), FEW_READS_WAIT);
+        assert!(refused_twice(2) > 2 * FEW_READS_WAIT);
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! How fast, how many at once, and when to leave the service alone.
 //!
 //! `gate` is the one door of every request. Behind it, pure and told the time, `core` decides, of `limiter`
-//! (two times `rate`, which is free until the service says 429 and then found), `breaker` (outage or noise)
-//! and `ramp` (how many workers may be busy). Beside it: `backoff` and `bandwidth`.
+//! (two times `rate`, which is free until the service says 429 and then found; or once, where `sharing` has found
+//! that all requests are counted together), `breaker` (outage or noise) and `ramp` (how many workers may be busy).
+//! Beside it: `backoff` and `bandwidth`.
 
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -18,6 +19,8 @@ pub mod limiter;
 
 pub mod rate;
 
+pub mod sharing;
+
 pub mod breaker;
 
 pub mod ramp;
@@ -25,7 +28,7 @@ pub mod ramp;
 pub mod backoff;
 pub mod bandwidth;
 
-/// The service counts writes (start, body, import, delete) and reads (poll, get, list) apart.
+/// The service counts writes (start, body, import, delete) and reads (poll, get, list) apart, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Class {
     Write,

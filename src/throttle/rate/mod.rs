@@ -186,6 +186,11 @@ impl Rate {
         self.known.phase.found()
     }
 
+    /// Requests.
+    pub fn granted_in_last_minute(&mut self, now: Instant) -> f64 {
+        self.granted.in_last_minute(now)
+    }
+
     pub fn paused_until(&self) -> Option<Instant> {
         self.pause.as_ref().map(|pause| pause.until)
     }
@@ -216,8 +221,8 @@ impl Rate {
         })
     }
 
-    /// Whether a request may start now; takes nothing.
-    pub fn ready(&mut self, now: Instant) -> Ready {
+    /// Whether a request may start now; takes nothing. `is_first`: before others that wait for the same token.
+    pub fn ready(&mut self, now: Instant, is_first: bool) -> Ready {
         if let Some(until) = self.waits_until(now) {
             return Ready::NotBefore(until);
         }
@@ -228,6 +233,10 @@ impl Rate {
         }
         let Some(interval) = self.interval(now) else {
             return Ready::Paced;
+        };
+        let interval = match is_first {
+            true => interval / 2,
+            false => interval,
         };
         match self.bucket.free(now, interval) {
             free if free <= now => Ready::Paced,
@@ -262,14 +271,14 @@ impl Rate {
         probe.is_some_and(|pause| pause.probe.take().is_some())
     }
 
-    /// A rate 429 for a request sent at `sent_at`.
+    /// A rate 429 for a request sent at `sent_at`. Says whether it tells something new.
     pub fn limited(
         &mut self,
         sent_at: Instant,
         is_probe: bool,
         asked: Option<Duration>,
         now: Instant,
-    ) {
+    ) -> bool {
         let asked = backoff::honoured(asked);
         self.refusals.refused();
         let before = self.known;
@@ -281,7 +290,7 @@ impl Rate {
             if let (Some(pause), Some(asked)) = (&mut self.pause, asked) {
                 pause.until = pause.until.max(now + self.waits.scaled(asked));
             }
-            return;
+            return false;
         }
         self.cut_at = Some(now);
         match &mut self.pause {
@@ -305,6 +314,28 @@ impl Rate {
             }
         }
         self.pause_on(asked, now);
+        true
+    }
+
+    pub fn pause_at_most(&mut self, until: Instant) {
+        if let Some(pause) = &mut self.pause {
+            pause.until = pause.until.min(until);
+        }
+    }
+
+    /// What was sent so far, and is refused yet, tells nothing new.
+    pub fn cut(&mut self, now: Instant) {
+        self.cut_at = Some(now);
+    }
+
+    /// The pause was no concern of this rate.
+    pub fn end_pause(&mut self, now: Instant) {
+        if let Some(pause) = self.pause.take() {
+            let waited = now.saturating_duration_since(pause.began);
+            self.known = pause.before;
+            self.known.phase.delay(waited);
+            self.refusals = Refusals::default();
+        }
     }
 
     /// Longer than to the next token, for which others may wait as well.

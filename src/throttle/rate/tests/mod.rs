@@ -19,7 +19,7 @@ fn free(now: Instant) -> Rate {
 
 /// Starts a request, which has to be allowed; whether it is the probe.
 fn start(rate: &mut Rate, now: Instant) -> bool {
-    let ready = rate.ready(now);
+    let ready = rate.ready(now, false);
     assert!(!matches!(ready, Ready::NotBefore(_)), "{ready:?}");
     rate.take(now);
     ready == Ready::Probe
@@ -45,11 +45,13 @@ fn refuse_all(rate: &mut Rate, asked: Option<Duration>, now: Instant) {
 
 /// 429s of requests that were sent before.
 fn limited(rate: &mut Rate, times: u32, asked: Option<Duration>, now: Instant) {
-    (0..times).for_each(|_| rate.limited(now, false, asked, now));
+    for _ in 0..times {
+        rate.limited(now, false, asked, now);
+    }
 }
 
 fn refused_until(rate: &mut Rate, now: Instant) -> Instant {
-    match rate.ready(now) {
+    match rate.ready(now, false) {
         Ready::NotBefore(until) => until,
         ready => panic!("{ready:?}"),
     }
@@ -58,7 +60,7 @@ fn refused_until(rate: &mut Rate, now: Instant) -> Instant {
 /// When the next request may start.
 fn wait(rate: &mut Rate, mut now: Instant) -> Instant {
     for _ in 0..1000 {
-        match rate.ready(now) {
+        match rate.ready(now, false) {
             Ready::NotBefore(until) => now = until,
             Ready::Paced | Ready::Probe => return now,
         }
@@ -134,7 +136,7 @@ fn a_probe_without_an_answer_is_followed_by_another_and_a_late_one_holds_nobody_
     assert!(rate.unanswered(true));
     assert!(start(&mut rate, end + SECOND));
     let late = end + SECOND + PROBE_REFUSED_WITHIN;
-    assert!(!matches!(rate.ready(late), Ready::Probe));
+    assert!(!matches!(rate.ready(late, false), Ready::Probe));
     assert_eq!(rate.paused_until(), None);
 }
 
@@ -217,7 +219,7 @@ proptest! {
         let mut rate = rate(None, found, now);
         for (gap_ms, grants, refusals, is_told) in steps {
             now += Duration::from_millis(gap_ms);
-            if rate.ready(now) == Ready::Probe {
+            if rate.ready(now, false) == Ready::Probe {
                 grant(&mut rate, 1, now);
             }
             answered(&mut rate, grants, now);
@@ -250,11 +252,11 @@ fn time_may_step_back() {
     let mut rate = free(origin);
     for _ in 0..2000 {
         let now = origin + rng.u64(..120_000) as u32 * MS - MINUTE;
-        if !matches!(rate.ready(now), Ready::NotBefore(_)) {
+        if !matches!(rate.ready(now, false), Ready::NotBefore(_)) {
             let is_probe = start(&mut rate, now);
             match rng.bool() {
                 true => drop(rate.granted(is_probe, now)),
-                false => rate.limited(now, is_probe, None, now),
+                false => drop(rate.limited(now, is_probe, None, now)),
             }
         }
     }
