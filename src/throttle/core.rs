@@ -18,7 +18,8 @@ use super::{Class, GateSettings, Peaks};
 pub struct Pass {
     class: Class,
     sent_at: Instant,
-    probes: Probes,
+    /// Of the breaker: it decides for all.
+    is_probe: bool,
 }
 
 impl Pass {
@@ -29,13 +30,6 @@ impl Pass {
     pub fn sent_at(&self) -> Instant {
         self.sent_at
     }
-}
-
-/// For whom this request decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Probes {
-    breaker: bool,
-    limiter: bool,
 }
 
 /// How a request ended, as far as the throttle cares.
@@ -121,12 +115,10 @@ impl Throttle {
         if let Some(until) = self.refuses(class, now) {
             return Turn::Refused(until);
         }
-        let limiter = match self.limiter.ready(class, now) {
-            Ready::NotBefore(until) => return Turn::Later(until),
-            Ready::Probe => true,
-            Ready::Paced => false,
-        };
-        let breaker = match self.breaker.admit(now) {
+        if let Ready::NotBefore(until) = self.limiter.ready(class, now) {
+            return Turn::Later(until);
+        }
+        let is_probe = match self.breaker.admit(now) {
             Admission::Refused { until } => return Turn::Refused(until),
             Admission::Probe => true,
             Admission::Free => false,
@@ -135,25 +127,24 @@ impl Throttle {
         Turn::Now(Pass {
             class,
             sent_at: now,
-            probes: Probes { breaker, limiter },
+            is_probe,
         })
     }
 
     /// How the request of a pass ended. Says whether who waits should ask again.
     pub fn report(&mut self, pass: &Pass, verdict: Verdict, now: Instant) -> bool {
-        let (class, is_probe) = (pass.class, pass.probes.limiter);
+        let (class, sent_at) = (pass.class, pass.sent_at);
         let limiter = &mut self.limiter;
         let (freed, outcome) = match verdict {
             Verdict::Answered => {
-                let freed = limiter.granted(class, is_probe, now);
+                let freed = limiter.granted(class, sent_at, now);
                 (self.ramp.succeeded(now) || freed, RequestOutcome::Good)
             }
             Verdict::RateLimited { delay } => {
                 self.throttled += 1;
                 let refused = Refused {
                     class,
-                    sent_at: pass.sent_at,
-                    is_probe,
+                    sent_at,
                     asked: delay,
                 };
                 limiter.limited(refused, now);
@@ -161,11 +152,11 @@ impl Throttle {
                 (false, RequestOutcome::Good)
             }
             Verdict::Fault { delay } => {
-                let freed = limiter.unanswered(class, is_probe);
+                let freed = limiter.unanswered(class, sent_at);
                 (freed, RequestOutcome::Fault(delay))
             }
         };
-        let opened = match pass.probes.breaker {
+        let opened = match pass.is_probe {
             true => self.breaker.probed(outcome, now),
             false => self.breaker.record(outcome, now),
         };

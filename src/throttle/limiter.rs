@@ -7,14 +7,14 @@
 use std::time::{Duration, Instant};
 
 use super::backoff;
-use super::rate::{Bounds, Bucket, Rate, Ready, interval};
+use super::rate::{Bounds, Bucket, Rate, Ready, Seen, interval};
 use super::sharing::{Paused, Sharing, Told};
 use super::{Class, Pace, Paces, Peaks, Rpm};
 use crate::waits::Waits;
 
 /// An explicit ceiling is paced just below itself: a window may begin at any of our requests.
 const CEILING_SHARE: f64 = 0.99;
-/// Where one read is granted for so many writes or more: two quotas that are used up may well end together.
+/// Reads are few up to one for so many writes. With more, two quotas that are used up may well end together.
 const READS_ARE_FEW: f64 = 3.0;
 /// So few reads are hardly what has used a window up: they do not wait for its end.
 const FEW_READS_WAIT: Duration = Duration::from_secs(10);
@@ -29,7 +29,9 @@ pub struct Limiter {
     sharing: Sharing,
     /// An explicit ceiling, with so long between two requests of any class.
     both: Option<(Bucket, Duration)>,
-    bounds: Bounds,
+    is_paced: bool,
+    /// Of one quota: the last token was a read's.
+    read_was_last: bool,
     waits: Waits,
 }
 
@@ -38,7 +40,6 @@ pub struct Limiter {
 pub struct Refused {
     pub class: Class,
     pub sent_at: Instant,
-    pub is_probe: bool,
     /// The delay that the service asked for.
     pub asked: Option<Duration>,
 }
@@ -49,18 +50,22 @@ impl Limiter {
             Rpm::Ceiling(n) => Some(f64::from(n.get()) * CEILING_SHARE),
             Rpm::Auto | Rpm::Unlimited => None,
         };
-        let bounds = Bounds {
-            ceiling,
-            is_paced: rpm != Rpm::Unlimited,
-            found: None,
+        let is_paced = rpm != Rpm::Unlimited;
+        let rate = |found| {
+            let bounds = Bounds {
+                ceiling,
+                is_paced,
+                found,
+            };
+            Rate::new(bounds, waits, now)
         };
-        let rate = |found| Rate::new(Bounds { found, ..bounds }, waits, now);
         Limiter {
             write: rate(peaks.write),
             read: rate(peaks.read),
             sharing: Sharing::new(waits.scaled(Duration::from_secs(1))),
             both: ceiling.map(|n| (Bucket::default(), waits.scaled(interval(n)))),
-            bounds,
+            is_paced,
+            read_was_last: false,
             waits,
         }
     }
@@ -74,10 +79,12 @@ impl Limiter {
         {
             return Ready::NotBefore(until);
         }
-        // Those that look are few, and many wait to send: of one quota theirs is the next token.
-        let is_first = class == Class::Read && self.sharing.is_one();
+        // Those that look are few, and many wait to send: of one quota theirs is the next token, but not the one
+        // after it.
+        let is_first = class == Class::Read && self.sharing.is_one() && !self.read_was_last;
+        let yields = self.sharing.yields(class) && !self.write.is_shut(now);
         let ready = match self.rate(class).ready(now, is_first) {
-            Ready::Probe if self.sharing.yields(class) => self.yielding(now),
+            Ready::Probe if yields => self.yielding(now),
             ready => ready,
         };
         match &self.both {
@@ -94,6 +101,7 @@ impl Limiter {
 
     /// A request starts, as `ready` has said.
     pub fn take(&mut self, class: Class, now: Instant) {
+        self.read_was_last = class == Class::Read;
         self.rate(class).take(now);
         if let Some((bucket, interval)) = &mut self.both {
             bucket.take(now, *interval);
@@ -109,36 +117,44 @@ impl Limiter {
         }
     }
 
-    /// Says whether who waits should ask again.
-    pub fn granted(&mut self, class: Class, is_probe: bool, now: Instant) -> bool {
-        self.sharing.granted(class);
-        self.rate(class).granted(is_probe, now)
+    /// A request sent at `sent_at`. Says whether who waits should ask again.
+    pub fn granted(&mut self, class: Class, sent_at: Instant, now: Instant) -> bool {
+        self.sharing.granted(class, sent_at);
+        let rate = self.rate(class);
+        rate.granted(rate.is_probe(sent_at), now)
     }
 
     /// No answer, or one that says nothing of the quota. Says whether who waits should ask again.
-    pub fn unanswered(&mut self, class: Class, is_probe: bool) -> bool {
-        self.rate(class).unanswered(is_probe)
+    pub fn unanswered(&mut self, class: Class, sent_at: Instant) -> bool {
+        let rate = self.rate(class);
+        rate.unanswered(rate.is_probe(sent_at))
     }
 
     pub fn limited(&mut self, refused: Refused, now: Instant) {
         let Refused {
             class,
             sent_at,
-            is_probe,
             asked,
         } = refused;
-        if !self.rate(class).limited(sent_at, is_probe, asked, now) {
+        let rate = self.rate(class);
+        let seen = rate.limited(sent_at, rate.is_probe(sent_at), asked, now);
+        if seen == Seen::Before {
             return;
         }
-        let reads = self.read.granted_in_last_minute(now);
-        let are_few = reads * READS_ARE_FEW <= self.write.granted_in_last_minute(now);
+        let reads = self.read.granted_in_last_minute(now) * READS_ARE_FEW;
+        let writes = self.write.granted_in_last_minute(now);
+        let are_few = writes > 0.0 && reads <= writes;
         let told = backoff::honoured(asked).map(|asked| self.waits.scaled(asked));
         let paused = Paused {
             class,
             at: now,
             until: now + told.unwrap_or_default(),
         };
-        match self.sharing.refused(paused, are_few) {
+        let news = match seen {
+            Seen::Probe if !self.sharing.is_one() => Told::Nothing,
+            _ => self.sharing.refused(paused, are_few && self.is_paced),
+        };
+        match news {
             Told::Nothing => {
                 if class == Class::Read && are_few && told.is_none() {
                     let until = now + self.waits.scaled(FEW_READS_WAIT);
@@ -146,7 +162,13 @@ impl Limiter {
                 }
             }
             Told::OneQuota => {
-                self.read = Rate::new(self.bounds, self.waits, now);
+                let until = self.read.paused_until();
+                self.read.end_pause(now);
+                // That of writes may be over by now.
+                if self.write.paused_until().is_none() {
+                    self.write.limited(now, false, asked, now);
+                }
+                self.write.pause_at_least(until);
                 self.write.cut(now);
             }
             // What writes were made to wait for was none of their own.
@@ -228,8 +250,8 @@ mod tests {
                 limiter.take(class, now);
                 starts.push(now);
                 match is_refused {
-                    true => limiter.refuse(class, false, now),
-                    false => drop(limiter.granted(class, true, now)),
+                    true => limiter.refuse(class, now),
+                    false => drop(limiter.granted(class, now, now)),
                 }
             }
             for (i, first) in starts.iter().enumerate() {
@@ -312,11 +334,11 @@ mod tests {
     }
 
     impl Limiter {
-        fn refuse(&mut self, class: Class, is_probe: bool, now: Instant) {
+        /// A request that was sent just now.
+        fn refuse(&mut self, class: Class, now: Instant) {
             let refused = Refused {
                 class,
                 sent_at: now,
-                is_probe,
                 asked: None,
             };
             self.limited(refused, now);
@@ -337,8 +359,9 @@ mod tests {
             read: None,
         };
         let mut limiter = limiter(Rpm::Auto, peaks);
+        limiter.granted(Class::Write, now, now);
         for class in [Class::Write, Class::Read] {
-            limiter.refuse(class, false, now);
+            limiter.refuse(class, now);
         }
         assert!(limiter.sharing.is_one());
         limiter
@@ -356,10 +379,68 @@ mod tests {
         limiter.take(Class::Read, end);
         // Its answer is waited for.
         limiter.ready_after(Class::Write, end);
-        assert!(limiter.granted(Class::Read, true, end));
+        assert!(limiter.granted(Class::Read, end, end));
         limiter.take(Class::Write, end);
         let reads = limiter.ready_after(Class::Read, end);
         assert!(reads < limiter.ready_after(Class::Write, end));
+        // But not every one.
+        limiter.take(Class::Read, reads);
+        let reads_again = limiter.ready_after(Class::Read, reads);
+        assert_eq!(reads_again, limiter.ready_after(Class::Write, reads));
+    }
+
+    #[test]
+    fn a_429_of_reads_that_comes_after_the_pause_of_writes_begins_another() {
+        let now = Instant::now();
+        let mut limiter = limiter(Rpm::Auto, Peaks::default());
+        limiter.granted(Class::Write, now, now);
+        limiter.refuse(Class::Write, now);
+        let end = limiter.writes().paused_until().unwrap();
+        assert_eq!(limiter.ready(Class::Write, end), Ready::Probe);
+        limiter.take(Class::Write, end);
+        limiter.granted(Class::Write, end, end);
+        assert_eq!(limiter.writes().paused_until(), None);
+        limiter.refuse(Class::Read, end);
+        assert!(limiter.sharing.is_one());
+        for class in [Class::Write, Class::Read] {
+            assert!(limiter.ready_after(class, end) > end);
+        }
+    }
+
+    /// A probe of reads that is out when one quota is found is not the probe of the pause of both.
+    #[test]
+    fn a_probe_of_before_decides_nothing() {
+        let began = Instant::now();
+        let mut limiter = limiter(Rpm::Auto, Peaks::default());
+        limiter.granted(Class::Write, began, began);
+        limiter.refuse(Class::Read, began);
+        let sent = limiter.read.paused_until().unwrap();
+        assert_eq!(limiter.ready(Class::Read, sent), Ready::Probe);
+        limiter.take(Class::Read, sent);
+        limiter.refuse(Class::Write, sent + Duration::from_millis(1));
+        assert!(limiter.sharing.is_one());
+        let end = limiter.writes().paused_until().unwrap();
+        assert_eq!(limiter.ready(Class::Write, end), Ready::Probe);
+        limiter.take(Class::Write, end);
+        let stale = Refused {
+            class: Class::Read,
+            sent_at: sent,
+            asked: None,
+        };
+        limiter.limited(stale, end);
+        assert!(!limiter.unanswered(Class::Read, sent));
+        assert_eq!(limiter.writes().paused_until(), Some(end));
+        assert!(limiter.granted(Class::Write, end, end));
+    }
+
+    #[test]
+    fn without_a_limit_each_class_keeps_its_own_pauses() {
+        let now = Instant::now();
+        let mut limiter = limiter(Rpm::Unlimited, Peaks::default());
+        limiter.granted(Class::Write, now, now);
+        limiter.refuse(Class::Write, now);
+        limiter.refuse(Class::Read, now);
+        assert!(!limiter.sharing.is_one());
     }
 
     #[test]
@@ -371,11 +452,12 @@ mod tests {
             now = limiter.writes().paused_until().unwrap() + YIELDS_FOR;
             assert_eq!(limiter.ready(Class::Write, now), Ready::Probe);
             limiter.take(Class::Write, now);
-            for is_probe in [true, false, false] {
-                limiter.granted(Class::Write, is_probe, now);
+            // The probe, and two that follow it.
+            for _ in 0..3 {
+                limiter.granted(Class::Write, now, now);
+                now += Duration::from_millis(1);
             }
-            now += Duration::from_millis(1);
-            limiter.refuse(Class::Read, false, now);
+            limiter.refuse(Class::Read, now);
         }
         assert!(!limiter.sharing.is_one());
         assert_eq!(limiter.writes().paused_until(), None);
@@ -389,15 +471,15 @@ mod tests {
         let refused_twice = |writes: u32| {
             let mut limiter = limiter(Rpm::Auto, Peaks::default());
             for _ in 0..writes {
-                limiter.granted(Class::Write, false, began);
+                limiter.granted(Class::Write, began, began);
             }
-            limiter.granted(Class::Read, false, began);
+            limiter.granted(Class::Read, began, began);
             let now = began + MINUTE / 2;
-            limiter.refuse(Class::Read, false, now);
+            limiter.refuse(Class::Read, now);
             let end = limiter.read.paused_until().unwrap();
             assert_eq!(limiter.ready(Class::Read, end), Ready::Probe);
             limiter.take(Class::Read, end);
-            limiter.refuse(Class::Read, true, end);
+            limiter.refuse(Class::Read, end);
             limiter.read.paused_until().unwrap() - end
         };
         assert_eq!(refused_twice(10), FEW_READS_WAIT);

@@ -50,8 +50,8 @@ pub enum Pace {
 #[derive(Debug, Clone, Copy)]
 pub struct Paces {
     pub reads: Pace,
-    /// Between two requests of the class that is held back most: whether the service counts both together is not
-    /// known, so a read may take the place of a write.
+    /// Between two requests of the class that is held back most: the service may count both together, known or not,
+    /// so a read may take the place of a write.
     pub every: Option<Duration>,
 }
 

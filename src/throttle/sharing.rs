@@ -42,7 +42,9 @@ struct One {
 #[derive(Debug, Default)]
 struct Alone {
     refused: u32,
-    /// Grants of the other class, since the first of these refusals.
+    /// When it was refused first.
+    since: Option<Instant>,
+    /// Requests of the other class that were sent since then, and granted.
     others: u32,
 }
 
@@ -85,11 +87,13 @@ impl Sharing {
         one.is_some_and(|one| one.of(class).0.refused >= YIELDS_FROM)
     }
 
-    pub fn granted(&mut self, class: Class) {
+    /// A request sent at `sent_at`.
+    pub fn granted(&mut self, class: Class, sent_at: Instant) {
         if let Some(one) = &mut self.one {
             let (own, other) = one.of(class);
             *own = Alone::default();
-            other.others += u32::from(other.refused > 0);
+            let is_later = other.since.is_some_and(|since| sent_at > since);
+            other.others += u32::from(is_later);
         }
     }
 
@@ -105,6 +109,7 @@ impl Sharing {
         };
         let (own, _) = one.of(paused.class);
         own.refused += 1;
+        own.since.get_or_insert(paused.at);
         if own.refused < ALONE_REFUSED || own.others < ALONE_GRANTED {
             return Told::Nothing;
         }
@@ -180,16 +185,19 @@ mod tests {
         let now = Instant::now();
         let mut sharing = one_quota(now);
         let refuse = |sharing: &mut Sharing| sharing.refused(paused(Class::Read, now), true);
+        let later = now + SECOND;
         for _ in 0..2 {
             assert_eq!(refuse(&mut sharing), Told::Nothing);
-            sharing.granted(Class::Write);
+            sharing.granted(Class::Write, later);
         }
         // One of its own in between.
-        sharing.granted(Class::Read);
+        sharing.granted(Class::Read, later);
+        // Sent before the quota was empty.
+        (0..10).for_each(|_| sharing.granted(Class::Write, now));
         for _ in 0..3 {
             assert!(sharing.is_one());
             assert_eq!(refuse(&mut sharing), Told::Nothing);
-            sharing.granted(Class::Write);
+            sharing.granted(Class::Write, later);
         }
         assert_eq!(refuse(&mut sharing), Told::TwoQuotas);
         assert!(!sharing.is_one());

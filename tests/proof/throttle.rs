@@ -332,6 +332,9 @@ impl World {
             }
         }
         self.now = end;
+        if self.read.is_none() {
+            self.count_looks_that_wait();
+        }
         std::mem::take(&mut self.seen)
     }
 
@@ -448,6 +451,17 @@ impl World {
             self.looks_are_due(process);
         }
         self.look(process);
+    }
+
+    /// A look that is never granted is late as well.
+    fn count_looks_that_wait(&mut self) {
+        let is_due = |(number, actor): &(usize, &Actor)| {
+            let resting = &self.processes[actor.process].resting;
+            actor.step == Step::Read && !resting.contains(number)
+        };
+        let due = self.actors.iter().enumerate().filter(is_due);
+        let late = due.map(|(_, actor)| self.now - actor.since);
+        self.seen.late = late.fold(self.seen.late, f64::max);
     }
 
     /// Where little is granted, little is there to be looked at at once.

@@ -1,7 +1,7 @@
 //! The rate of one class of requests: free until the service says 429, then found from what it grants.
 //!
 //! A 429 pauses the class. After the pause one request goes first, as a probe; the others follow once it
-//! was granted. A refused probe doubles the pause. Between two 429s the service was out of tokens twice, so
+//! was granted. A refused probe makes the pause five times as long. Between two 429s the service was out of tokens twice, so
 //! what it granted between them, by the time between them, is its rate. A few 429s among many grants are
 //! noise, of a service that is short of something else: they cost their pause, and what was known stays.
 //! Pure: the time comes from outside.
@@ -107,6 +107,17 @@ pub enum Ready {
     /// Its outcome decides for all that wait.
     Probe,
     NotBefore(Instant),
+}
+
+/// What a 429 says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// It belongs to one that was acted upon.
+    Before,
+    /// The pause goes on.
+    Probe,
+    /// A pause begins.
+    Pause,
 }
 
 #[derive(Debug)]
@@ -271,14 +282,14 @@ impl Rate {
         probe.is_some_and(|pause| pause.probe.take().is_some())
     }
 
-    /// A rate 429 for a request sent at `sent_at`. Says whether it tells something new.
+    /// A rate 429 for a request sent at `sent_at`.
     pub fn limited(
         &mut self,
         sent_at: Instant,
         is_probe: bool,
         asked: Option<Duration>,
         now: Instant,
-    ) -> bool {
+    ) -> Seen {
         let asked = backoff::honoured(asked);
         self.refusals.refused();
         let before = self.known;
@@ -290,14 +301,15 @@ impl Rate {
             if let (Some(pause), Some(asked)) = (&mut self.pause, asked) {
                 pause.until = pause.until.max(now + self.waits.scaled(asked));
             }
-            return false;
+            return Seen::Before;
         }
         self.cut_at = Some(now);
-        match &mut self.pause {
+        let seen = match &mut self.pause {
             Some(pause) => {
                 pause.probe = None;
                 pause.refused += 1;
                 pause.granted_before = self.granted.in_last_minute(now);
+                Seen::Probe
             }
             None => {
                 self.measure(now);
@@ -311,10 +323,23 @@ impl Rate {
                     granted_before: self.granted.in_last_minute(now),
                     before,
                 });
+                Seen::Pause
             }
-        }
+        };
         self.pause_on(asked, now);
-        true
+        seen
+    }
+
+    /// Whether the one that decides now was sent then.
+    pub fn is_probe(&self, sent_at: Instant) -> bool {
+        let pause = self.pause.as_ref();
+        pause.is_some_and(|pause| pause.probe == Some(sent_at))
+    }
+
+    pub fn pause_at_least(&mut self, until: Option<Instant>) {
+        if let (Some(pause), Some(until)) = (&mut self.pause, until) {
+            pause.until = pause.until.max(until);
+        }
     }
 
     pub fn pause_at_most(&mut self, until: Instant) {
