@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use super::breaker::{Admission, Breaker, BreakerState, RequestOutcome};
-use super::limiter::{Limiter, Refused};
+use super::limiter::{Limiter, RateLimited};
 use super::ramp::Ramp;
 use super::rate::Ready;
 use super::{Class, GateSettings, Peaks};
@@ -142,7 +142,7 @@ impl Throttle {
             }
             Verdict::RateLimited { delay } => {
                 self.throttled += 1;
-                let refused = Refused {
+                let refused = RateLimited {
                     class,
                     sent_at,
                     asked: delay,

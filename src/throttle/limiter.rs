@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::backoff;
 use super::rate::{Bounds, Bucket, Rate, Ready, Seen, interval};
-use super::sharing::{Paused, Sharing, Told};
+use super::sharing::{News, Paused, Sharing};
 use super::{Class, Pace, Paces, Peaks, Rpm};
 use crate::waits::Waits;
 
@@ -37,7 +37,7 @@ pub struct Limiter {
 
 /// A request that was answered with a rate 429.
 #[derive(Debug, Clone, Copy)]
-pub struct Refused {
+pub struct RateLimited {
     pub class: Class,
     pub sent_at: Instant,
     /// The delay that the service asked for.
@@ -130,8 +130,8 @@ impl Limiter {
         rate.unanswered(rate.is_probe(sent_at))
     }
 
-    pub fn limited(&mut self, refused: Refused, now: Instant) {
-        let Refused {
+    pub fn limited(&mut self, refused: RateLimited, now: Instant) {
+        let RateLimited {
             class,
             sent_at,
             asked,
@@ -151,17 +151,17 @@ impl Limiter {
             until: now + told.unwrap_or_default(),
         };
         let news = match seen {
-            Seen::Probe if !self.sharing.is_one() => Told::Nothing,
+            Seen::Probe if !self.sharing.is_one() => News::Nothing,
             _ => self.sharing.refused(paused, are_few && self.is_paced),
         };
         match news {
-            Told::Nothing => {
+            News::Nothing => {
                 if class == Class::Read && are_few && told.is_none() {
                     let until = now + self.waits.scaled(FEW_READS_WAIT);
                     self.read.pause_at_most(until);
                 }
             }
-            Told::OneQuota => {
+            News::OneQuota => {
                 let until = self.read.paused_until();
                 self.read.end_pause(now);
                 // That of writes may be over by now.
@@ -172,11 +172,11 @@ impl Limiter {
                 self.write.cut(now);
             }
             // What writes were made to wait for was none of their own.
-            Told::TwoQuotas if class == Class::Read => {
+            News::TwoQuotas if class == Class::Read => {
                 self.write.end_pause(now);
                 self.read.limited(now, false, asked, now);
             }
-            Told::TwoQuotas => {}
+            News::TwoQuotas => {}
         }
     }
 
@@ -336,7 +336,7 @@ mod tests {
     impl Limiter {
         /// A request that was sent just now.
         fn refuse(&mut self, class: Class, now: Instant) {
-            let refused = Refused {
+            let refused = RateLimited {
                 class,
                 sent_at: now,
                 asked: None,
@@ -422,7 +422,7 @@ mod tests {
         let end = limiter.writes().paused_until().unwrap();
         assert_eq!(limiter.ready(Class::Write, end), Ready::Probe);
         limiter.take(Class::Write, end);
-        let stale = Refused {
+        let stale = RateLimited {
             class: Class::Read,
             sent_at: sent,
             asked: None,

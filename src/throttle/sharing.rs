@@ -60,7 +60,7 @@ impl One {
 
 /// What a 429 has told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum News {
     Nothing,
     OneQuota,
     TwoQuotas,
@@ -98,23 +98,23 @@ impl Sharing {
     }
 
     /// A 429 that is not of an event that was told before. `may_be_one`: as far as the numbers of requests go.
-    pub fn refused(&mut self, paused: Paused, may_be_one: bool) -> Told {
+    pub fn refused(&mut self, paused: Paused, may_be_one: bool) -> News {
         let Some(one) = &mut self.one else {
             let last = self.last.replace(paused);
             if !may_be_one || !last.is_some_and(|last| self.are_together(last, paused)) {
-                return Told::Nothing;
+                return News::Nothing;
             }
             (self.last, self.one) = (None, Some(One::default()));
-            return Told::OneQuota;
+            return News::OneQuota;
         };
         let (own, _) = one.of(paused.class);
         own.refused += 1;
         own.since.get_or_insert(paused.at);
         if own.refused < ALONE_REFUSED || own.others < ALONE_GRANTED {
-            return Told::Nothing;
+            return News::Nothing;
         }
         self.one = None;
-        Told::TwoQuotas
+        News::TwoQuotas
     }
 
     fn are_together(&self, a: Paused, b: Paused) -> bool {
@@ -143,11 +143,11 @@ mod tests {
         let mut sharing = Sharing::new(SECOND);
         assert_eq!(
             sharing.refused(paused(Class::Write, now), true),
-            Told::Nothing
+            News::Nothing
         );
         assert_eq!(
             sharing.refused(paused(Class::Read, now), true),
-            Told::OneQuota
+            News::OneQuota
         );
         sharing
     }
@@ -167,7 +167,7 @@ mod tests {
         };
         assert_eq!(
             tells(with(Class::Read, SECOND, SECOND), true),
-            Told::OneQuota
+            News::OneQuota
         );
         for (second, may_be_one) in [
             (with(Class::Write, SECOND, SECOND), true),
@@ -176,7 +176,7 @@ mod tests {
             (with(Class::Read, SECOND, 30 * SECOND), true),
             (with(Class::Read, SECOND, SECOND), false),
         ] {
-            assert_eq!(tells(second, may_be_one), Told::Nothing, "{second:?}");
+            assert_eq!(tells(second, may_be_one), News::Nothing, "{second:?}");
         }
     }
 
@@ -187,7 +187,7 @@ mod tests {
         let refuse = |sharing: &mut Sharing| sharing.refused(paused(Class::Read, now), true);
         let later = now + SECOND;
         for _ in 0..2 {
-            assert_eq!(refuse(&mut sharing), Told::Nothing);
+            assert_eq!(refuse(&mut sharing), News::Nothing);
             sharing.granted(Class::Write, later);
         }
         // One of its own in between.
@@ -196,10 +196,10 @@ mod tests {
         (0..10).for_each(|_| sharing.granted(Class::Write, now));
         for _ in 0..3 {
             assert!(sharing.is_one());
-            assert_eq!(refuse(&mut sharing), Told::Nothing);
+            assert_eq!(refuse(&mut sharing), News::Nothing);
             sharing.granted(Class::Write, later);
         }
-        assert_eq!(refuse(&mut sharing), Told::TwoQuotas);
+        assert_eq!(refuse(&mut sharing), News::TwoQuotas);
         assert!(!sharing.is_one());
     }
 
@@ -212,7 +212,7 @@ mod tests {
             assert_eq!(sharing.yields(Class::Write), refused >= YIELDS_FROM);
             assert!(!sharing.yields(Class::Read));
             let told = sharing.refused(paused(Class::Write, now), true);
-            assert_eq!(told, Told::Nothing);
+            assert_eq!(told, News::Nothing);
         }
     }
 }

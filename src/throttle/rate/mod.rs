@@ -1,9 +1,10 @@
 //! The rate of one class of requests: free until the service says 429, then found from what it grants.
 //!
 //! A 429 pauses the class. After the pause one request goes first, as a probe; the others follow once it
-//! was granted. A refused probe makes the pause five times as long. Between two 429s the service was out of tokens twice, so
-//! what it granted between them, by the time between them, is its rate. A few 429s among many grants are
-//! noise, of a service that is short of something else: they cost their pause, and what was known stays.
+//! was granted. A refused probe makes the pause five times as long. Between two 429s the service was out of
+//! tokens twice, so what it granted between them, by the time between them, is its rate. A few 429s among many
+//! grants are noise, of a service that is short of something else: they cost their pause, and what was known
+//! stays.
 //! Pure: the time comes from outside.
 
 use std::time::{Duration, Instant};
